@@ -1,0 +1,23 @@
+//! What robots and policies exchange: arrays, cameras, observations, actions, free-form maps.
+
+mod action;
+mod array;
+mod camera;
+mod dtype;
+mod name;
+mod observation;
+mod proprio;
+mod shape;
+mod value;
+
+pub use action::{Action, ResetResult, StepResult};
+pub use array::{Array, DtypeMismatch, SizeMismatch};
+pub use camera::{Camera, CameraConfig};
+pub use dtype::{Dtype, Element, UnknownDtype};
+pub use name::{Name, UnknownName};
+pub use observation::{Observation, Timestamps};
+pub use proprio::{Proprio, ProprioConfig};
+pub use shape::Shape;
+pub use value::{Map, Value, ValueError};
+
+pub(crate) use array::byte_len;

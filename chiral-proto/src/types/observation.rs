@@ -1,0 +1,159 @@
+use std::ops::Index;
+
+use super::camera::Camera;
+use super::name::{Name, UnknownName};
+use super::proprio::Proprio;
+use super::value::Map;
+
+/// What the robot senses at one moment: all cameras, then all proprioception streams, in the order
+/// in which the robot declared them.
+///
+/// `observation["wrist_cam"]` is the camera of that name and panics, naming the cameras there are,
+/// when there is none; [`camera`](Self::camera) returns the same as an error.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Observation {
+    /// A time chosen by the robot's application, in seconds.
+    pub timestamp: f64,
+    /// The cameras, in declaration order.
+    pub cameras: Vec<Camera>,
+    /// The proprioception streams, in declaration order.
+    pub proprios: Vec<Proprio>,
+    /// Whatever else the robot has to say.
+    pub extra: Map,
+}
+
+impl Observation {
+    /// The camera of a name. Where two cameras bear it, the first.
+    ///
+    /// # Errors
+    /// When no camera bears it; the error lists the names that exist.
+    pub fn camera(&self, name: &str) -> Result<&Camera, UnknownName> {
+        let found = self.cameras.iter().find(|camera| camera.name == *name);
+        found.ok_or_else(|| {
+            UnknownName::new("camera", name, self.cameras.iter().map(|camera| &camera.name))
+        })
+    }
+
+    /// The proprioception stream of a name. Where two streams bear it, the first.
+    ///
+    /// # Errors
+    /// When no stream bears it; the error lists the names that exist.
+    pub fn proprio(&self, name: &str) -> Result<&Proprio, UnknownName> {
+        let found = self.proprios.iter().find(|proprio| proprio.name == *name);
+        found.ok_or_else(|| {
+            UnknownName::new("proprio", name, self.proprios.iter().map(|proprio| &proprio.name))
+        })
+    }
+
+    /// The capture time of each camera, by its name.
+    pub fn camera_timestamps(&self) -> Timestamps {
+        self.cameras.iter().map(|camera| (camera.name.clone(), camera.timestamp)).collect()
+    }
+}
+
+/// The camera of a name.
+///
+/// # Panics
+/// When no camera bears it, with the list of names that exist.
+impl Index<&str> for Observation {
+    type Output = Camera;
+
+    fn index(&self, name: &str) -> &Camera {
+        self.camera(name).unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+/// Capture times by camera name: what an action was decided on.
+///
+/// Cloning is cheap, so that every action of a chunk carries it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Timestamps(std::sync::Arc<[(Name, f64)]>);
+
+impl Timestamps {
+    /// The capture time of a camera, in monotonic seconds of the robot's clock.
+    pub fn get(&self, camera: &str) -> Option<f64> {
+        self.iter().find(|(name, _)| **name == *camera).map(|(_, timestamp)| timestamp)
+    }
+
+    /// The capture times, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Name, f64)> {
+        self.0.iter().map(|(name, timestamp)| (name, *timestamp))
+    }
+
+    /// How many cameras there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are no cameras.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Where a name comes twice, its first time counts: it is the camera that a look-up finds.
+impl<N: Into<Name>> FromIterator<(N, f64)> for Timestamps {
+    fn from_iter<I: IntoIterator<Item = (N, f64)>>(timestamps: I) -> Self {
+        let mut kept: Vec<(Name, f64)> = Vec::new();
+        for (name, timestamp) in timestamps {
+            let name = name.into();
+            if !kept.iter().any(|(earlier, _)| *earlier == name) {
+                kept.push((name, timestamp));
+            }
+        }
+        Self(kept.into())
+    }
+}
+
+impl Default for Timestamps {
+    fn default() -> Self {
+        Self([].into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Array;
+    use nalgebra::{Matrix3, Matrix4};
+
+    fn seen_by(names: &[&'static str]) -> Observation {
+        let cameras = names.iter().zip(1_u8..).map(|(&name, n)| Camera {
+            name: name.into(),
+            timestamp: f64::from(n),
+            intrinsics: Matrix3::identity(),
+            extrinsics: Matrix4::identity(),
+            image: Array::vector(vec![n]),
+            depth: None,
+        });
+        Observation { cameras: cameras.collect(), ..Observation::default() }
+    }
+
+    #[test]
+    fn a_look_up_finds_the_first_of_two_and_names_what_exists() {
+        let observation = seen_by(&["left", "right", "left"]);
+        assert_eq!(observation["left"].image.bytes()[..], [1]);
+        assert_eq!(
+            observation.camera("top").unwrap_err().to_string(),
+            r#"no camera is called "top"; there are "left", "right", "left""#
+        );
+        assert_eq!(
+            observation.proprio("q").unwrap_err().to_string(),
+            r#"no proprio is called "q"; there are none at all"#
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = r#"no camera is called "top"; there is "left""#)]
+    fn indexing_an_unknown_camera_panics_with_the_names() {
+        let _ = &seen_by(&["left"])["top"];
+    }
+
+    #[test]
+    fn timestamps_keep_the_first_of_two_cameras_of_one_name() {
+        let timestamps = seen_by(&["left", "right", "left"]).camera_timestamps();
+        assert_eq!(timestamps, [("left", 1.0), ("right", 2.0)].into_iter().collect());
+        assert_eq!(timestamps.get("left"), Some(1.0));
+        assert_eq!(timestamps.get("top"), None);
+    }
+}
