@@ -166,7 +166,7 @@ impl Array {
 
     // 64-bit integers have a way of their own: through f64 they would round twice.
     fn convert<T>(&self, float: impl Fn(f64) -> T, wide: impl Fn(i128) -> T) -> Vec<T> {
-        fn read<'a, E: Element>(bytes: &'a [u8]) -> impl Iterator<Item = E> + 'a {
+        fn read<E: Element>(bytes: &[u8]) -> impl Iterator<Item = E> {
             bytes.chunks_exact(size_of::<E>()).map(E::read)
         }
         let bytes = &self.bytes[..];

@@ -151,7 +151,8 @@ fn push_bounded(text: &mut String, piece: fmt::Arguments<'_>) {
     impl fmt::Write for Bounded<'_> {
         fn write_str(&mut self, piece: &str) -> fmt::Result {
             let room = WireError::LONGEST.saturating_sub(self.0.len());
-            let end = piece.floor_char_boundary(room);
+            let end = (0..=room.min(piece.len())).rfind(|&end| piece.is_char_boundary(end));
+            let end = end.unwrap_or(0);
             self.0.push_str(&piece[..end]);
             if end < piece.len() {
                 self.0.push('…');

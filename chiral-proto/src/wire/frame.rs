@@ -40,12 +40,12 @@ impl Frame {
     /// # Errors
     /// When the message is over [`Limits::frame_len`], too short for the header that it
     /// announces, or announces one over [`Limits::header_len`].
-    pub fn parse(message: Bytes, limits: &Limits) -> Result<Self, WireError> {
+    pub fn parse(mut message: Bytes, limits: &Limits) -> Result<Self, WireError> {
         let head_len = Self::head_len(&message, message.len(), limits)?;
         // Names and free-form maps are slices of the head: in memory of its own it lets the
         // pixels go when only a name is kept.
         let head = Bytes::copy_from_slice(&message[..head_len]);
-        Ok(Self { head, payload: message.slice(head_len..).into() })
+        Ok(Self { head, payload: message.split_off(head_len).into() })
     }
 
     /// A frame from the segments in which a transport delivered one message. No more is copied

@@ -1,9 +1,40 @@
 //! Frames and messages: what goes over the wire, byte for byte.
+//!
+//! [`Frame::parse`] takes one message of the transport apart into header and payload;
+//! [`ClientMessage::decode`] and [`ServerMessage::decode`] read it. The way back is `encode`,
+//! whose [`Frame`] shares the sensors' buffers instead of copying them.
+//!
+//! Reading is by key, in any order, with unknown keys passed over and every number in any of
+//! msgpack's formats. Every length, count, offset and shape is checked, with arithmetic that
+//! cannot overflow, against what really arrived and against the [`Limits`], before memory is spent
+//! on it. What is decoded takes no more memory than a small multiple of the header, and shares the
+//! payload. Writing follows the key order of the Python peer, byte for byte.
+//!
+//! ```
+//! use chiral_proto::wire::{Frame, Limits, ServerMessage};
+//! use chiral_proto::{Map, Observation};
+//!
+//! let observation = Observation { timestamp: 1.5, ..Observation::default() };
+//! let frame = ServerMessage::Observation(observation).encode();
+//!
+//! let received = Frame::parse(frame.to_bytes(), &Limits::default())?;
+//! match ServerMessage::decode(&received, &Limits::default())? {
+//!     ServerMessage::Observation(observation) => assert_eq!(observation.timestamp, 1.5),
+//!     other => panic!("a {} came back", other.type_name()),
+//! }
+//! # Ok::<(), chiral_proto::wire::WireError>(())
+//! ```
 
+mod decode;
+mod encode;
 mod error;
+mod fields;
 mod frame;
 mod limits;
+mod message;
+mod reader;
 
 pub use error::{ErrorKind, WireError};
 pub use frame::{Frame, Payload};
 pub use limits::Limits;
+pub use message::{ClientMessage, Message, ServerMessage};

@@ -1,0 +1,344 @@
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use nalgebra::{Matrix3, Matrix4};
+
+use super::error::{ErrorKind, WireError};
+use super::fields::Fields;
+use super::frame::{Frame, PREFIX_LEN, Payload};
+use super::limits::Limits;
+use super::message::{ClientMessage, Message, ServerMessage};
+use super::reader::Reader;
+use crate::types::byte_len;
+use crate::{
+    Action, Array, Camera, Dtype, Map, Name, Observation, Proprio, ResetResult, Shape, StepResult,
+    Timestamps,
+};
+
+type Result<T> = std::result::Result<T, WireError>;
+
+const KEYS: [&str; 13] = [
+    "type",
+    "timestamp",
+    "cameras",
+    "proprios",
+    "extra",
+    "info",
+    "data",
+    "shape",
+    "dtype",
+    "obs_timestamps",
+    "reward",
+    "terminated",
+    "truncated",
+];
+const CAMERA_KEYS: [&str; 12] = [
+    "name",
+    "timestamp",
+    "intrinsics",
+    "extrinsics",
+    "image_shape",
+    "image_dtype",
+    "image_offset",
+    "image_size",
+    "depth_shape",
+    "depth_dtype",
+    "depth_offset",
+    "depth_size",
+];
+const PROPRIO_KEYS: [&str; 4] = ["name", "dtype", "offset", "size"];
+
+/// Bytes that an entry takes at the least, its keys above all: an announced count is believed,
+/// when memory is reserved, only as far as the bytes that came can bear it out.
+const SHORTEST_CAMERA: usize = 100;
+const SHORTEST_PROPRIO: usize = 30;
+
+/// A frame whose header's structure is checked; what its fields hold is not yet.
+pub(super) struct Header<'a> {
+    frame: &'a Frame,
+    limits: &'a Limits,
+    fields: Fields<'a, { KEYS.len() }>,
+}
+
+impl<'a> Header<'a> {
+    pub(super) fn scan(frame: &'a Frame, limits: &'a Limits) -> Result<Self> {
+        let mut reader = Reader::new(frame.header());
+        let mut budget = limits.values;
+        let fields = Fields::scan(&mut reader, &KEYS, limits, &mut budget)?;
+        if reader.rest() > 0 {
+            return Err(WireError::frame(ErrorKind::NotMsgpack, reader.offset())
+                .found(format_args!("{} more bytes behind the header's map", reader.rest()))
+                .expected("the header's end"));
+        }
+        Ok(Self { frame, limits, fields })
+    }
+
+    pub(super) fn message_type(&self) -> Result<(&'a str, usize)> {
+        let mut reader = self.fields.required("type")?;
+        let offset = reader.offset();
+        Ok((reader.string("type")?.0, offset))
+    }
+
+    /// Reads the fields of a message whose type is one of the protocol's.
+    pub(super) fn decode(&self, message_type: &str) -> Result<Message> {
+        Ok(match message_type {
+            "metadata" => Message::Client(ClientMessage::Metadata),
+            "reset" => Message::Client(ClientMessage::Reset),
+            "obs_request" => Message::Client(ClientMessage::Observe),
+            "apply_action" => Message::Client(ClientMessage::ApplyAction(self.action()?)),
+            "action" => Message::Client(ClientMessage::Step(self.action()?)),
+            "metadata_response" => {
+                let data = self.read_map("data", self.fields.required("data")?)?;
+                Message::Server(ServerMessage::Metadata(data))
+            }
+            "obs_response" => Message::Server(ServerMessage::Observation(self.observation()?)),
+            "reset_response" => Message::Server(ServerMessage::Reset(ResetResult {
+                observation: self.observation()?,
+                info: self.map("info")?,
+            })),
+            "step_response" => Message::Server(ServerMessage::Step(StepResult {
+                observation: self.observation()?,
+                reward: self.fields.required("reward")?.float("reward")?,
+                terminated: self.fields.required("terminated")?.boolean("terminated")?,
+                truncated: self.fields.required("truncated")?.boolean("truncated")?,
+                info: self.map("info")?,
+            })),
+            other => unreachable!("{other} is not a type of the protocol"),
+        })
+    }
+
+    fn action(&self) -> Result<Action> {
+        let at_shape = self.fields.required("shape")?;
+        let shape_offset = at_shape.offset();
+        let shape = read_shape("shape", at_shape, self.limits)?;
+        let dtype = read_dtype("dtype", self.fields.required("dtype")?)?;
+        let payload = self.frame.payload();
+        if byte_len(dtype, &shape) != Some(payload.len()) {
+            return Err(WireError::at(ErrorKind::BadBuffer, "shape", shape_offset)
+                .found(format_args!(
+                    "{dtype} of shape {shape} and {} bytes of payload",
+                    payload.len()
+                ))
+                .expected("a payload of exactly the action's size"));
+        }
+        let values = Array::new(dtype, shape, payload.contiguous()).expect("just checked");
+        Ok(Action { values, obs_timestamps: Some(self.obs_timestamps()?) })
+    }
+
+    fn obs_timestamps(&self) -> Result<Timestamps> {
+        const FIELD: &str = "obs_timestamps";
+        let Some(mut reader) = self.fields.present(FIELD) else { return Ok(Timestamps::default()) };
+        let start = reader.offset();
+        let len = reader.map_len(FIELD)?;
+        check_count(FIELD, start, len, self.limits.cameras, "cameras")?;
+        (0..len)
+            .map(|_| {
+                let name = self.name(FIELD, &mut reader)?;
+                let timestamp = reader.float(FIELD)?;
+                Ok((name, timestamp))
+            })
+            .collect()
+    }
+
+    fn observation(&self) -> Result<Observation> {
+        let mut buffers = Buffers { payload: Cow::Borrowed(self.frame.payload()) };
+        Ok(Observation {
+            timestamp: self.fields.required("timestamp")?.float("timestamp")?,
+            cameras: read_entries(
+                "cameras",
+                Some(self.fields.required("cameras")?),
+                self.limits.cameras,
+                SHORTEST_CAMERA,
+                |reader| self.camera(reader, &mut buffers),
+            )?,
+            proprios: read_entries(
+                "proprios",
+                self.fields.present("proprios"),
+                self.limits.proprios,
+                SHORTEST_PROPRIO,
+                |reader| self.proprio(reader, &mut buffers),
+            )?,
+            extra: self.map("extra")?,
+        })
+    }
+
+    fn camera(&self, reader: &mut Reader<'a>, buffers: &mut Buffers<'_>) -> Result<Camera> {
+        let fields = Fields::rescan(reader, &CAMERA_KEYS, self.limits)?;
+        let timestamp = fields.present("timestamp").map(|mut at| at.float("timestamp"));
+        let intrinsics = read_floats::<9>("intrinsics", fields.required("intrinsics")?)?;
+        let extrinsics = read_floats::<16>("extrinsics", fields.required("extrinsics")?)?;
+        let image = ["image_shape", "image_dtype", "image_offset", "image_size"];
+        let depth = ["depth_shape", "depth_dtype", "depth_offset", "depth_size"];
+        let has_depth = depth.iter().any(|key| fields.present(key).is_some());
+        Ok(Camera {
+            name: self.name("name", &mut fields.required("name")?)?,
+            timestamp: timestamp.unwrap_or(Ok(0.0))?,
+            intrinsics: Matrix3::from_row_slice(&intrinsics),
+            extrinsics: Matrix4::from_row_slice(&extrinsics),
+            image: read_array(&fields, image, buffers, self.limits)?,
+            depth: has_depth
+                .then(|| read_array(&fields, depth, buffers, self.limits))
+                .transpose()?,
+        })
+    }
+
+    fn proprio(&self, reader: &mut Reader<'a>, buffers: &mut Buffers<'_>) -> Result<Proprio> {
+        let fields = Fields::rescan(reader, &PROPRIO_KEYS, self.limits)?;
+        let name = self.name("name", &mut fields.required("name")?)?;
+        let dtype = read_dtype("dtype", fields.required("dtype")?)?;
+        let at = Placed::read(&fields, "offset", "size")?;
+        if at.size % dtype.size() != 0 {
+            return Err(WireError::at(ErrorKind::BadBuffer, "size", fields.offset())
+                .found(format_args!("{} bytes of {dtype}", at.size))
+                .expected(format_args!("a multiple of the element's {} bytes", dtype.size())));
+        }
+        let values = Array::new(dtype, at.size / dtype.size(), buffers.slice(&at)?);
+        Ok(Proprio { name, values: values.expect("just checked") })
+    }
+
+    fn name(&self, field: &'static str, reader: &mut Reader<'a>) -> Result<Name> {
+        let (text, start) = reader.string(field)?;
+        Ok(Name::from_utf8(self.share(start, start + text.len())).expect("just checked"))
+    }
+
+    /// A free-form map that may be left out.
+    fn map(&self, field: &'static str) -> Result<Map> {
+        self.fields.present(field).map_or(Ok(Map::new()), |reader| self.read_map(field, reader))
+    }
+
+    fn read_map(&self, field: &'static str, mut reader: Reader<'a>) -> Result<Map> {
+        let mut behind = reader.clone();
+        behind.skip(field, self.limits, 2, &mut self.limits.values.clone())?;
+        let len = reader.map_len(field)?;
+        Ok(Map::from_checked(len as u32, self.share(reader.position(), behind.position())))
+    }
+
+    /// Bytes of the header, shared.
+    fn share(&self, start: usize, end: usize) -> Bytes {
+        self.frame.head().slice(PREFIX_LEN + start..PREFIX_LEN + end)
+    }
+}
+
+/// Where a header says that a buffer lies.
+struct Placed {
+    offset: usize,
+    size: usize,
+    field: &'static str,
+    at: usize,
+}
+
+impl Placed {
+    fn read<const N: usize>(
+        fields: &Fields<'_, N>,
+        offset: &'static str,
+        size: &'static str,
+    ) -> Result<Self> {
+        let mut at_offset = fields.required(offset)?;
+        Ok(Self {
+            field: offset,
+            at: at_offset.offset(),
+            offset: at_offset.size(offset)?,
+            size: fields.required(size)?.size(size)?,
+        })
+    }
+}
+
+/// Hands out the payload's buffers.
+struct Buffers<'a> {
+    payload: Cow<'a, Payload>,
+}
+
+impl Buffers<'_> {
+    fn slice(&mut self, at: &Placed) -> Result<Bytes> {
+        let Placed { offset, size, .. } = *at;
+        if offset.checked_add(size).is_none_or(|end| end > self.payload.len()) {
+            return Err(WireError::at(ErrorKind::BadBuffer, at.field, at.at)
+                .found(format_args!("a buffer of {size} bytes at offset {offset}"))
+                .expected(format_args!("it within the payload's {} bytes", self.payload.len())));
+        }
+        if !self.payload.is_shared(offset, size) {
+            // Gathered once, at most: many buffers over the same border share the copy.
+            self.payload = Cow::Owned(self.payload.contiguous().into());
+        }
+        Ok(self.payload.slice(offset, size))
+    }
+}
+
+fn read_entries<'a, T>(
+    field: &'static str,
+    array: Option<Reader<'a>>,
+    limit: usize,
+    shortest: usize,
+    mut read: impl FnMut(&mut Reader<'a>) -> Result<T>,
+) -> Result<Vec<T>> {
+    let Some(mut reader) = array else { return Ok(Vec::new()) };
+    let start = reader.offset();
+    let len = reader.array_len(field)?;
+    check_count(field, start, len, limit, field)?;
+    let mut entries = Vec::with_capacity(len.min(reader.rest() / shortest));
+    for index in 0..len {
+        let entry = read(&mut reader);
+        entries.push(entry.map_err(|error| error.inside(field, Some(index)))?);
+    }
+    Ok(entries)
+}
+
+fn read_array(
+    fields: &Fields<'_, { CAMERA_KEYS.len() }>,
+    [shape, dtype, offset, size]: [&'static str; 4],
+    buffers: &mut Buffers<'_>,
+    limits: &Limits,
+) -> Result<Array> {
+    let at = Placed::read(fields, offset, size)?;
+    let shape_at = fields.required(shape)?;
+    let shape_offset = shape_at.offset();
+    let dims = read_shape(shape, shape_at, limits)?;
+    let element = read_dtype(dtype, fields.required(dtype)?)?;
+    if byte_len(element, &dims) != Some(at.size) {
+        return Err(WireError::at(ErrorKind::BadBuffer, shape, shape_offset)
+            .found(format_args!("{element} of shape {dims} in {} bytes", at.size))
+            .expected(format_args!("a shape whose elements fill the buffer, `{size}`")));
+    }
+    Ok(Array::new(element, dims, buffers.slice(&at)?).expect("just checked"))
+}
+
+fn read_shape(field: &'static str, mut reader: Reader<'_>, limits: &Limits) -> Result<Shape> {
+    let start = reader.offset();
+    let rank = reader.array_len(field)?;
+    check_count(field, start, rank, limits.rank, "rank")?;
+    (0..rank).map(|_| reader.size(field)).collect()
+}
+
+fn read_dtype(field: &'static str, mut reader: Reader<'_>) -> Result<Dtype> {
+    let offset = reader.offset();
+    let (name, _) = reader.string(field)?;
+    Dtype::from_name(name).ok_or_else(|| {
+        WireError::at(ErrorKind::OutOfRange, field, offset)
+            .found(format_args!("{name:?}"))
+            .expected("one of bool, int8 to int64, uint8 to uint64, float16, float32, float64")
+    })
+}
+
+fn read_floats<const N: usize>(field: &'static str, mut reader: Reader<'_>) -> Result<[f64; N]> {
+    let offset = reader.offset();
+    let len = reader.array_len(field)?;
+    if len != N {
+        return Err(WireError::at(ErrorKind::OutOfRange, field, offset)
+            .found(format_args!("{len} numbers"))
+            .expected(format_args!("{N}, row-major")));
+    }
+    let mut values = [0.0; N];
+    for value in &mut values {
+        *value = reader.float(field)?;
+    }
+    Ok(values)
+}
+
+fn check_count(field: &str, offset: usize, found: usize, limit: usize, name: &str) -> Result<()> {
+    if found > limit {
+        return Err(WireError::at(ErrorKind::Limit, field, offset)
+            .found(format_args!("{found} entries"))
+            .expected(format_args!("at most {limit} (`Limits::{name}`)")));
+    }
+    Ok(())
+}

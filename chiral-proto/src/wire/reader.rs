@@ -1,0 +1,331 @@
+use std::fmt;
+
+use rmp::Marker;
+
+use super::error::{ErrorKind, WireError};
+use super::frame::PREFIX_LEN;
+use super::limits::Limits;
+
+/// A position in a frame's msgpack header. Every read checks what stands there, and an error says
+/// where it was.
+#[derive(Clone)]
+pub(super) struct Reader<'a> {
+    header: &'a [u8],
+    at: usize,
+}
+
+/// A number in any of msgpack's formats.
+#[derive(Clone, Copy)]
+pub(super) enum Number {
+    Unsigned(u64),
+    Signed(i64),
+    Float(f64),
+}
+
+impl Number {
+    fn as_f64(self) -> f64 {
+        match self {
+            Self::Unsigned(n) => n as f64,
+            Self::Signed(n) => n as f64,
+            Self::Float(x) => x,
+        }
+    }
+
+    /// The number as a count of bytes or elements, if it is one.
+    fn as_usize(self) -> Option<usize> {
+        // 2^53: every integer up to it is a float of its own.
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        match self {
+            Self::Unsigned(n) => n.try_into().ok(),
+            Self::Signed(n) => n.try_into().ok(),
+            Self::Float(x) if (0.0..=EXACT).contains(&x) && x.fract() == 0.0 => Some(x as usize),
+            Self::Float(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsigned(n) => write!(f, "the integer {n}"),
+            Self::Signed(n) => write!(f, "the integer {n}"),
+            Self::Float(x) => write!(f, "the float {x}"),
+        }
+    }
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(header: &'a [u8]) -> Self {
+        Self { header, at: 0 }
+    }
+
+    /// The same header, at a position that an earlier reader was at.
+    pub(super) fn seek(&self, at: usize) -> Self {
+        Self { header: self.header, at }
+    }
+
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+
+    pub(super) fn rest(&self) -> usize {
+        self.header.len() - self.at
+    }
+
+    /// The byte of the frame at which the reader stands.
+    pub(super) fn offset(&self) -> usize {
+        PREFIX_LEN + self.at
+    }
+
+    fn peek(&self, field: &str) -> Result<Marker, WireError> {
+        match self.header.get(self.at) {
+            Some(&byte) => Ok(Marker::from_u8(byte)),
+            None => Err(self.truncated(field, 1)),
+        }
+    }
+
+    fn take(&mut self, field: &str, count: usize) -> Result<&'a [u8], WireError> {
+        if count > self.rest() {
+            return Err(self.truncated(field, count));
+        }
+        let taken = &self.header[self.at..][..count];
+        self.at += count;
+        Ok(taken)
+    }
+
+    fn take_array<const N: usize>(&mut self, field: &str) -> Result<[u8; N], WireError> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.take(field, N)?);
+        Ok(array)
+    }
+
+    fn marker(&mut self, field: &str) -> Result<Marker, WireError> {
+        let marker = self.peek(field)?;
+        self.at += 1;
+        Ok(marker)
+    }
+
+    /// The length that stands behind a marker, in a big-endian integer of `width` bytes.
+    fn length(&mut self, field: &str, width: usize) -> Result<usize, WireError> {
+        let bytes = self.take(field, width)?;
+        Ok(bytes.iter().fold(0, |length, &byte| length << 8 | usize::from(byte)))
+    }
+
+    #[cold]
+    fn truncated(&self, field: &str, wanted: usize) -> WireError {
+        WireError::at(ErrorKind::Truncated, field, self.offset())
+            .found(format_args!("{} more bytes of header", self.rest()))
+            .expected(format_args!("{wanted}"))
+    }
+
+    #[cold]
+    fn wrong_type(&self, field: &str, expected: &str) -> WireError {
+        let mut at = self.clone();
+        let found = match at.number(field) {
+            Ok(number) => number.to_string(),
+            Err(_) => self.peek(field).map_or("the header's end", describe).to_owned(),
+        };
+        WireError::at(ErrorKind::WrongType, field, self.offset()).found(found).expected(expected)
+    }
+
+    /// The number of entries of a map; the reader then stands at the first key.
+    pub(super) fn map_len(&mut self, field: &str) -> Result<usize, WireError> {
+        match self.peek(field)? {
+            Marker::FixMap(len) => {
+                self.at += 1;
+                Ok(len.into())
+            }
+            marker @ (Marker::Map16 | Marker::Map32) => {
+                self.at += 1;
+                self.length(field, if marker == Marker::Map16 { 2 } else { 4 })
+            }
+            _ => Err(self.wrong_type(field, "a map")),
+        }
+    }
+
+    /// The number of elements of an array; the reader then stands at the first.
+    pub(super) fn array_len(&mut self, field: &str) -> Result<usize, WireError> {
+        match self.peek(field)? {
+            Marker::FixArray(len) => {
+                self.at += 1;
+                Ok(len.into())
+            }
+            marker @ (Marker::Array16 | Marker::Array32) => {
+                self.at += 1;
+                self.length(field, if marker == Marker::Array16 { 2 } else { 4 })
+            }
+            _ => Err(self.wrong_type(field, "an array")),
+        }
+    }
+
+    /// The bytes of a string, whose UTF-8 is not yet checked, if a string stands here.
+    pub(super) fn try_string(&mut self, field: &str) -> Result<Option<&'a [u8]>, WireError> {
+        let width = match self.peek(field)? {
+            Marker::FixStr(len) => {
+                self.at += 1;
+                return self.take(field, len.into()).map(Some);
+            }
+            Marker::Str8 => 1,
+            Marker::Str16 => 2,
+            Marker::Str32 => 4,
+            _ => return Ok(None),
+        };
+        self.at += 1;
+        let len = self.length(field, width)?;
+        self.take(field, len).map(Some)
+    }
+
+    /// A string; the range is where its bytes lie in the header.
+    pub(super) fn string(&mut self, field: &str) -> Result<(&'a str, usize), WireError> {
+        let offset = self.offset();
+        let bytes = self.try_string(field)?.ok_or_else(|| self.wrong_type(field, "a string"))?;
+        let text = std::str::from_utf8(bytes).map_err(|error| {
+            WireError::at(ErrorKind::WrongType, field, offset)
+                .found(format_args!("a string with bad UTF-8 at its byte {}", error.valid_up_to()))
+                .expected("UTF-8")
+        })?;
+        Ok((text, self.at - bytes.len()))
+    }
+
+    pub(super) fn boolean(&mut self, field: &str) -> Result<bool, WireError> {
+        match self.peek(field)? {
+            marker @ (Marker::True | Marker::False) => {
+                self.at += 1;
+                Ok(marker == Marker::True)
+            }
+            _ => Err(self.wrong_type(field, "a bool")),
+        }
+    }
+
+    /// Steps over a nil, if one stands here.
+    pub(super) fn nil(&mut self, field: &str) -> Result<bool, WireError> {
+        let nil = self.peek(field)? == Marker::Null;
+        self.at += usize::from(nil);
+        Ok(nil)
+    }
+
+    fn number(&mut self, field: &str) -> Result<Number, WireError> {
+        use Number::{Float, Signed, Unsigned};
+        let start = self.clone();
+        Ok(match self.marker(field)? {
+            Marker::FixPos(n) => Unsigned(n.into()),
+            Marker::FixNeg(n) => Signed(n.into()),
+            Marker::U8 => Unsigned(u8::from_be_bytes(self.take_array(field)?).into()),
+            Marker::U16 => Unsigned(u16::from_be_bytes(self.take_array(field)?).into()),
+            Marker::U32 => Unsigned(u32::from_be_bytes(self.take_array(field)?).into()),
+            Marker::U64 => Unsigned(u64::from_be_bytes(self.take_array(field)?)),
+            Marker::I8 => Signed(i8::from_be_bytes(self.take_array(field)?).into()),
+            Marker::I16 => Signed(i16::from_be_bytes(self.take_array(field)?).into()),
+            Marker::I32 => Signed(i32::from_be_bytes(self.take_array(field)?).into()),
+            Marker::I64 => Signed(i64::from_be_bytes(self.take_array(field)?)),
+            Marker::F32 => Float(f32::from_be_bytes(self.take_array(field)?).into()),
+            Marker::F64 => Float(f64::from_be_bytes(self.take_array(field)?)),
+            marker => {
+                return Err(WireError::at(ErrorKind::WrongType, field, start.offset())
+                    .found(describe(marker))
+                    .expected("a number"));
+            }
+        })
+    }
+
+    /// A number in any format, as a float.
+    pub(super) fn float(&mut self, field: &str) -> Result<f64, WireError> {
+        self.number(field).map(Number::as_f64)
+    }
+
+    /// A number in any format that counts bytes or elements.
+    pub(super) fn size(&mut self, field: &str) -> Result<usize, WireError> {
+        let offset = self.offset();
+        let number = self.number(field)?;
+        number.as_usize().ok_or_else(|| {
+            WireError::at(ErrorKind::OutOfRange, field, offset)
+                .found(number)
+                .expected("a whole number that is not negative and fits the memory")
+        })
+    }
+
+    /// Steps over one value of any kind, checking its structure against the limits. `budget`
+    /// counts the values that may still come.
+    pub(super) fn skip(
+        &mut self,
+        field: &str,
+        limits: &Limits,
+        depth: usize,
+        budget: &mut usize,
+    ) -> Result<(), WireError> {
+        let start = self.offset();
+        if depth > limits.depth.min(Limits::MAX_DEPTH) {
+            return Err(WireError::at(ErrorKind::Limit, field, start)
+                .found(format_args!("values nested {depth} deep"))
+                .expected(format_args!("at most {} (`Limits::depth`)", limits.depth)));
+        }
+        let Some(left) = budget.checked_sub(1) else {
+            return Err(WireError::at(ErrorKind::Limit, field, start)
+                .found("one more value in the header")
+                .expected(format_args!("at most {} (`Limits::values`)", limits.values)));
+        };
+        *budget = left;
+
+        let marker = self.marker(field)?;
+        let (bytes, values) = match marker {
+            Marker::Null | Marker::True | Marker::False | Marker::FixPos(_) | Marker::FixNeg(_) => {
+                (0, 0)
+            }
+            Marker::U8 | Marker::I8 => (1, 0),
+            // An ext has one byte of type before its data.
+            Marker::U16 | Marker::I16 | Marker::FixExt1 => (2, 0),
+            Marker::U32 | Marker::I32 | Marker::F32 => (4, 0),
+            Marker::U64 | Marker::I64 | Marker::F64 => (8, 0),
+            Marker::FixStr(len) => (len.into(), 0),
+            Marker::Str8 | Marker::Bin8 => (self.length(field, 1)?, 0),
+            Marker::Str16 | Marker::Bin16 => (self.length(field, 2)?, 0),
+            Marker::Str32 | Marker::Bin32 => (self.length(field, 4)?, 0),
+            Marker::FixExt2 => (3, 0),
+            Marker::FixExt4 => (5, 0),
+            Marker::FixExt8 => (9, 0),
+            Marker::FixExt16 => (17, 0),
+            Marker::Ext8 => (self.length(field, 1)? + 1, 0),
+            Marker::Ext16 => (self.length(field, 2)? + 1, 0),
+            Marker::Ext32 => (self.length(field, 4)? + 1, 0),
+            Marker::FixArray(len) => (0, len.into()),
+            Marker::Array16 => (0, self.length(field, 2)?),
+            Marker::Array32 => (0, self.length(field, 4)?),
+            Marker::FixMap(len) => (0, 2 * usize::from(len)),
+            Marker::Map16 => (0, 2 * self.length(field, 2)?),
+            Marker::Map32 => (0, self.length(field, 4)?.saturating_mul(2)),
+            Marker::Reserved => {
+                return Err(WireError::at(ErrorKind::NotMsgpack, field, start)
+                    .found("the byte 0xc1")
+                    .expected("a msgpack value: 0xc1 is none"));
+            }
+        };
+        self.take(field, bytes)?;
+        for _ in 0..values {
+            self.skip(field, limits, depth + 1, budget)?;
+        }
+        Ok(())
+    }
+}
+
+fn describe(marker: Marker) -> &'static str {
+    match marker {
+        Marker::Null => "nil",
+        Marker::True => "true",
+        Marker::False => "false",
+        Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32 => "a string",
+        Marker::Bin8 | Marker::Bin16 | Marker::Bin32 => "binary data",
+        Marker::FixArray(_) | Marker::Array16 | Marker::Array32 => "an array",
+        Marker::FixMap(_) | Marker::Map16 | Marker::Map32 => "a map",
+        Marker::Reserved => "the byte 0xc1",
+        Marker::F32 | Marker::F64 => "a float",
+        Marker::FixExt1
+        | Marker::FixExt2
+        | Marker::FixExt4
+        | Marker::FixExt8
+        | Marker::FixExt16
+        | Marker::Ext8
+        | Marker::Ext16
+        | Marker::Ext32 => "an ext value",
+        _ => "an integer",
+    }
+}
