@@ -1,9 +1,15 @@
 //! The chiral protocol between a robot and the policy that drives it, as a pure state machine.
 #![forbid(unsafe_code)]
 
+pub mod client;
+mod connection;
+mod pacer;
 pub mod pool;
+pub mod stats;
 mod sync;
 mod types;
 pub mod wire;
 
+pub use connection::ConnectionError;
+pub use pacer::{BadRate, Rate};
 pub use types::*;
