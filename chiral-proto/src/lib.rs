@@ -5,8 +5,11 @@ pub mod client;
 mod connection;
 mod pacer;
 pub mod pool;
+pub mod server;
 pub mod stats;
 mod sync;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod types;
 pub mod wire;
 
