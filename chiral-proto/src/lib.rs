@@ -3,6 +3,7 @@
 
 pub mod client;
 mod connection;
+mod machine;
 mod pacer;
 pub mod pool;
 pub mod server;
@@ -14,5 +15,6 @@ mod types;
 pub mod wire;
 
 pub use connection::ConnectionError;
+pub use machine::Machine;
 pub use pacer::{BadRate, Rate};
 pub use types::*;

@@ -22,6 +22,11 @@ impl Request {
             Self::Step(_) => "action",
         }
     }
+
+    /// Whether actions keep their order with it.
+    fn is_barrier(&self) -> bool {
+        matches!(self, Self::Reset | Self::Step(_))
+    }
 }
 
 /// What has arrived and is not told yet, in the order in which to tell it.
@@ -83,11 +88,21 @@ impl Inbox {
         self.requests.clear();
     }
 
-    pub(super) fn poll(&mut self) -> Option<Event> {
+    /// The next action that nothing holds back.
+    pub(super) fn poll_action(&mut self) -> Option<Action> {
         if self.may_tell_action() {
-            return self.actions.pop_front().map(|(_, action)| Event::Action(action));
+            self.actions.pop_front().map(|(_, action)| action)
+        } else {
+            None
         }
-        if self.working.is_some() {
+    }
+
+    /// The next request that nothing holds back: not a reset or step being worked on, nor, for
+    /// another of these, an action from before it that is not told yet.
+    pub(super) fn poll_request(&mut self) -> Option<Event> {
+        let (request, ..) = self.requests.front().filter(|_| self.working.is_none())?;
+        let earlier_action = self.actions.front().is_some_and(|(action, _)| action < request);
+        if earlier_action && self.is_barrier_next() {
             return None;
         }
         let (_, request, place) = self.requests.pop_front()?;
@@ -105,11 +120,19 @@ impl Inbox {
         })
     }
 
+    /// Whether actions are still to be told, now or later.
+    pub(super) fn has_actions(&self) -> bool {
+        !self.actions.is_empty()
+    }
+
     fn may_tell_action(&self) -> bool {
         let Some((action, _)) = self.actions.front() else { return false };
         let resetting = matches!(self.working, Some((Work::Reset, _)));
-        let is_barrier = |request: &Request| matches!(request, Request::Reset | Request::Step(_));
-        let barrier = self.requests.iter().find(|(_, request, _)| is_barrier(request));
+        let barrier = self.requests.iter().find(|(_, request, _)| request.is_barrier());
         !resetting && barrier.is_none_or(|(barrier, ..)| action < barrier)
+    }
+
+    fn is_barrier_next(&self) -> bool {
+        self.requests.front().is_some_and(|(_, request, _)| request.is_barrier())
     }
 }

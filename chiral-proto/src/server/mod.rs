@@ -48,7 +48,7 @@ pub use reply::{Answer, MetadataReply, ObserveReply, ReplyError, ResetReply, Ste
 pub use stats::Stats;
 
 use crate::wire::{ClientMessage, Frame, ServerMessage};
-use crate::{ConnectionError, Map, ResetResult, StepResult};
+use crate::{Action, ConnectionError, Map, ResetResult, StepResult};
 use inbox::{Inbox, Request};
 use reply::Place;
 use watchdog::Watchdog;
@@ -139,7 +139,7 @@ impl Server {
     }
 
     /// Tells that the transport's connection has ended.
-    pub fn handle_disconnect(&mut self, reason: ConnectionError) {
+    pub fn handle_disconnect(&mut self, _now: Instant, reason: ConnectionError) {
         self.end(reason);
     }
 
@@ -177,11 +177,27 @@ impl Server {
         Some(frame)
     }
 
-    /// The next event.
+    /// The next event: an action if there is one, else a request, else the rest.
     pub fn poll_event(&mut self) -> Option<Event> {
+        self.poll_action().map(Event::Action).or_else(|| self.poll_request())
+    }
+
+    /// The next action, for a robot that takes actions and answers requests independently, each at
+    /// its own pace. A robot that needs more than one thread or task for that uses this and
+    /// [`poll_request`](Self::poll_request) in the place of [`poll_event`](Self::poll_event); it
+    /// begins a reset or a step only when it is done with the actions that it took before.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.inbox.poll_action()
+    }
+
+    /// The next event that is no action.
+    pub fn poll_request(&mut self) -> Option<Event> {
         self.check_abandoned();
-        if let Some(event) = self.inbox.poll() {
+        if let Some(event) = self.inbox.poll_request() {
             return Some(event);
+        }
+        if self.inbox.has_actions() {
+            return None;
         }
         if let Some(alarm) = self.alarm.take() {
             return Some(alarm);
@@ -313,6 +329,7 @@ impl Server {
     fn acted(&mut self, now: Instant) {
         self.stats.actions.record(now);
         self.watchdog.wind_up(now);
+        self.alarm = None;
     }
 
     /// Ends the connection when a handle was dropped: its answer, and all behind it, would never

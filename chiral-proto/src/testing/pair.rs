@@ -94,13 +94,13 @@ impl Pair {
     pub fn cut(&mut self) {
         let lost = ConnectionError::Lost("cut".to_owned());
         self.client.handle_disconnect(self.now, lost.clone());
-        self.server.handle_disconnect(lost);
+        self.server.handle_disconnect(self.now, lost);
     }
 
     /// Tells a side that the other has ended the connection.
     fn hang_up(&mut self) {
         if let Some(error) = self.client.error().filter(|error| error.is_ours()) {
-            self.server.handle_disconnect(closed(error));
+            self.server.handle_disconnect(self.now, closed(error));
         }
         if let Some(error) = self.server.error().filter(|error| error.is_ours()) {
             self.client.handle_disconnect(self.now, closed(error));
