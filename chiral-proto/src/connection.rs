@@ -35,6 +35,12 @@ pub enum ConnectionError {
     /// This side closed the connection.
     #[error("closed by this side")]
     ClosedLocally,
+    /// This side's robot is going out of service.
+    #[error("the robot's server is shutting down")]
+    ShutDown,
+    /// The peer broke the rules of the transport, which has told it so.
+    #[error("the peer broke the transport's rules: {0}")]
+    BadTransport(String),
     /// The peer closed the connection in an orderly way.
     #[error("closed by the peer ({})", closing(*.code, .reason))]
     ClosedByPeer {
@@ -56,13 +62,15 @@ impl ConnectionError {
             Self::BadFrame(_) => 1007,
             Self::UnexpectedReply { .. } | Self::TooManyRequests { .. } => 1008,
             Self::Unanswered { .. } | Self::RobotFailed(_) => 1011,
+            Self::ShutDown => 1001,
+            Self::BadTransport(_) => 1002,
             Self::ClosedLocally | Self::ClosedByPeer { .. } | Self::Lost(_) => 1000,
         }
     }
 
     /// Whether this side ended the connection, and the peer is still to be told.
     pub fn is_ours(&self) -> bool {
-        !matches!(self, Self::ClosedByPeer { .. } | Self::Lost(_))
+        !matches!(self, Self::ClosedByPeer { .. } | Self::Lost(_) | Self::BadTransport(_))
     }
 }
 

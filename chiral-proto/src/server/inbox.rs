@@ -120,11 +120,6 @@ impl Inbox {
         })
     }
 
-    /// Whether actions are still to be told, now or later.
-    pub(super) fn has_actions(&self) -> bool {
-        !self.actions.is_empty()
-    }
-
     fn may_tell_action(&self) -> bool {
         let Some((action, _)) = self.actions.front() else { return false };
         let resetting = matches!(self.working, Some((Work::Reset, _)));

@@ -62,6 +62,7 @@ pub struct Server {
     waiting: VecDeque<Waiting>,
     watchdog: Watchdog,
     alarm: Option<Event>,
+    shut_down_by: Option<Instant>,
     error: Option<ConnectionError>,
     /// The end of the connection was told.
     end_told: bool,
@@ -94,6 +95,7 @@ impl Server {
             waiting: VecDeque::new(),
             watchdog: Watchdog::new(config.watchdog),
             alarm: None,
+            shut_down_by: None,
             error: None,
             end_told: false,
             stats: Stats::default(),
@@ -130,6 +132,9 @@ impl Server {
     /// Lets time pass: to be called when [`poll_timeout`](Self::poll_timeout)'s instant has come.
     /// Calling it early, late or often does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if self.shut_down_by.is_some_and(|deadline| deadline <= now) {
+            self.end(ConnectionError::ShutDown);
+        }
         if self.error.is_none()
             && let Some(silent_for) = self.watchdog.bark(now)
         {
@@ -148,6 +153,13 @@ impl Server {
         self.end(ConnectionError::ClosedLocally);
     }
 
+    /// Ends the connection as soon as the requests that are waiting have been answered and the
+    /// answers taken by the transport, at `deadline` at the latest. Requests that still come are
+    /// passed over; actions are not.
+    pub fn shut_down(&mut self, deadline: Instant) {
+        self.shut_down_by = Some(deadline);
+    }
+
     /// Ends the connection because the robot cannot do what was asked; the client is told why.
     pub fn fail(&mut self, why: impl Into<String>) {
         self.end(ConnectionError::RobotFailed(why.into()));
@@ -159,6 +171,9 @@ impl Server {
     /// that is [taken late](Answer::WhenSent) is taken here.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Frame> {
         self.check_abandoned();
+        if self.shut_down_by.is_some() && self.waiting.is_empty() {
+            self.end(ConnectionError::ShutDown);
+        }
         if self.error.is_some() || self.waiting.front()?.reply.is_none() {
             return None;
         }
@@ -177,27 +192,22 @@ impl Server {
         Some(frame)
     }
 
-    /// The next event: an action if there is one, else a request, else the rest.
+    /// The next event: what concerns the robot's motion first, then requests.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.poll_action().map(Event::Action).or_else(|| self.poll_request())
+        self.poll_motion().or_else(|| self.poll_request())
     }
 
-    /// The next action, for a robot that takes actions and answers requests independently, each at
-    /// its own pace. A robot that needs more than one thread or task for that uses this and
-    /// [`poll_request`](Self::poll_request) in the place of [`poll_event`](Self::poll_event); it
-    /// begins a reset or a step only when it is done with the actions that it took before.
-    pub fn poll_action(&mut self) -> Option<Action> {
-        self.inbox.poll_action()
-    }
-
-    /// The next event that is no action.
-    pub fn poll_request(&mut self) -> Option<Event> {
+    /// The next event that concerns the robot's motion: an action, the watchdog's alarm, or the
+    /// end of the connection.
+    ///
+    /// This and [`poll_request`](Self::poll_request), in the place of
+    /// [`poll_event`](Self::poll_event), are for a robot that moves and answers requests in
+    /// threads or tasks of their own, so that a slow observation delays no action. It begins a
+    /// reset or a step only when it is done with the actions that it took before.
+    pub fn poll_motion(&mut self) -> Option<Event> {
         self.check_abandoned();
-        if let Some(event) = self.inbox.poll_request() {
-            return Some(event);
-        }
-        if self.inbox.has_actions() {
-            return None;
+        if let Some(action) = self.inbox.poll_action() {
+            return Some(Event::Action(action));
         }
         if let Some(alarm) = self.alarm.take() {
             return Some(alarm);
@@ -210,10 +220,19 @@ impl Server {
         Some(Event::Disconnected(error))
     }
 
+    /// The next request to answer.
+    pub fn poll_request(&mut self) -> Option<Event> {
+        self.check_abandoned();
+        self.inbox.poll_request()
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) is to be called next; `None` if only a frame
     /// or a call can bring anything about.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if self.error.is_some() { None } else { self.watchdog.next_timeout() }
+        if self.error.is_some() {
+            return None;
+        }
+        self.watchdog.next_timeout().into_iter().chain(self.shut_down_by).min()
     }
 
     /// Why the connection has ended, if it has. When [it is ours](ConnectionError::is_ours) the
@@ -311,6 +330,9 @@ impl Server {
                 Request::Step(action)
             }
         };
+        if self.shut_down_by.is_some() {
+            return Ok(());
+        }
         let limit = self.config.pending_replies;
         if self.waiting.len() >= limit {
             return Err(ConnectionError::TooManyRequests { limit });
