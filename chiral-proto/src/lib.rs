@@ -5,5 +5,7 @@ pub mod pool;
 mod sync;
 mod types;
 pub mod wire;
+#[cfg(feature = "websocket")]
+pub mod ws;
 
 pub use types::*;
