@@ -13,6 +13,8 @@ mod sync;
 pub mod testing;
 mod types;
 pub mod wire;
+#[cfg(feature = "websocket")]
+pub mod ws;
 
 pub use connection::ConnectionError;
 pub use machine::Machine;
