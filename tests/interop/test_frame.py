@@ -10,7 +10,14 @@ import numpy as np
 from peer.faults import FAULTS, faulty_action, faulty_observation
 from peer.fields import FrameError
 from peer.frame import decode, encode
-from peer.messages import ApplyAction, Message, MetadataResponse, Observation, ObsResponse
+from peer.messages import (
+    ApplyAction,
+    Message,
+    MetadataResponse,
+    Observation,
+    ObsResponse,
+    StepResponse,
+)
 from peer.report import report
 from peer.values import Style
 
@@ -97,6 +104,13 @@ class CppNumbers(unittest.TestCase):
                 data = encode(ObsResponse(Observation(value)), Style.CPP)
                 start = data.index(b"timestamp") + len(b"timestamp")
                 self.assertEqual(data[start : start + len(packed) // 2].hex(), packed)
+
+    def test_reward_is_single(self) -> None:
+        """Only in the C++ style."""
+        message = StepResponse(Observation(0.0), 0.1, False, True, {})
+        for style, packed in ((Style.CPP, "ca3dcccccd"), (Style.PYTHON, "cb3fb999999999999a")):
+            with self.subTest(style=style):
+                self.assertIn(b"\xa6reward" + bytes.fromhex(packed), encode(message, style))
 
 
 class Refusals(unittest.TestCase):

@@ -4,7 +4,6 @@ import hashlib
 import json
 import struct
 import unittest
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +27,23 @@ def golden(folder: str) -> list[tuple[str, bytes, dict[str, Any]]]:
 
 def expected_report(description: dict[str, Any]) -> dict[str, Any]:
     """A description's expectation in the vocabulary of a report."""
-    readers: dict[str, Callable[[Any], Any]] = {
-        "cameras": lambda cameras: [_camera(camera) for camera in cameras],
-        "proprios": lambda proprios: [_proprio(proprio) for proprio in proprios],
-        "action": _digest,
-        "obs_timestamps": lambda stamps: {name: _number(n) for name, n in stamps.items()},
-        "timestamp": _number,
-        "reward": _number,
-    }
-    expected: dict[str, Any] = {"type": description["type"]}
-    for key, value in description["expect"].items():
-        read = readers.get(key, _untag)
-        expected[key] = read(value)
-    return expected
+    fields = {key: _expected(key, value) for key, value in description["expect"].items()}
+    return {"type": description["type"]} | fields
+
+
+def _expected(key: str, value: Any) -> Any:
+    match key:
+        case "cameras":
+            return [_camera(camera) for camera in value]
+        case "proprios":
+            return [_proprio(proprio) for proprio in value]
+        case "action":
+            return _digest(value)
+        case "obs_timestamps":
+            return {name: _number(stamp) for name, stamp in value.items()}
+        case "timestamp" | "reward":
+            return _number(value)
+    return _untag(value)
 
 
 def _camera(camera: dict[str, Any]) -> dict[str, Any]:
