@@ -48,7 +48,7 @@ pub use reply::{Answer, MetadataReply, ObserveReply, ReplyError, ResetReply, Ste
 pub use stats::Stats;
 
 use crate::wire::{ClientMessage, Frame, ServerMessage};
-use crate::{Action, ConnectionError, Map, ResetResult, StepResult};
+use crate::{ConnectionError, Map, ResetResult, StepResult};
 use inbox::{Inbox, Request};
 use reply::Place;
 use watchdog::Watchdog;
