@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod pool;
+pub mod sensors;
 mod sync;
 mod types;
 pub mod wire;
