@@ -74,6 +74,24 @@ impl ConnectionError {
     }
 }
 
+/// What a [WebSocket session](crate::ws)'s end means for the connection.
+#[cfg(feature = "websocket")]
+impl From<crate::ws::Error> for ConnectionError {
+    fn from(error: crate::ws::Error) -> Self {
+        use crate::ws::{CloseCode, Error};
+        match error {
+            Error::Closed { code, reason } => {
+                let code = (code != CloseCode::NO_STATUS).then(|| code.into());
+                Self::ClosedByPeer { code, reason }
+            }
+            lost @ (Error::Lost { .. } | Error::Unresponsive { .. } | Error::CloseTimeout { .. }) => {
+                Self::Lost(lost.to_string())
+            }
+            broken => Self::BadTransport(broken.to_string()),
+        }
+    }
+}
+
 fn closing(code: Option<u16>, reason: &str) -> String {
     match (code, reason) {
         (None, "") => "no reason given".to_owned(),

@@ -6,6 +6,7 @@ mod connection;
 mod machine;
 mod pacer;
 pub mod pool;
+pub mod sensors;
 pub mod server;
 pub mod stats;
 mod sync;
