@@ -1,5 +1,4 @@
 use std::collections::HashMap;
-use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -206,27 +205,25 @@ impl<R: Runtime> PolicyClient<R> {
     /// the latter case the robot may still be at it.
     pub async fn step(&self, action: impl Into<Action>) -> Result<StepResult, CallError> {
         let action = action.into();
-        let request = |client: &mut Client, now, deadline| client.request_step(now, action, deadline);
+        let request =
+            |client: &mut Client, now, deadline| client.request_step(now, action, deadline);
         self.ask(request, Call::Step).await
     }
 
-    fn ask<Kind, T>(
+    async fn ask<Kind, T>(
         &self,
         request: impl FnOnce(&mut Client, Instant, Option<Instant>) -> Result<RequestId<Kind>, Misuse>,
         call: impl FnOnce(Answer<T>) -> Call,
-    ) -> impl Future<Output = Result<T, CallError>> + use<Kind, T, R> {
+    ) -> Result<T, CallError> {
         let (caller, answer) = oneshot::channel();
-        let made = self.link.0.call(|side, now| {
+        self.link.0.call(|side, now| {
             let deadline = self.request_timeout.map(|timeout| now + timeout);
             let id = request(&mut side.machine, now, deadline)?;
             side.calls.insert(id.key(), call(caller));
             Ok::<_, Misuse>(())
-        });
-        async move {
-            made?;
-            let ended = || RequestError::Disconnected(ConnectionError::ClosedLocally);
-            Ok(answer.await.unwrap_or_else(|_| Err(ended()))?)
-        }
+        })?;
+        let dropped = || RequestError::Disconnected(ConnectionError::ClosedLocally);
+        Ok(answer.await.unwrap_or_else(|_| Err(dropped()))?)
     }
 
     // ---- observations -------------------------------------------------------------------------

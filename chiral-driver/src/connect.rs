@@ -135,7 +135,7 @@ impl<R: Runtime> Builder<R> {
         };
         let config = ws::Config {
             limits: self.config.limits.clone(),
-            keepalive: self.keepalive.clone(),
+            keepalive: self.keepalive,
             ..ws::Config::default()
         };
         let session = Session::new(now(), Role::Client { seed: random()? }, &config, &surplus);

@@ -1,4 +1,4 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chiral_proto::ConnectionError;
@@ -46,15 +46,15 @@ pub(crate) enum NoEntry {
 
 impl Office {
     pub(crate) fn new(config: ServerConfig) -> Arc<Self> {
-        Arc::new(Self {
-            config,
-            state: Mutex::default(),
-            changed: event_listener::Event::new(),
-        })
+        Arc::new(Self { config, state: Mutex::default(), changed: event_listener::Event::new() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let result = change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        let result = change(&mut self.lock());
         self.changed.notify(usize::MAX);
         result
     }
@@ -62,12 +62,13 @@ impl Office {
     /// Waits until `ready` finds something in the state.
     async fn until<T>(&self, mut ready: impl FnMut(&mut State) -> Option<T>) -> T {
         loop {
-            let changed = self.changed.listen();
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(ready) = ready(&mut state) {
-                return ready;
-            }
-            drop(state);
+            let changed = {
+                let mut state = self.lock();
+                if let Some(ready) = ready(&mut state) {
+                    return ready;
+                }
+                self.changed.listen()
+            };
             changed.await;
         }
     }
@@ -157,9 +158,8 @@ impl Office {
     }
 
     pub(crate) fn stats(&self) -> Option<Stats> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let current = state.current.as_ref()?;
-        let stats = current.lock().machine.stats();
-        Some(stats)
+        let current = self.lock().current.clone()?;
+        let side = current.lock();
+        Some(side.machine.stats())
     }
 }

@@ -1,4 +1,5 @@
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chiral_proto::sensors::Sensors;
@@ -88,5 +89,44 @@ pub trait Robot: Send + Sync + 'static {
     fn on_watchdog(&self, silent_for: Duration) -> impl Future<Output = ()> + Send {
         let _ = silent_for;
         async {}
+    }
+}
+
+/// A robot of which the application keeps hold as well.
+impl<B: Robot> Robot for Arc<B> {
+    fn sensors(&self) -> &Sensors {
+        (**self).sensors()
+    }
+
+    fn apply_action(&self, action: Action) -> impl Future<Output = Result<(), RobotError>> + Send {
+        (**self).apply_action(action)
+    }
+
+    fn metadata(&self) -> impl Future<Output = Result<Map, RobotError>> + Send {
+        (**self).metadata()
+    }
+
+    fn reset(&self) -> impl Future<Output = Result<ResetResult, RobotError>> + Send {
+        (**self).reset()
+    }
+
+    fn observe(&self) -> impl Future<Output = Result<Answer, RobotError>> + Send {
+        (**self).observe()
+    }
+
+    fn step(&self, action: Action) -> impl Future<Output = Result<StepResult, RobotError>> + Send {
+        (**self).step(action)
+    }
+
+    fn on_connect(&self) -> impl Future<Output = ()> + Send {
+        (**self).on_connect()
+    }
+
+    fn on_disconnect(&self, reason: &ConnectionError) -> impl Future<Output = ()> + Send {
+        (**self).on_disconnect(reason)
+    }
+
+    fn on_watchdog(&self, silent_for: Duration) -> impl Future<Output = ()> + Send {
+        (**self).on_watchdog(silent_for)
     }
 }

@@ -35,11 +35,17 @@ pub trait Runtime: Send + Sync + 'static {
     ) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
 
     /// Where a listener listens.
+    ///
+    /// # Errors
+    /// When the system cannot say.
     fn local_addr(listener: &Self::Listener) -> io::Result<SocketAddr>;
 }
 
 /// Waits for a future until an instant.
-pub(crate) async fn by<R: Runtime, T>(deadline: Instant, future: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn by<R: Runtime, T>(
+    deadline: Instant,
+    future: impl Future<Output = T>,
+) -> Option<T> {
     let late = async {
         R::sleep_until(deadline).await;
         None

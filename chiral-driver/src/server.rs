@@ -73,8 +73,8 @@ impl<R: Runtime> PolicyServer<R> {
         Ok(Self { listener: Some(listener), ..Self::unbound(config) })
     }
 
-    /// A server that listens nowhere: for WebSockets that come from elsewhere, see
-    /// `serve_websocket`.
+    /// A server that listens nowhere: for connections that were accepted elsewhere,
+    /// see `serve_websocket`.
     pub fn unbound(config: ServerConfig) -> Self {
         Self { listener: None, office: Office::new(config), runtime: PhantomData }
     }
@@ -91,12 +91,12 @@ impl<R: Runtime> PolicyServer<R> {
     /// policy that comes while one is connected is refused with 503 and a reason; the first one
     /// does not notice.
     ///
-    /// Takes the robot, or an `Arc` of it.
+    /// To keep hold of the robot, give an `Arc` of it: that is a robot too.
     ///
     /// # Errors
     /// When the server was made [`unbound`](Self::unbound).
-    pub async fn serve<B: Robot>(&self, robot: impl Into<Arc<B>>) -> io::Result<()> {
-        let robot = robot.into();
+    pub async fn serve(&self, robot: impl Robot) -> io::Result<()> {
+        let robot = Arc::new(robot);
         let listener = self.listener()?;
         loop {
             let next = async { Some(R::accept(listener).await) };
@@ -127,10 +127,10 @@ impl<R: Runtime> PolicyServer<R> {
     ///
     /// The WebSocket's own size limits apply besides those of the settings.
     #[cfg(feature = "async-tungstenite")]
-    pub async fn serve_websocket<B: Robot, S>(
+    pub async fn serve_websocket<S>(
         &self,
         mut stream: async_tungstenite::WebSocketStream<S>,
-        robot: impl Into<Arc<B>>,
+        robot: impl Robot,
     ) -> bool
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -139,7 +139,7 @@ impl<R: Runtime> PolicyServer<R> {
         match self.office.enter::<R>().await {
             Ok(shared) => {
                 let transport = crate::transport::Tungstenite::new(stream);
-                self.office.operate::<R, _>(shared, transport, robot.into()).await;
+                self.office.operate::<R, _>(shared, transport, Arc::new(robot)).await;
                 true
             }
             Err(no_entry) => {
@@ -165,9 +165,7 @@ impl<R: Runtime> PolicyServer<R> {
 
     fn listener(&self) -> io::Result<&R::Listener> {
         let unbound = "the server was made without an address: use `bind`, or `serve_websocket`";
-        self.listener
-            .as_deref()
-            .ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, unbound))
+        self.listener.as_deref().ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, unbound))
     }
 }
 
@@ -211,7 +209,7 @@ async fn receive<R: Runtime, B: Robot>(
             tracing::info!("policy connected from {peer}");
             let config = ws::Config {
                 limits: office.config.machine.limits.clone(),
-                keepalive: office.config.keepalive.clone(),
+                keepalive: office.config.keepalive,
                 ..ws::Config::default()
             };
             let session = Session::new(now(), Role::Server, &config, &accepted.surplus);

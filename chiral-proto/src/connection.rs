@@ -81,12 +81,12 @@ impl From<crate::ws::Error> for ConnectionError {
         use crate::ws::{CloseCode, Error};
         match error {
             Error::Closed { code, reason } => {
-                let code = (code != CloseCode::NO_STATUS).then(|| code.into());
+                let code = (code != CloseCode::NO_STATUS).then_some(code.0);
                 Self::ClosedByPeer { code, reason }
             }
-            lost @ (Error::Lost { .. } | Error::Unresponsive { .. } | Error::CloseTimeout { .. }) => {
-                Self::Lost(lost.to_string())
-            }
+            lost @ (Error::Lost { .. }
+            | Error::Unresponsive { .. }
+            | Error::CloseTimeout { .. }) => Self::Lost(lost.to_string()),
             broken => Self::BadTransport(broken.to_string()),
         }
     }

@@ -3,8 +3,8 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use async_tungstenite::WebSocketStream;
-use async_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use async_tungstenite::tungstenite::protocol::CloseFrame;
+use async_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use async_tungstenite::tungstenite::{Error, Message};
 use bytes::Bytes;
 use chiral_proto::ConnectionError;
@@ -38,7 +38,9 @@ enum Writing {
 enum Closing {
     No,
     Due(CloseFrame),
-    Sent { give_up: Instant },
+    Sent {
+        give_up: Instant,
+    },
     /// The peer's close came; tungstenite answers it with the next flush.
     Answering,
     Done,
@@ -62,7 +64,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Tungsteni
             Some(Ok(message)) => message,
             Some(Err(error)) => {
                 self.closing = Closing::Done;
-                return Poll::Ready(Err(ended(error)));
+                return Poll::Ready(Err(ended(&error)));
             }
             None => {
                 self.closing = Closing::Done;
@@ -94,15 +96,15 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Tungsteni
     ) -> Poll<Result<bool, ConnectionError>> {
         let mut sink = Pin::new(&mut self.stream);
         if let Writing::Waiting(_) = self.writing {
-            ready!(sink.as_mut().poll_ready(cx)).map_err(ended)?;
+            ready!(sink.as_mut().poll_ready(cx)).map_err(|error| ended(&error))?;
             if let Writing::Waiting(message) =
                 std::mem::replace(&mut self.writing, Writing::Flushing)
             {
-                sink.as_mut().start_send(message).map_err(ended)?;
+                sink.as_mut().start_send(message).map_err(|error| ended(&error))?;
             }
         }
         // Also without a message of ours: pongs wait for a flush.
-        ready!(sink.as_mut().poll_flush(cx)).map_err(ended)?;
+        ready!(sink.as_mut().poll_flush(cx)).map_err(|error| ended(&error))?;
         let wrote = std::mem::replace(&mut self.writing, Writing::Idle) == Writing::Flushing;
         if let Closing::Answering = self.closing {
             self.closing = Closing::Done;
@@ -173,7 +175,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Tungsteni
     }
 }
 
-fn ended(error: Error) -> ConnectionError {
+fn ended(error: &Error) -> ConnectionError {
     match error {
         Error::Protocol(_) | Error::Capacity(_) | Error::Utf8(_) => {
             ConnectionError::BadTransport(error.to_string())

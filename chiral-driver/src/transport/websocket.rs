@@ -91,7 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for WebSocket
     }
 
     fn close(&mut self, now: Instant, code: u16, reason: &str) {
-        self.session.writer.close(now, CloseCode::from(code), reason);
+        self.session.writer.close(now, CloseCode(code), reason);
     }
 
     fn is_finished(&self) -> bool {
