@@ -33,6 +33,9 @@ enum Command {
     Probe(probe::Options),
     /// Measure latency and throughput against the socket's floor.
     Bench(bench::Options),
+    /// The measured side of `bench`.
+    #[command(hide = true)]
+    BenchServer(bench::ServerOptions),
     /// Decode one frame from a file or standard input.
     Inspect(inspect::Options),
 }
@@ -46,6 +49,7 @@ async fn main() -> ExitCode {
         Command::Serve(options) => serve::run(options).await,
         Command::Probe(options) => probe::run(options).await,
         Command::Bench(options) => bench::run(options).await,
+        Command::BenchServer(options) => bench::run_server(options).await,
         Command::Inspect(options) => inspect::run(&options),
     };
     match done {

@@ -12,7 +12,10 @@ pub struct Stream(TcpStream);
 
 impl Stream {
     /// A connection without Nagle's delay: an action is small and must not wait for company.
-    pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// When the system refuses to set the option.
+    pub fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         Ok(Self(stream))
     }
