@@ -66,6 +66,21 @@ fn both_may_close_at_once() {
 }
 
 #[test]
+fn an_answer_behind_a_pong_finishes_only_when_it_is_out_itself() {
+    let mut ours = server();
+    ours.receive(&raw(PING, b"12345678", KEY));
+    ours.write_some(4);
+    ours.receive(&raw(CLOSE, &close_payload(1000, ""), KEY));
+    ours.write_some(6);
+    assert!(!ours.session.writer.is_finished());
+    ours.write_some(3);
+    assert!(!ours.session.writer.is_finished());
+    ours.write_some(1);
+    assert!(ours.session.writer.is_finished());
+    assert_eq!(ours.written(), [(PONG, b"12345678".to_vec()), (CLOSE, close_payload(1000, ""))]);
+}
+
+#[test]
 fn a_close_that_is_not_answered_is_given_up() {
     let mut ours = server();
     ours.session.writer.close(ours.now, CloseCode::NORMAL, "");
