@@ -10,7 +10,7 @@ use super::error::Error;
 ///
 /// Hand every one of them to [`Writer::handle`](super::Writer::handle) without looking at it. When
 /// the writing half is busy in another thread, keep them in one mailbox: [`merge`](Self::merge)
-/// makes one of two, so that a flood of pings needs no memory.
+/// makes one of two, so that a flood of pings needs no memory. The default is a sign of life alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[must_use = "give it to `Writer::handle`, or pings stay unanswered and the peer seems dead"]
 pub struct Control {

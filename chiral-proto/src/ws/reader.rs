@@ -139,7 +139,7 @@ impl Reader {
     }
 
     /// The stream put `count` bytes at the start of the last [`read_buf`](Self::read_buf); 0 says
-    /// that it has ended.
+    /// that it has ended, be it by an error.
     ///
     /// # Panics
     /// When `count` is more than that had room for.

@@ -117,7 +117,7 @@ mod tests {
             ("ws://", "no valid URI"),
             ("http://localhost", "no ws or wss scheme"),
             ("tcp/localhost:7447", "no valid URI"),
-            ("ws://localhost:port", "no valid URI"),
+            ("ws://localhost:port", "no port number"),
             ("ws://localhost:99999", "no port number"),
             ("ws://localhost:", "no port number"),
             ("ws://:8765", "no host"),
