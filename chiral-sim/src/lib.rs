@@ -15,3 +15,8 @@
 #![forbid(unsafe_code)]
 
 pub mod arm;
+pub mod camera;
+pub mod render;
+pub mod rig;
+pub mod scene;
+pub mod solid;
