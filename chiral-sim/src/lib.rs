@@ -7,7 +7,7 @@
 //! images, depth, matrices, proprioception, actions and their timing.
 //!
 //! Everything here is plain data and arithmetic: no I/O, no clock, no threads. Time advances only
-//! through `World::step`, and one seed always gives one course of events.
+//! through [`world::World::step`], and one seed always gives one course of events.
 //!
 //! Units are metres, radians and seconds. The world's origin is the middle of the arm's foot on
 //! the table top; x points away from the base across the table, z up.
@@ -20,3 +20,4 @@ pub mod render;
 pub mod rig;
 pub mod scene;
 pub mod solid;
+pub mod world;
