@@ -1,7 +1,7 @@
 //! The robot behind `chiral demo`.
 //!
 //! A simulated seven-joint arm stands on a table; somewhere near it is an orange ball. Three
-//! cameras really render the scene, in colour and in metric depth, and a policy finds the ball
+//! cameras really render the scene, in colour and in metric depth, and a [`policy`] finds the ball
 //! *from those pixels alone*, back-projects it through K and T, and sends chunks of joint targets
 //! until the tip of the hand is at the ball. If that works over a wire, everything arrived right:
 //! images, depth, matrices, proprioception, actions and their timing.
@@ -16,6 +16,7 @@
 
 pub mod arm;
 pub mod camera;
+pub mod policy;
 pub mod render;
 pub mod rig;
 pub mod scene;
