@@ -16,6 +16,7 @@
 
 pub mod arm;
 pub mod camera;
+pub mod episode;
 pub mod policy;
 pub mod render;
 pub mod rig;
