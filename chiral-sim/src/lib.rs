@@ -21,5 +21,6 @@ pub mod policy;
 pub mod render;
 pub mod rig;
 pub mod scene;
+pub mod sheet;
 pub mod solid;
 pub mod world;
