@@ -48,7 +48,11 @@ async fn main() -> ExitCode {
         Command::Demo(options) => demo::run(options).await,
         Command::Serve(options) => serve::run(options).await,
         Command::Probe(options) => probe::run(options).await,
-        Command::Bench(options) => bench::run(options).await,
+        // A task of the runtime, as a policy's would be: a thread apart would cost it wake-ups.
+        Command::Bench(options) => match tokio::spawn(bench::run(options)).await {
+            Ok(done) => done,
+            Err(error) => Err(error.into()),
+        },
         Command::BenchServer(options) => bench::run_server(options).await,
         Command::Inspect(options) => inspect::run(&options),
     };

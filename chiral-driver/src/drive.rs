@@ -25,6 +25,7 @@ pub(crate) async fn drive<R: Runtime, S: Side>(shared: Arc<Shared<S>>, transport
         alarm: None,
         closing: false,
         peer_is_gone: false,
+        others_wait: false,
     };
     let reason = poll_fn(|cx| connection.poll(cx)).await;
     let mut transport = connection.transport;
@@ -45,6 +46,8 @@ struct Connection<'a, R: Runtime, S, T> {
     closing: bool,
     /// Nothing more can be read.
     peer_is_gone: bool,
+    /// Another task was woken.
+    others_wait: bool,
 }
 
 impl<R: Runtime, S: Side, T: Transport> Connection<'_, R, S, T> {
@@ -64,6 +67,10 @@ impl<R: Runtime, S: Side, T: Transport> Connection<'_, R, S, T> {
             if !progress {
                 return Poll::Pending;
             }
+            // Who was told of an action or an answer may be waiting for this very thread.
+            if std::mem::take(&mut self.others_wait) {
+                break;
+            }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -80,7 +87,7 @@ impl<R: Runtime, S: Side, T: Transport> Connection<'_, R, S, T> {
             Ok(Some(message)) => {
                 let mut state = self.shared.lock();
                 state.machine().handle_message(now, message);
-                state.tell();
+                self.others_wait |= state.tell();
             }
             Err(reason) => self.lose(now, reason),
         }
@@ -96,7 +103,7 @@ impl<R: Runtime, S: Side, T: Transport> Connection<'_, R, S, T> {
                 self.transport.push(frame);
                 pushed = true;
             }
-            state.tell();
+            self.others_wait |= state.tell();
         }
         match self.transport.poll_write(cx, now) {
             Poll::Ready(Ok(wrote)) => pushed | wrote,
@@ -121,7 +128,7 @@ impl<R: Runtime, S: Side, T: Transport> Connection<'_, R, S, T> {
             {
                 let mut state = self.shared.lock();
                 state.machine().handle_timeout(now);
-                state.tell();
+                self.others_wait |= state.tell();
             }
             if let Err(reason) = self.transport.handle_timeout(now) {
                 self.lose(now, reason);
@@ -149,7 +156,7 @@ impl<R: Runtime, S: Side, T: Transport> Connection<'_, R, S, T> {
         self.peer_is_gone = true;
         let mut state = self.shared.lock();
         state.machine().handle_disconnect(now, reason);
-        state.tell();
+        self.others_wait |= state.tell();
     }
 
     /// Tells the peer, once, that this side has ended the connection.

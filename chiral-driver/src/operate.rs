@@ -11,15 +11,17 @@ use crate::shared::{Shared, Side};
 /// The server's machine, and what the two tasks that operate the robot wait for.
 pub(crate) struct ServerSide {
     pub(crate) machine: Server,
-    /// Notified when there may be something to do.
-    work: Arc<event_listener::Event>,
+    /// Notified when there may be something to do with the robot's motion.
+    motion: Arc<event_listener::Event>,
+    /// Notified when there may be something to do with requests.
+    requests: Arc<event_listener::Event>,
     /// Something that moves the robot is being done.
     moving: bool,
 }
 
 impl ServerSide {
     pub(crate) fn new(machine: Server) -> Self {
-        Self { machine, work: Arc::default(), moving: false }
+        Self { machine, motion: Arc::default(), requests: Arc::default(), moving: false }
     }
 }
 
@@ -30,8 +32,16 @@ impl Side for ServerSide {
         &mut self.machine
     }
 
-    fn tell(&mut self) {
-        self.work.notify(usize::MAX);
+    fn tell(&mut self) -> bool {
+        // Waking a task for nothing, several times an observation, would cost more than asking.
+        let mut woken = 0;
+        if self.machine.has_motion() && !self.moving {
+            woken += self.motion.notify(usize::MAX);
+        }
+        if self.machine.has_request() || self.machine.error().is_some() {
+            woken += self.requests.notify(usize::MAX);
+        }
+        woken > 0
     }
 }
 
@@ -43,11 +53,15 @@ pub(crate) async fn move_robot(shared: Arc<Shared<ServerSide>>, robot: Arc<impl 
     })
     .await;
     loop {
-        let event = next(&shared, |side| {
-            let event = if side.moving { None } else { side.machine.poll_motion() };
-            side.moving |= event.is_some();
-            event
-        })
+        let event = next(
+            &shared,
+            |side| &side.motion,
+            |side| {
+                let event = if side.moving { None } else { side.machine.poll_motion() };
+                side.moving |= event.is_some();
+                event
+            },
+        )
         .await;
         let ended = matches!(event, Event::Disconnected(_));
         let moving = async {
@@ -70,10 +84,14 @@ pub(crate) async fn move_robot(shared: Arc<Shared<ServerSide>>, robot: Arc<impl 
 /// Answers requests, until the connection ends.
 pub(crate) async fn answer_requests(shared: Arc<Shared<ServerSide>>, robot: Arc<impl Robot>) {
     loop {
-        let request = next(&shared, |side| match side.machine.poll_request() {
-            Some(request) => Some(Some(request)),
-            None => side.machine.error().is_some().then_some(None),
-        })
+        let request = next(
+            &shared,
+            |side| &side.requests,
+            |side| match side.machine.poll_request() {
+                Some(request) => Some(Some(request)),
+                None => side.machine.error().is_some().then_some(None),
+            },
+        )
         .await;
         let Some(request) = request else { return };
         answer(&shared, &*robot, request).await;
@@ -114,17 +132,22 @@ async fn answer(shared: &Shared<ServerSide>, robot: &impl Robot, request: Event)
 
 /// Waits until nothing moves the robot, and sees to it that nothing else does.
 async fn hold(shared: &Shared<ServerSide>) {
-    next(shared, |side| (!std::mem::replace(&mut side.moving, true)).then_some(())).await;
+    let take = |side: &mut ServerSide| (!std::mem::replace(&mut side.moving, true)).then_some(());
+    next(shared, |side| &side.requests, take).await;
 }
 
 /// The robot may be moved by others again.
 fn rest(shared: &Shared<ServerSide>) {
-    shared.call(|side, _| side.moving = false);
+    shared.call(|side, _| {
+        side.moving = false;
+        side.requests.notify(usize::MAX);
+    });
 }
 
-/// Waits until `take` finds something.
+/// Waits until `take` finds something; it looks again whenever `news` is notified.
 async fn next<T>(
     shared: &Shared<ServerSide>,
+    news: impl Fn(&ServerSide) -> &event_listener::Event,
     mut take: impl FnMut(&mut ServerSide) -> Option<T>,
 ) -> T {
     loop {
@@ -133,7 +156,7 @@ async fn next<T>(
             if let Some(taken) = take(&mut side) {
                 return taken;
             }
-            side.work.listen()
+            news(&side).listen()
         };
         work.await;
     }
