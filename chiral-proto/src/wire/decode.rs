@@ -64,6 +64,7 @@ impl<'a> Header<'a> {
     pub(super) fn scan(frame: &'a Frame, limits: &'a Limits) -> Result<Self> {
         let mut reader = Reader::new(frame.header());
         let mut budget = limits.values;
+        reader.clone().map_len("").map_err(WireError::of_no_header)?;
         let fields = Fields::scan(&mut reader, &KEYS, limits, &mut budget)?;
         if reader.rest() > 0 {
             return Err(WireError::frame(ErrorKind::NotMsgpack, reader.offset())
