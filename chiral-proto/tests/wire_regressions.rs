@@ -18,3 +18,12 @@ fn a_header_that_is_no_map_is_no_header() {
         assert_eq!(error.kind(), ErrorKind::NotMsgpack, "{error}");
     }
 }
+
+/// The error named the limit that was asked for, not the one in force.
+#[test]
+fn a_depth_limit_out_of_reach_is_not_reported() {
+    let limits = Limits { depth: 1000, ..Limits::default() };
+    let header = [&[0x81][..], &[0x91; 200], &[0xc0]].concat();
+    let error = decode(&header, &limits).unwrap_err();
+    assert_eq!(error.expected_text(), "at most 128 (`Limits::depth`)");
+}

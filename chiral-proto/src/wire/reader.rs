@@ -254,10 +254,11 @@ impl<'a> Reader<'a> {
         budget: &mut usize,
     ) -> Result<(), WireError> {
         let start = self.offset();
-        if depth > limits.depth.min(Limits::MAX_DEPTH) {
+        let deepest = limits.depth.min(Limits::MAX_DEPTH);
+        if depth > deepest {
             return Err(WireError::at(ErrorKind::Limit, field, start)
                 .found(format_args!("values nested {depth} deep"))
-                .expected(format_args!("at most {} (`Limits::depth`)", limits.depth)));
+                .expected(format_args!("at most {deepest} (`Limits::depth`)")));
         }
         let Some(left) = budget.checked_sub(1) else {
             return Err(WireError::at(ErrorKind::Limit, field, start)
