@@ -27,3 +27,18 @@ fn a_depth_limit_out_of_reach_is_not_reported() {
     let error = decode(&header, &limits).unwrap_err();
     assert_eq!(error.expected_text(), "at most 128 (`Limits::depth`)");
 }
+
+/// The error pointed at the start of the stream's map.
+#[test]
+fn a_size_that_does_not_divide_is_pointed_at() {
+    let stream = [("name", "q".into()), ("dtype", "float32".into()), ("offset", 0.into())];
+    let entries = stream.into_iter().chain([("size", Value::from(7))]);
+    let stream = Value::Map(entries.map(|(key, value)| (key.into(), value)).collect());
+    let header = Map::from([("type", Value::from("obs_response")), ("timestamp", 0.into())])
+        .with("cameras", Value::Array(vec![]))
+        .with("proprios", Value::Array(vec![stream]))
+        .encode();
+    let error = decode(&header, &Limits::default()).unwrap_err();
+    assert_eq!(error.field(), "proprios[0].size");
+    assert_eq!(error.offset(), 4 + header.len() - 1, "the size is the header's last byte");
+}

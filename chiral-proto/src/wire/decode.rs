@@ -189,7 +189,8 @@ impl<'a> Header<'a> {
         let dtype = read_dtype("dtype", fields.required("dtype")?)?;
         let at = Placed::read(&fields, "offset", "size")?;
         if at.size % dtype.size() != 0 {
-            return Err(WireError::at(ErrorKind::BadBuffer, "size", fields.offset())
+            let size = fields.required("size")?;
+            return Err(WireError::at(ErrorKind::BadBuffer, "size", size.offset())
                 .found(format_args!("{} bytes of {dtype}", at.size))
                 .expected(format_args!("a multiple of the element's {} bytes", dtype.size())));
         }

@@ -70,9 +70,4 @@ impl<'a, const N: usize> Fields<'a, N> {
     pub(super) fn present(&self, name: &'static str) -> Option<Reader<'a>> {
         self.optional(name).filter(|reader| !reader.clone().nil(name).unwrap_or(false))
     }
-
-    /// The byte of the frame at which the map begins.
-    pub(super) fn offset(&self) -> usize {
-        self.map.offset()
-    }
 }
