@@ -42,3 +42,25 @@ fn a_size_that_does_not_divide_is_pointed_at() {
     assert_eq!(error.field(), "proprios[0].size");
     assert_eq!(error.offset(), 4 + header.len() - 1, "the size is the header's last byte");
 }
+
+/// One buffer across a border made a copy of the whole payload.
+#[test]
+fn only_the_buffer_across_a_border_is_copied() {
+    let streams = ["across", "behind"]
+        .map(|name| Proprio { name: name.into(), values: Array::vector(vec![1.5_f64; 4]) });
+    let sent = Observation { proprios: streams.into(), ..Observation::default() };
+    let message = ServerMessage::Observation(sent.clone()).encode().to_bytes();
+    let border = message.len() - 40;
+    let segments: [Bytes; 2] = [message.slice(..border), message.slice(border..)];
+    let frame = Frame::parse_segments(segments, &Limits::default()).unwrap();
+    let ServerMessage::Observation(received) =
+        ServerMessage::decode(&frame, &Limits::default()).unwrap()
+    else {
+        panic!("an observation was sent")
+    };
+    assert_eq!(received, sent);
+    let place = |name: &str| received.proprio(name).unwrap().values.bytes().as_ptr().addr();
+    let whole = message.as_ptr().addr()..message.as_ptr().addr() + message.len();
+    assert!(!whole.contains(&place("across")));
+    assert!(whole.contains(&place("behind")));
+}

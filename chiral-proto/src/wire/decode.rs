@@ -142,7 +142,7 @@ impl<'a> Header<'a> {
     }
 
     fn observation(&self) -> Result<Observation> {
-        let mut buffers = Buffers { payload: Cow::Borrowed(self.frame.payload()) };
+        let mut buffers = Buffers::of(self.frame.payload());
         Ok(Observation {
             timestamp: self.fields.required("timestamp")?.float("timestamp")?,
             cameras: read_entries(
@@ -245,12 +245,19 @@ impl Placed {
     }
 }
 
-/// Hands out the payload's buffers.
+/// Hands out the payload's buffers: shared where they lie in one segment, gathered where not.
 struct Buffers<'a> {
     payload: Cow<'a, Payload>,
+    /// Bytes that may still be gathered one buffer at a time: buffers beside one another never
+    /// need more than the payload has.
+    to_gather: usize,
 }
 
-impl Buffers<'_> {
+impl<'a> Buffers<'a> {
+    fn of(payload: &'a Payload) -> Self {
+        Self { payload: Cow::Borrowed(payload), to_gather: payload.len() }
+    }
+
     fn slice(&mut self, at: &Placed) -> Result<Bytes> {
         let Placed { offset, size, .. } = *at;
         if offset.checked_add(size).is_none_or(|end| end > self.payload.len()) {
@@ -259,8 +266,11 @@ impl Buffers<'_> {
                 .expected(format_args!("it within the payload's {} bytes", self.payload.len())));
         }
         if !self.payload.is_shared(offset, size) {
-            // Gathered once, at most: many buffers over the same border share the copy.
-            self.payload = Cow::Owned(self.payload.contiguous().into());
+            match self.to_gather.checked_sub(size) {
+                Some(left) => self.to_gather = left,
+                // Buffers over one another: they share one copy of everything.
+                None => self.payload = Cow::Owned(self.payload.contiguous().into()),
+            }
         }
         Ok(self.payload.slice(offset, size))
     }
