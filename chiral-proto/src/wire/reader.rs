@@ -38,7 +38,9 @@ impl Number {
         match self {
             Self::Unsigned(n) => n.try_into().ok(),
             Self::Signed(n) => n.try_into().ok(),
-            Self::Float(x) if (0.0..=EXACT).contains(&x) && x.fract() == 0.0 => Some(x as usize),
+            Self::Float(x) if (0.0..=EXACT).contains(&x) && x.fract() == 0.0 => {
+                (x as u64).try_into().ok()
+            }
             Self::Float(_) => None,
         }
     }
@@ -287,7 +289,7 @@ impl<'a> Reader<'a> {
             Marker::FixExt16 => (17, 0),
             Marker::Ext8 => (self.length(field, 1)? + 1, 0),
             Marker::Ext16 => (self.length(field, 2)? + 1, 0),
-            Marker::Ext32 => (self.length(field, 4)? + 1, 0),
+            Marker::Ext32 => (self.length(field, 4)?.saturating_add(1), 0),
             Marker::FixArray(len) => (0, len.into()),
             Marker::Array16 => (0, self.length(field, 2)?),
             Marker::Array32 => (0, self.length(field, 4)?),
