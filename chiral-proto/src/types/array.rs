@@ -303,7 +303,7 @@ mod tests {
     fn wide_integers_round_once() {
         // Through f64 this would round down to 2^60 + 2^36, then up again: twice wrong.
         let value = (1_i64 << 60) + (1 << 36) + 1;
-        assert_eq!(Array::vector(vec![value]).to_f32()[0], value as f32);
+        assert_eq!(*Array::vector(vec![value]).to_f32(), [value as f32]);
     }
 
     #[test]

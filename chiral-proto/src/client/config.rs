@@ -1,0 +1,72 @@
+use std::time::Duration;
+
+use crate::wire::Limits;
+
+/// How a [`Client`](super::Client) behaves.
+///
+/// ```
+/// use std::time::Duration;
+/// use chiral_proto::client::Config;
+///
+/// let config = Config { max_age: Some(Duration::from_millis(500)), ..Config::default() };
+/// assert_eq!(config.stream_window, 1);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Bounds on what the server may send.
+    pub limits: Limits,
+    /// How many actions may wait in the queue. Default: 1024.
+    pub queue_capacity: usize,
+    /// An action that has waited longer than this is never sent. Default: `None`, no bound.
+    ///
+    /// Set it to the longest time for which a plan of the policy stays right; an action then
+    /// never reaches the robot later than that, however the network stalls.
+    pub max_age: Option<Duration>,
+    /// How many requests of the observation stream may be in flight. Default: 1, so that the
+    /// robot answers one while the policy has one. More hides a long round trip.
+    pub stream_window: usize,
+    /// How many requests may wait for their answer, the stream's included. Default: 64.
+    pub pending_requests: usize,
+    /// For a transport that may lose or repeat messages. Default: `None`, a reliable one.
+    pub lossy: Option<Lossy>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            queue_capacity: 1024,
+            max_age: None,
+            stream_window: 1,
+            pending_requests: 64,
+            lossy: None,
+        }
+    }
+}
+
+/// How to live with a transport that may lose or repeat messages, but keeps their order.
+///
+/// One request of a kind is then in flight at a time. Metadata and observations are asked for
+/// again; a reset, a step or an action never is. A request that has no deadline gets one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lossy {
+    /// After this long without an answer, metadata and observations are asked for again.
+    /// Default: 500 ms.
+    pub retry_after: Duration,
+    /// The deadline of a request that was made without one. Default: 10 s.
+    pub timeout: Duration,
+    /// For how long after a request is over an answer to it may still arrive. The next request
+    /// of the kind waits that long, or until the answer has come, so that it cannot be taken for
+    /// its own. Default: 1 s.
+    pub linger: Duration,
+}
+
+impl Default for Lossy {
+    fn default() -> Self {
+        Self {
+            retry_after: Duration::from_millis(500),
+            timeout: Duration::from_secs(10),
+            linger: Duration::from_secs(1),
+        }
+    }
+}

@@ -1,0 +1,540 @@
+//! The policy's side of a connection, as a state machine.
+//!
+//! A [`Client`] is driven by five calls. Messages of the transport go in with
+//! [`handle_message`](Client::handle_message), the passing of time with
+//! [`handle_timeout`](Client::handle_timeout); out come frames to send
+//! ([`poll_transmit`](Client::poll_transmit)), [`Event`]s ([`poll_event`](Client::poll_event)) and
+//! the instant at which to call again ([`poll_timeout`](Client::poll_timeout)).
+//!
+//! `poll_transmit` is to be called only when the transport can take a frame. That *is* the
+//! back-pressure, and it binds late: an action gets the timestamps of the observation that is the
+//! latest when it leaves. Actions go before requests, requests before ticks of the stream.
+//!
+//! ```
+//! use std::time::{Duration, Instant};
+//! use chiral_proto::client::{Client, Config, Event};
+//! use chiral_proto::wire::{Frame, Limits, ServerMessage};
+//! use chiral_proto::{Action, Map, Rate};
+//!
+//! # #[expect(clippy::disallowed_methods, reason = "an application reads its clock")]
+//! let now = Instant::now();
+//! let mut client = Client::new(Config::default());
+//!
+//! // A request, and its answer.
+//! let id = client.request_metadata(now, None)?;
+//! let request = client.poll_transmit(now).expect("a request is waiting");
+//! // … send it, and receive:
+//! let response = ServerMessage::Metadata(Map::new().with("robot", "arm-3")).encode();
+//! client.handle_message(now, response.to_bytes());
+//! match client.poll_event() {
+//!     Some(Event::Metadata { id: answered, metadata }) if answered == id => {
+//!         assert_eq!(metadata.get("robot"), Some("arm-3".into()));
+//!     }
+//!     other => panic!("{other:?}"),
+//! }
+//!
+//! // Actions leave on a grid, one a tick.
+//! client.start_action_dispatch(now, Rate::hz(50.0)?)?;
+//! client.put_chunk(now, &Default::default(), [Action::from([0.1]), Action::from([0.2])])?;
+//! assert!(client.poll_transmit(now).is_some());
+//! assert!(client.poll_transmit(now).is_none());
+//! assert_eq!(client.poll_timeout(), Some(now + Duration::from_millis(20)));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod config;
+mod dispatch;
+mod event;
+mod request;
+mod stats;
+mod stream;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+pub use config::{Config, Lossy};
+pub use event::{Event, Misuse, NotQueued, NotQueuedReason, RequestError};
+pub use request::{RequestId, RequestKey};
+pub use stats::Stats;
+
+use crate::wire::{ClientMessage, Frame, ServerMessage};
+use crate::{Action, ConnectionError, Map, Observation, Rate, ResetResult, StepResult, Timestamps};
+use dispatch::Dispatch;
+use request::{Answered, Kind, Outgoing, Owner, Requests};
+use stream::ObservationStream;
+
+/// The policy's side of one connection. See the [module](self) for how to drive it.
+#[derive(Debug)]
+pub struct Client {
+    config: Config,
+    requests: Requests,
+    next_serial: u64,
+    stream: ObservationStream,
+    dispatch: Dispatch,
+    latest: Option<Arc<Observation>>,
+    events: VecDeque<Event>,
+    error: Option<ConnectionError>,
+    stats: Stats,
+}
+
+impl Client {
+    /// A client of a connection that has just been made.
+    pub fn new(config: Config) -> Self {
+        Self {
+            requests: Requests::new(config.lossy.clone()),
+            next_serial: 0,
+            stream: ObservationStream::default(),
+            dispatch: Dispatch::new(config.queue_capacity, config.max_age),
+            latest: None,
+            events: VecDeque::new(),
+            error: None,
+            stats: Stats::default(),
+            config,
+        }
+    }
+
+    // ---- what came in -------------------------------------------------------------------------
+
+    /// Takes one message of the transport: one whole frame. A frame that cannot be read, or is not
+    /// the answer that is due, ends the connection; see [`error`](Self::error).
+    pub fn handle_message(&mut self, now: Instant, message: Bytes) {
+        match Frame::parse(message, &self.config.limits) {
+            Ok(frame) => self.handle_frame(now, &frame),
+            Err(error) => self.end(now, error.into()),
+        }
+    }
+
+    /// As [`handle_message`](Self::handle_message), for a frame that is taken apart already.
+    pub fn handle_frame(&mut self, now: Instant, frame: &Frame) {
+        if self.error.is_some() {
+            return;
+        }
+        self.advance(now);
+        self.stats.frames_received += 1;
+        self.stats.bytes_received += frame.len() as u64;
+        let handled = ServerMessage::decode(frame, &self.config.limits)
+            .map_err(ConnectionError::from)
+            .and_then(|message| self.handle_reply(now, message));
+        if let Err(error) = handled {
+            self.end(now, error);
+        }
+    }
+
+    /// Lets time pass: to be called when [`poll_timeout`](Self::poll_timeout)'s instant has come.
+    /// Calling it early, late or often does no harm.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.error.is_none() {
+            self.advance(now);
+        }
+    }
+
+    /// Tells that the transport's connection has ended.
+    pub fn handle_disconnect(&mut self, now: Instant, reason: ConnectionError) {
+        self.end(now, reason);
+    }
+
+    /// Ends the connection from this side. The transport is then to be closed.
+    pub fn close(&mut self, now: Instant) {
+        self.end(now, ConnectionError::ClosedLocally);
+    }
+
+    // ---- what goes out ------------------------------------------------------------------------
+
+    /// The next frame to send. To be called only when the transport can take one.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Frame> {
+        if self.error.is_some() {
+            return None;
+        }
+        self.advance(now);
+        let frame = self.next_message(now)?.encode();
+        self.stats.frames_sent += 1;
+        self.stats.bytes_sent += frame.len() as u64;
+        Some(frame)
+    }
+
+    /// The next event. An event of a request comes once; unpolled observations of the stream are
+    /// replaced by newer ones, so that the events take no more room than the requests do.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called next; `None` if only a frame
+    /// or a call can bring anything about.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.error.is_some() {
+            return None;
+        }
+        [
+            self.dispatch.next_timeout(),
+            self.stream.next_timeout(),
+            self.requests.next_timeout(self.stream.due),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Why the connection has ended, if it has. When [it is ours](ConnectionError::is_ours) the
+    /// transport is to be closed with its [code](ConnectionError::close_code) and its text.
+    pub fn error(&self) -> Option<&ConnectionError> {
+        self.error.as_ref()
+    }
+
+    // ---- requests -----------------------------------------------------------------------------
+
+    /// Asks for the robot's metadata.
+    ///
+    /// # Errors
+    /// When the connection has ended or too many requests are waiting.
+    pub fn request_metadata(
+        &mut self,
+        now: Instant,
+        deadline: Option<Instant>,
+    ) -> Result<RequestId<Map>, Misuse> {
+        self.request(now, Kind::Metadata, deadline, None)
+    }
+
+    /// Asks the robot to reset itself.
+    ///
+    /// # Errors
+    /// When the connection has ended or too many requests are waiting.
+    pub fn request_reset(
+        &mut self,
+        now: Instant,
+        deadline: Option<Instant>,
+    ) -> Result<RequestId<ResetResult>, Misuse> {
+        self.request(now, Kind::Reset, deadline, None)
+    }
+
+    /// Asks for an observation, beside those of the stream.
+    ///
+    /// # Errors
+    /// When the connection has ended or too many requests are waiting.
+    pub fn request_observation(
+        &mut self,
+        now: Instant,
+        deadline: Option<Instant>,
+    ) -> Result<RequestId<Observation>, Misuse> {
+        self.request(now, Kind::Observe, deadline, None)
+    }
+
+    /// Sends an action, `[N, D]`, and asks for the result: the legacy, coupled step.
+    ///
+    /// # Errors
+    /// When the connection has ended or too many requests are waiting.
+    pub fn request_step(
+        &mut self,
+        now: Instant,
+        action: Action,
+        deadline: Option<Instant>,
+    ) -> Result<RequestId<StepResult>, Misuse> {
+        self.request(now, Kind::Step, deadline, Some(action))
+    }
+
+    /// Gives a request up, as its deadline would: it fails with [`RequestError::TimedOut`]. False
+    /// if it was over already.
+    pub fn cancel(&mut self, now: Instant, id: impl Into<RequestKey>) -> bool {
+        let id = id.into();
+        let cancelled = self.requests.cancel(id.serial(), now);
+        if cancelled {
+            self.events.push_back(Event::Failed { id, error: RequestError::TimedOut });
+        }
+        cancelled
+    }
+
+    fn request<Answer>(
+        &mut self,
+        now: Instant,
+        kind: Kind,
+        deadline: Option<Instant>,
+        action: Option<Action>,
+    ) -> Result<RequestId<Answer>, Misuse> {
+        self.check_connected()?;
+        if self.requests.len() >= self.config.pending_requests {
+            return Err(Misuse::TooManyRequests { limit: self.config.pending_requests });
+        }
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        let default = self.config.lossy.as_ref().map(|lossy| now + lossy.timeout);
+        self.requests.submit(kind, serial, deadline.or(default), action);
+        Ok(RequestId::new(serial))
+    }
+
+    // ---- observations -------------------------------------------------------------------------
+
+    /// The newest observation that any answer brought.
+    pub fn latest_observation(&self) -> Option<&Arc<Observation>> {
+        self.latest.as_ref()
+    }
+
+    /// Starts asking for observations on a grid that begins now. A running stream goes over to the
+    /// new rate.
+    ///
+    /// # Errors
+    /// When the connection has ended.
+    pub fn start_obs_stream(&mut self, now: Instant, rate: Rate) -> Result<(), Misuse> {
+        self.check_connected()?;
+        self.stream.start(now, rate);
+        Ok(())
+    }
+
+    /// Stops asking. An answer that is under way still arrives.
+    pub fn stop_obs_stream(&mut self) {
+        self.stream.stop();
+    }
+
+    /// Whether the stream is running.
+    pub fn is_streaming(&self) -> bool {
+        self.stream.is_running()
+    }
+
+    // ---- actions ------------------------------------------------------------------------------
+
+    /// Appends an action to the queue. Unless it is bound to an observation, it is stamped with
+    /// the latest one when it leaves.
+    ///
+    /// # Errors
+    /// When the queue is full or the connection has ended; the action is in the error.
+    pub fn put_action(&mut self, now: Instant, action: Action) -> Result<(), NotQueued> {
+        self.put(now, vec![action])
+    }
+
+    /// Sends an action with the next frame, ahead of everything, without waiting for a tick: for a
+    /// policy that keeps time itself, and for teleoperation. It needs no dispatch.
+    ///
+    /// # Errors
+    /// When too many such actions are waiting for the transport, or the connection has ended; the
+    /// action is in the error.
+    pub fn send_action(&mut self, now: Instant, action: Action) -> Result<(), NotQueued> {
+        if let Some(error) = &self.error {
+            let reason = NotQueuedReason::Disconnected(error.clone());
+            return Err(NotQueued { actions: vec![action], reason });
+        }
+        let (waiting, capacity) = (self.dispatch.urgent_len(), self.dispatch.capacity);
+        self.dispatch.put_urgent(now, action).map_err(|action| {
+            let reason = NotQueuedReason::Full { waiting, capacity };
+            NotQueued { actions: vec![action], reason }
+        })
+    }
+
+    /// Appends the actions of a plan, all or none, bound to the observation on which the policy
+    /// decided them: they carry its camera timestamps whenever they leave.
+    ///
+    /// # Errors
+    /// When they do not all fit or the connection has ended; the actions are in the error.
+    pub fn put_chunk(
+        &mut self,
+        now: Instant,
+        observation: &Observation,
+        actions: impl IntoIterator<Item = Action>,
+    ) -> Result<(), NotQueued> {
+        self.put(now, bind(observation, actions))
+    }
+
+    /// Puts a new plan in the place of what is left of the old one, and returns how many old
+    /// actions were dropped. There is no moment at which a tick finds neither.
+    ///
+    /// # Errors
+    /// When the new plan does not fit into the empty queue or the connection has ended; the new
+    /// actions are in the error, and the old ones stay.
+    pub fn replace_actions(
+        &mut self,
+        now: Instant,
+        observation: &Observation,
+        actions: impl IntoIterator<Item = Action>,
+    ) -> Result<usize, NotQueued> {
+        let actions = bind(observation, actions);
+        if actions.len() > self.dispatch.capacity {
+            let reason = NotQueuedReason::Full { waiting: 0, capacity: self.dispatch.capacity };
+            return Err(NotQueued { actions, reason });
+        }
+        let dropped = if self.error.is_none() { self.clear_actions() } else { 0 };
+        self.put(now, actions).map(|()| dropped)
+    }
+
+    /// Drops the actions that have not left yet, and returns how many there were.
+    pub fn clear_actions(&mut self) -> usize {
+        self.dispatch.clear()
+    }
+
+    /// How many actions wait in the queue.
+    pub fn queued_actions(&self) -> usize {
+        self.dispatch.len()
+    }
+
+    /// Starts sending one action a tick, on a grid that begins now. A running dispatch goes over
+    /// to the new rate. A tick that finds the queue empty sends nothing.
+    ///
+    /// # Errors
+    /// When the connection has ended.
+    pub fn start_action_dispatch(&mut self, now: Instant, rate: Rate) -> Result<(), Misuse> {
+        self.check_connected()?;
+        self.dispatch.start(now, rate);
+        Ok(())
+    }
+
+    /// Stops sending. What is in the queue stays there.
+    pub fn stop_action_dispatch(&mut self) {
+        self.dispatch.stop();
+    }
+
+    /// Whether the dispatch is running.
+    pub fn is_dispatching(&self) -> bool {
+        self.dispatch.is_running()
+    }
+
+    fn put(&mut self, now: Instant, actions: Vec<Action>) -> Result<(), NotQueued> {
+        if let Some(error) = &self.error {
+            let reason = NotQueuedReason::Disconnected(error.clone());
+            return Err(NotQueued { actions, reason });
+        }
+        let (waiting, capacity) = (self.dispatch.len(), self.dispatch.capacity);
+        self.dispatch.put(now, actions).map_err(|actions| {
+            let reason = NotQueuedReason::Full { waiting, capacity };
+            NotQueued { actions, reason }
+        })
+    }
+
+    // ---- statistics ---------------------------------------------------------------------------
+
+    /// What was counted so far.
+    pub fn stats(&self) -> Stats {
+        let counts = self.dispatch.counts;
+        Stats {
+            stream_ticks_missed: self.stream.missed,
+            starvations: counts.starved,
+            dispatch_ticks_missed: counts.missed,
+            actions_expired: counts.expired,
+            actions_dropped: counts.dropped,
+            ..self.stats.clone()
+        }
+    }
+
+    // ---- inside -------------------------------------------------------------------------------
+
+    fn check_connected(&self) -> Result<(), Misuse> {
+        self.error.clone().map_or(Ok(()), |error| Err(Misuse::Disconnected(error)))
+    }
+
+    fn advance(&mut self, now: Instant) {
+        self.stream.advance(now);
+        self.dispatch.advance(now);
+        let Self { requests, events, stats, .. } = self;
+        requests.expire(now, |serial| {
+            stats.requests_timed_out += 1;
+            let id = RequestKey::of(serial);
+            events.push_back(Event::Failed { id, error: RequestError::TimedOut });
+        });
+    }
+
+    fn next_message(&mut self, now: Instant) -> Option<ClientMessage> {
+        if let Some(action) = self.dispatch.transmit(now) {
+            self.stats.actions.record(now);
+            return Some(ClientMessage::ApplyAction(self.stamped(action)));
+        }
+        if let Some((request, again)) = self.requests.transmit(now) {
+            self.stats.retries += u64::from(again);
+            return Some(match request {
+                Outgoing::Metadata => ClientMessage::Metadata,
+                Outgoing::Reset => ClientMessage::Reset,
+                Outgoing::Observe => ClientMessage::Observe,
+                Outgoing::Step(action) => ClientMessage::Step(self.stamped(action)),
+            });
+        }
+        let room = self.requests.streaming() < self.config.stream_window
+            && self.requests.len() < self.config.pending_requests;
+        if self.stream.due && room && self.requests.transmit_stream(now) {
+            self.stream.due = false;
+            return Some(ClientMessage::Observe);
+        }
+        None
+    }
+
+    fn stamped(&self, mut action: Action) -> Action {
+        if action.obs_timestamps.is_none() {
+            let latest = self.latest.as_ref();
+            action.obs_timestamps = latest.map(|observation| observation.camera_timestamps());
+        }
+        action
+    }
+
+    fn handle_reply(&mut self, now: Instant, reply: ServerMessage) -> Result<(), ConnectionError> {
+        let kind = match &reply {
+            ServerMessage::Metadata(_) => Kind::Metadata,
+            ServerMessage::Reset(_) => Kind::Reset,
+            ServerMessage::Observation(_) => Kind::Observe,
+            ServerMessage::Step(_) => Kind::Step,
+        };
+        let answered = self.requests.answer(kind, now).map_err(|expected| {
+            ConnectionError::UnexpectedReply { found: reply.type_name(), expected }
+        })?;
+        let Some(Answered { owner, sent_at }) = answered else {
+            self.stats.strays += 1;
+            return Ok(());
+        };
+        if let Some(sent_at) = sent_at {
+            self.stats.round_trip.record(now.duration_since(sent_at));
+        }
+        match reply {
+            ServerMessage::Metadata(metadata) => {
+                self.answer(owner, |id| Event::Metadata { id, metadata });
+            }
+            ServerMessage::Reset(result) => {
+                self.observed(now, result.observation.clone());
+                self.answer(owner, |id| Event::Reset { id, result });
+            }
+            ServerMessage::Step(result) => {
+                self.observed(now, result.observation.clone());
+                self.answer(owner, |id| Event::Step { id, result });
+            }
+            ServerMessage::Observation(observation) => {
+                let observation = self.observed(now, observation);
+                if owner == Owner::Stream {
+                    self.events.retain(|event| !matches!(event, Event::Streamed(_)));
+                    self.events.push_back(Event::Streamed(observation));
+                } else {
+                    self.answer(owner, |id| Event::Observation { id, observation });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn observed(&mut self, now: Instant, observation: Observation) -> Arc<Observation> {
+        self.stats.observations.record(now);
+        Arc::clone(self.latest.insert(Arc::new(observation)))
+    }
+
+    fn answer<Answer>(&mut self, owner: Owner, event: impl FnOnce(RequestId<Answer>) -> Event) {
+        if let Owner::User(serial) = owner {
+            self.events.push_back(event(RequestId::new(serial)));
+        }
+    }
+
+    /// Ends the connection, once.
+    fn end(&mut self, now: Instant, error: ConnectionError) {
+        if self.error.is_some() {
+            return;
+        }
+        self.advance(now);
+        self.stream.stop();
+        self.dispatch.stop();
+        self.dispatch.clear();
+        let Self { requests, events, .. } = self;
+        requests.end(|serial| {
+            let error = RequestError::Disconnected(error.clone());
+            events.push_back(Event::Failed { id: RequestKey::of(serial), error });
+        });
+        self.events.push_back(Event::Disconnected(error.clone()));
+        self.error = Some(error);
+    }
+}
+
+fn bind(observation: &Observation, actions: impl IntoIterator<Item = Action>) -> Vec<Action> {
+    let timestamps: Timestamps = observation.camera_timestamps();
+    let bound = |action| Action { obs_timestamps: Some(timestamps.clone()), ..action };
+    actions.into_iter().map(bound).collect()
+}

@@ -1,0 +1,344 @@
+use std::collections::VecDeque;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
+use std::time::Instant;
+
+use super::config::Lossy;
+use crate::Action;
+
+/// A request that was made, by the answer that it will get: `RequestId<Map>` for metadata,
+/// `RequestId<ResetResult>`, `RequestId<Observation>`, `RequestId<StepResult>`.
+pub struct RequestId<Answer> {
+    key: RequestKey,
+    answer: PhantomData<fn() -> Answer>,
+}
+
+/// A request of any kind: what [`RequestId`]s have in common, for one table of all requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestKey(u64);
+
+impl RequestKey {
+    pub(super) fn of(serial: u64) -> Self {
+        Self(serial)
+    }
+
+    pub(super) fn serial(self) -> u64 {
+        self.0
+    }
+}
+
+impl<Answer> From<RequestId<Answer>> for RequestKey {
+    fn from(id: RequestId<Answer>) -> Self {
+        id.key
+    }
+}
+
+impl<Answer> RequestId<Answer> {
+    pub(super) fn new(serial: u64) -> Self {
+        Self { key: RequestKey::of(serial), answer: PhantomData }
+    }
+
+    /// The request, without the type of its answer.
+    pub fn key(self) -> RequestKey {
+        self.key
+    }
+}
+
+// By hand: a derive would ask the same of `Answer`.
+impl<Answer> Clone for RequestId<Answer> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<Answer> Copy for RequestId<Answer> {}
+impl<Answer> PartialEq for RequestId<Answer> {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+impl<Answer> Eq for RequestId<Answer> {}
+impl<Answer> Hash for RequestId<Answer> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key.hash(state);
+    }
+}
+impl<Answer> fmt::Debug for RequestId<Answer> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RequestId({})", self.key.0)
+    }
+}
+
+/// What is asked, and so what must answer it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Metadata,
+    Reset,
+    Observe,
+    Step,
+}
+
+impl Kind {
+    pub(super) fn reply_type(self) -> &'static str {
+        match self {
+            Self::Metadata => "metadata_response",
+            Self::Reset => "reset_response",
+            Self::Observe => "obs_response",
+            Self::Step => "step_response",
+        }
+    }
+
+    /// Whether asking twice does the robot no harm.
+    fn is_repeatable(self) -> bool {
+        matches!(self, Self::Metadata | Self::Observe)
+    }
+}
+
+/// For whom an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    User(u64),
+    Stream,
+    /// A user who no longer waits: the answer is swallowed.
+    Nobody,
+}
+
+/// A request to put on the wire now.
+#[derive(Debug)]
+pub(super) enum Outgoing {
+    Metadata,
+    Reset,
+    Observe,
+    Step(Action),
+}
+
+#[derive(Debug)]
+struct Queued {
+    kind: Kind,
+    serial: u64,
+    deadline: Option<Instant>,
+    action: Option<Action>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    kind: Kind,
+    owner: Owner,
+    deadline: Option<Instant>,
+    sent_at: Instant,
+    sends: u32,
+}
+
+/// Answers that may still come for requests that are over, on a lossy transport.
+#[derive(Debug, Clone, Copy)]
+struct Surplus {
+    answers: u32,
+    until: Instant,
+}
+
+/// An answer and the request that it answers.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Answered {
+    pub(super) owner: Owner,
+    /// When the request was sent, if the answer is surely of that sending.
+    pub(super) sent_at: Option<Instant>,
+}
+
+/// The ledger of requests: those not sent yet and, in the order in which the answers must come,
+/// those in flight. Responses carry no id, so this order is all there is.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    queued: VecDeque<Queued>,
+    in_flight: VecDeque<InFlight>,
+    lossy: Option<Lossy>,
+    surplus: [Option<Surplus>; 4],
+}
+
+impl Requests {
+    pub(super) fn new(lossy: Option<Lossy>) -> Self {
+        Self { lossy, ..Self::default() }
+    }
+
+    /// How many requests of the user are waiting, expired ones in flight included.
+    pub(super) fn len(&self) -> usize {
+        self.queued.len() + self.in_flight.len()
+    }
+
+    /// How many of the stream's requests are in flight.
+    pub(super) fn streaming(&self) -> usize {
+        self.in_flight.iter().filter(|request| request.owner == Owner::Stream).count()
+    }
+
+    pub(super) fn submit(
+        &mut self,
+        kind: Kind,
+        serial: u64,
+        deadline: Option<Instant>,
+        action: Option<Action>,
+    ) {
+        self.queued.push_back(Queued { kind, serial, deadline, action });
+    }
+
+    /// The next request of the user to send, and whether it is one that is sent again.
+    pub(super) fn transmit(&mut self, now: Instant) -> Option<(Outgoing, bool)> {
+        if let Some(again) = self.transmit_again(now) {
+            return Some((again, true));
+        }
+        let kind = self.queued.front()?.kind;
+        if !self.may_send(kind, now) {
+            return None;
+        }
+        let Queued { serial, deadline, action, .. } = self.queued.pop_front()?;
+        self.sent(kind, Owner::User(serial), deadline, now);
+        let outgoing = match kind {
+            Kind::Metadata => Outgoing::Metadata,
+            Kind::Reset => Outgoing::Reset,
+            Kind::Observe => Outgoing::Observe,
+            Kind::Step => Outgoing::Step(action.expect("a step was submitted with its action")),
+        };
+        Some((outgoing, false))
+    }
+
+    /// Sends a request of the stream, unless an answer of its kind is not yet told apart.
+    pub(super) fn transmit_stream(&mut self, now: Instant) -> bool {
+        let may = self.may_send(Kind::Observe, now);
+        if may {
+            self.sent(Kind::Observe, Owner::Stream, None, now);
+        }
+        may
+    }
+
+    fn transmit_again(&mut self, now: Instant) -> Option<Outgoing> {
+        let retry_after = self.lossy.as_ref()?.retry_after;
+        let due = |request: &&mut InFlight| {
+            request.kind.is_repeatable() && request.sent_at + retry_after <= now
+        };
+        let request = self.in_flight.iter_mut().find(due)?;
+        request.sends = request.sends.saturating_add(1);
+        request.sent_at = now;
+        Some(if request.kind == Kind::Metadata { Outgoing::Metadata } else { Outgoing::Observe })
+    }
+
+    /// On a lossy transport one request of a kind is in flight at a time, and the next waits until
+    /// no answer to an earlier one can be taken for its own.
+    fn may_send(&self, kind: Kind, now: Instant) -> bool {
+        self.lossy.is_none()
+            || (self.in_flight.iter().all(|request| request.kind != kind)
+                && self.surplus[kind as usize].is_none_or(|surplus| surplus.until <= now))
+    }
+
+    fn sent(&mut self, kind: Kind, owner: Owner, deadline: Option<Instant>, now: Instant) {
+        self.surplus[kind as usize] = None;
+        self.in_flight.push_back(InFlight { kind, owner, deadline, sent_at: now, sends: 1 });
+    }
+
+    /// Matches an answer to its request. `Err` names the answer that was due instead; `Ok(None)`
+    /// is an answer of a lossy transport that nobody waits for.
+    pub(super) fn answer(
+        &mut self,
+        kind: Kind,
+        now: Instant,
+    ) -> Result<Option<Answered>, &'static str> {
+        let Some(lossy) = &self.lossy else {
+            let due = self.in_flight.front().map(|request| request.kind);
+            if due != Some(kind) {
+                return Err(due.map_or("nothing", Kind::reply_type));
+            }
+            let request = self.in_flight.pop_front().expect("its kind was just seen");
+            return Ok(Some(Answered { owner: request.owner, sent_at: Some(request.sent_at) }));
+        };
+        let linger = lossy.linger;
+        let Some(index) = self.in_flight.iter().position(|request| request.kind == kind) else {
+            let surplus = &mut self.surplus[kind as usize];
+            *surplus = surplus.and_then(|left| {
+                let answers = left.answers - 1;
+                (answers > 0).then_some(Surplus { answers, ..left })
+            });
+            return Ok(None);
+        };
+        let request = self.in_flight.remove(index).expect("just found there");
+        self.expect_surplus(kind, request.sends - 1, now + linger);
+        let sent_at = (request.sends == 1).then_some(request.sent_at);
+        Ok(Some(Answered { owner: request.owner, sent_at }))
+    }
+
+    fn expect_surplus(&mut self, kind: Kind, answers: u32, until: Instant) {
+        self.surplus[kind as usize] = (answers > 0).then_some(Surplus { answers, until });
+    }
+
+    /// Gives up on the requests whose deadline has come; `expired` gets the serial of each.
+    pub(super) fn expire(&mut self, now: Instant, mut expired: impl FnMut(u64)) {
+        let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        self.queued.retain(|request| {
+            if due(request.deadline) {
+                expired(request.serial);
+            }
+            !due(request.deadline)
+        });
+        for request in &mut self.in_flight {
+            if let Owner::User(serial) = request.owner
+                && due(request.deadline)
+            {
+                expired(serial);
+                request.owner = Owner::Nobody;
+                request.deadline = None;
+            }
+        }
+        // A reliable transport still brings the answer, in its turn; a lossy one may not.
+        if let Some(linger) = self.lossy.as_ref().map(|lossy| lossy.linger) {
+            while let Some(index) = self.in_flight.iter().position(|r| r.owner == Owner::Nobody) {
+                let over = self.in_flight.remove(index).expect("just found there");
+                self.expect_surplus(over.kind, over.sends, now + linger);
+            }
+        }
+    }
+
+    /// Lets a user's request go, as its deadline would; false if it is over already.
+    pub(super) fn cancel(&mut self, serial: u64, now: Instant) -> bool {
+        for request in &mut self.queued {
+            if request.serial == serial {
+                request.deadline = Some(now);
+            }
+        }
+        for request in &mut self.in_flight {
+            if request.owner == Owner::User(serial) {
+                request.deadline = Some(now);
+            }
+        }
+        let mut found = false;
+        self.expire(now, |expired| found |= expired == serial);
+        found
+    }
+
+    /// Ends all requests of the user; `ended` gets the serial of each.
+    pub(super) fn end(&mut self, mut ended: impl FnMut(u64)) {
+        for request in self.in_flight.drain(..) {
+            if let Owner::User(serial) = request.owner {
+                ended(serial);
+            }
+        }
+        self.queued.drain(..).for_each(|request| ended(request.serial));
+    }
+
+    /// When [`expire`](Self::expire) or [`transmit`](Self::transmit) next has something to do that
+    /// only time brings about. `stream_waits`: the stream has a tick that is not sent yet.
+    pub(super) fn next_timeout(&self, stream_waits: bool) -> Option<Instant> {
+        let deadlines = self
+            .queued
+            .iter()
+            .map(|request| request.deadline)
+            .chain(self.in_flight.iter().map(|request| request.deadline))
+            .flatten();
+        let retries = self.lossy.iter().flat_map(|lossy| {
+            let repeatable = self.in_flight.iter().filter(|request| request.kind.is_repeatable());
+            repeatable.map(|request| request.sent_at + lossy.retry_after)
+        });
+        let waiting = self.queued.front().map(|request| request.kind);
+        let settled = waiting
+            .into_iter()
+            .chain(stream_waits.then_some(Kind::Observe))
+            .filter_map(|kind| self.surplus[kind as usize])
+            .map(|surplus| surplus.until);
+        deadlines.chain(retries).chain(settled).min()
+    }
+}

@@ -1,0 +1,72 @@
+use std::fmt;
+
+use crate::stats::{Histogram, Meter};
+
+/// What a [`Client`](super::Client) has counted since it was made.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Frames handed to the transport.
+    pub frames_sent: u64,
+    /// Bytes handed to the transport, its own framing not counted.
+    pub bytes_sent: u64,
+    /// Frames received.
+    pub frames_received: u64,
+    /// Bytes received, the transport's own framing not counted.
+    pub bytes_received: u64,
+    /// Observations received, of the stream and otherwise.
+    pub observations: Meter,
+    /// From a request handed to the transport to its answer.
+    pub round_trip: Histogram,
+    /// Stream ticks that were skipped, because the request of an earlier one was still waiting.
+    pub stream_ticks_missed: u64,
+    /// Actions handed to the transport.
+    pub actions: Meter,
+    /// Dispatch ticks that found no action to send.
+    pub starvations: u64,
+    /// Dispatch ticks that were skipped, because the caller or the transport was late.
+    pub dispatch_ticks_missed: u64,
+    /// Actions that were not sent because they had waited longer than
+    /// [`Config::max_age`](super::Config::max_age).
+    pub actions_expired: u64,
+    /// Actions that were not sent because they were cleared, replaced, or left at the end.
+    pub actions_dropped: u64,
+    /// Requests that got no answer in time.
+    pub requests_timed_out: u64,
+    /// Requests that were sent again, on a lossy transport.
+    pub retries: u64,
+    /// Answers that nobody waited for, on a lossy transport.
+    pub strays: u64,
+}
+
+/// A table of a few lines, for a log or a terminal.
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "sent          {} frames, {} bytes", self.frames_sent, self.bytes_sent)?;
+        writeln!(
+            f,
+            "received      {} frames, {} bytes",
+            self.frames_received, self.bytes_received
+        )?;
+        writeln!(
+            f,
+            "observations  {}, {} ticks missed",
+            self.observations, self.stream_ticks_missed
+        )?;
+        writeln!(f, "round trip    {}", self.round_trip)?;
+        writeln!(
+            f,
+            "actions       {}; {} starvations, {} ticks missed, {} expired, {} dropped",
+            self.actions,
+            self.starvations,
+            self.dispatch_ticks_missed,
+            self.actions_expired,
+            self.actions_dropped
+        )?;
+        write!(
+            f,
+            "requests      {} timed out, {} retried, {} strays",
+            self.requests_timed_out, self.retries, self.strays
+        )
+    }
+}

@@ -1,0 +1,43 @@
+use std::time::Instant;
+
+use crate::pacer::{Pacer, Rate};
+
+/// The grid on which the observation stream asks. A tick that finds the window full waits, and
+/// fires when an answer makes room: a slow robot lowers the rate, it never piles up requests.
+#[derive(Debug, Default)]
+pub(super) struct ObservationStream {
+    pacer: Option<Pacer>,
+    /// A tick has come and its request has not left yet.
+    pub(super) due: bool,
+    /// Ticks that came while an earlier one was still waiting.
+    pub(super) missed: u64,
+}
+
+impl ObservationStream {
+    pub(super) fn start(&mut self, now: Instant, rate: Rate) {
+        self.pacer = Some(Pacer::new(now, rate));
+        self.due = false;
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.pacer = None;
+        self.due = false;
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.pacer.is_some()
+    }
+
+    /// Notes the ticks that have come up to `now`.
+    pub(super) fn advance(&mut self, now: Instant) {
+        let ticks = self.pacer.as_mut().map_or(0, |pacer| pacer.ticks(now));
+        if ticks > 0 {
+            self.missed += ticks - 1 + u64::from(self.due);
+            self.due = true;
+        }
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.pacer.as_ref().map(Pacer::next_tick)
+    }
+}

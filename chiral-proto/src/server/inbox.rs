@@ -1,0 +1,133 @@
+use std::collections::VecDeque;
+
+use super::event::Event;
+use super::reply::{MetadataReply, ObserveReply, Place, PlaceNote, ResetReply, StepReply};
+use crate::Action;
+
+/// What a client asked that is not an action.
+#[derive(Debug)]
+pub(super) enum Request {
+    Metadata,
+    Reset,
+    Observe,
+    Step(Action),
+}
+
+impl Request {
+    pub(super) fn type_name(&self) -> &'static str {
+        match self {
+            Self::Metadata => "metadata",
+            Self::Reset => "reset",
+            Self::Observe => "obs_request",
+            Self::Step(_) => "action",
+        }
+    }
+
+    /// Whether actions keep their order with it.
+    fn is_barrier(&self) -> bool {
+        matches!(self, Self::Reset | Self::Step(_))
+    }
+}
+
+/// What has arrived and is not told yet, in the order in which to tell it.
+///
+/// Actions overtake requests, but not a reset, nor a step, which is an action itself. What comes
+/// behind a reset is held back until it is answered; behind a step, only requests are.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    actions: VecDeque<(u64, Action)>,
+    requests: VecDeque<(u64, Request, Place)>,
+    arrivals: u64,
+    /// The reset or step that is being worked on.
+    working: Option<(Work, PlaceNote)>,
+    pub(super) dropped: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Reset,
+    Step,
+}
+
+impl Inbox {
+    /// Takes an action in; the oldest goes when there are more than `backlog`.
+    pub(super) fn push_action(&mut self, action: Action, backlog: usize) {
+        self.arrivals += 1;
+        self.actions.push_back((self.arrivals, action));
+        while self.actions.len() > backlog.max(1) {
+            self.actions.pop_front();
+            self.dropped += 1;
+        }
+    }
+
+    pub(super) fn push_request(&mut self, request: Request, place: Place) {
+        self.arrivals += 1;
+        self.requests.push_back((self.arrivals, request, place));
+    }
+
+    /// Notes that a request was answered: what was held back behind it may go on.
+    pub(super) fn answered(&mut self, place: &Place) {
+        self.working.take_if(|(_, working)| working.is(place));
+    }
+
+    /// Drops what was never told, when the connection ends during a reset: a robot that was reset
+    /// for a client that has gone must not move on its old commands.
+    pub(super) fn end(&mut self) {
+        if matches!(self.working, Some((Work::Reset, _))) {
+            self.dropped += self.actions.len() as u64;
+            self.actions.clear();
+        }
+        self.working = None;
+        // Requests cannot be answered any more. Actions behind an untold reset are void as well.
+        let reset = self.requests.iter().find(|(_, request, _)| matches!(request, Request::Reset));
+        if let Some(&(barrier, ..)) = reset {
+            let before = self.actions.len();
+            self.actions.retain(|(arrival, _)| *arrival < barrier);
+            self.dropped += (before - self.actions.len()) as u64;
+        }
+        self.requests.clear();
+    }
+
+    /// The next action that nothing holds back.
+    pub(super) fn poll_action(&mut self) -> Option<Action> {
+        if self.may_tell_action() {
+            self.actions.pop_front().map(|(_, action)| action)
+        } else {
+            None
+        }
+    }
+
+    /// The next request that nothing holds back: not a reset or step being worked on, nor, for
+    /// another of these, an action from before it that is not told yet.
+    pub(super) fn poll_request(&mut self) -> Option<Event> {
+        if !self.may_tell_request() {
+            return None;
+        }
+        let (_, request, place) = self.requests.pop_front()?;
+        Some(match request {
+            Request::Metadata => Event::Metadata(MetadataReply(place)),
+            Request::Observe => Event::Observe(ObserveReply(place)),
+            Request::Reset => {
+                self.working = Some((Work::Reset, place.note()));
+                Event::Reset(ResetReply(place))
+            }
+            Request::Step(action) => {
+                self.working = Some((Work::Step, place.note()));
+                Event::Step(action, StepReply(place))
+            }
+        })
+    }
+
+    pub(super) fn may_tell_action(&self) -> bool {
+        let Some((action, _)) = self.actions.front() else { return false };
+        let resetting = matches!(self.working, Some((Work::Reset, _)));
+        let barrier = self.requests.iter().find(|(_, request, _)| request.is_barrier());
+        !resetting && barrier.is_none_or(|(barrier, ..)| action < barrier)
+    }
+
+    pub(super) fn may_tell_request(&self) -> bool {
+        let Some((arrival, request, _)) = self.requests.front() else { return false };
+        let earlier_action = self.actions.front().is_some_and(|(action, _)| action < arrival);
+        self.working.is_none() && !(request.is_barrier() && earlier_action)
+    }
+}

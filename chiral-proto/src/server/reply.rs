@@ -1,0 +1,130 @@
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use crate::sensors::Sensors;
+use crate::{ConnectionError, Observation};
+
+/// The place of one answer in the order in which answers leave, known to its server and to the
+/// handle that will fill it.
+#[derive(Debug, Clone)]
+pub(super) struct Place(Arc<()>);
+
+impl Place {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(()))
+    }
+
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// The place, without counting as one who knows it.
+    pub(super) fn note(&self) -> PlaceNote {
+        PlaceNote(Arc::downgrade(&self.0))
+    }
+
+    /// Whether the server's is the only one left: the handle was dropped.
+    pub(super) fn is_abandoned(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+}
+
+/// A note of a place; it does not keep a dropped handle's place from being noticed.
+#[derive(Debug)]
+pub(super) struct PlaceNote(Weak<()>);
+
+impl PlaceNote {
+    pub(super) fn is(&self, place: &Place) -> bool {
+        self.0.as_ptr() == Arc::as_ptr(&place.0)
+    }
+}
+
+macro_rules! reply_handles {
+    ($($(#[$doc:meta])* $name:ident)*) => {$(
+        $(#[$doc])*
+        ///
+        /// It belongs to one request of one connection, and is used up by answering. Dropping it
+        /// unanswered ends the connection, because the protocol cannot say "no".
+        #[must_use = "the client waits for the answer: dropping its handle ends the connection"]
+        pub struct $name(pub(super) Place);
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(stringify!($name))
+            }
+        }
+    )*};
+}
+
+reply_handles! {
+    /// The right to answer a metadata request; see [`Server::reply_metadata`](super::Server::reply_metadata).
+    MetadataReply
+    /// The right to answer a reset; see [`Server::reply_reset`](super::Server::reply_reset).
+    ResetReply
+    /// The right to answer a request for an observation; see
+    /// [`Server::reply_observation`](super::Server::reply_observation).
+    ObserveReply
+    /// The right to answer a legacy step; see [`Server::reply_step`](super::Server::reply_step).
+    StepReply
+}
+
+/// An observation to answer with: one that is at hand, or one to be taken when the answer leaves.
+///
+/// Taken late it is as fresh as can be, although the socket may still be busy with an earlier
+/// answer when the request comes.
+pub enum Answer {
+    /// An observation at hand.
+    Ready(Observation),
+    /// Called when the answer leaves, with the time of leaving.
+    WhenSent(Box<dyn FnOnce(Instant) -> Observation + Send>),
+}
+
+impl Answer {
+    /// An observation to be taken by `snapshot` when the answer leaves.
+    pub fn when_sent(snapshot: impl FnOnce(Instant) -> Observation + Send + 'static) -> Self {
+        Self::WhenSent(Box::new(snapshot))
+    }
+
+    pub(super) fn take(self, now: Instant) -> Observation {
+        match self {
+            Self::Ready(observation) => observation,
+            Self::WhenSent(snapshot) => snapshot(now),
+        }
+    }
+}
+
+impl From<Observation> for Answer {
+    fn from(observation: Observation) -> Self {
+        Self::Ready(observation)
+    }
+}
+
+/// A snapshot taken when the answer leaves, stamped with the sensors' clock.
+impl From<&Sensors> for Answer {
+    fn from(sensors: &Sensors) -> Self {
+        let sensors = sensors.clone();
+        Self::when_sent(move |_| sensors.snapshot_now())
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ready(observation) => f.debug_tuple("Ready").field(observation).finish(),
+            Self::WhenSent(_) => f.write_str("WhenSent(…)"),
+        }
+    }
+}
+
+/// An answer that cannot be given. The connection goes on as before, if it was still there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplyError {
+    /// The connection has ended; nobody waits for the answer.
+    #[error("the connection has ended ({0}): nobody waits for the answer")]
+    Disconnected(ConnectionError),
+    /// The handle is of another connection.
+    #[error("the reply handle is of another connection: give it to the server that handed it out")]
+    ForeignHandle,
+}

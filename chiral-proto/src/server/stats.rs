@@ -1,0 +1,47 @@
+use std::fmt;
+
+use crate::stats::{Histogram, Meter};
+
+/// What a [`Server`](super::Server) has counted since it was made.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Frames handed to the transport.
+    pub frames_sent: u64,
+    /// Bytes handed to the transport, its own framing not counted.
+    pub bytes_sent: u64,
+    /// Frames received.
+    pub frames_received: u64,
+    /// Bytes received, the transport's own framing not counted.
+    pub bytes_received: u64,
+    /// Observations handed to the transport, of resets and steps too.
+    pub observations: Meter,
+    /// From a request's arrival to its answer being handed to the transport.
+    pub response_time: Histogram,
+    /// Actions received, of legacy steps too.
+    pub actions: Meter,
+    /// Actions that were never told: more came than the robot took, or the client went during a
+    /// reset.
+    pub actions_dropped: u64,
+    /// How often the watchdog barked.
+    pub watchdog_alarms: u64,
+}
+
+/// A table of a few lines, for a log or a terminal.
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "sent          {} frames, {} bytes", self.frames_sent, self.bytes_sent)?;
+        writeln!(
+            f,
+            "received      {} frames, {} bytes",
+            self.frames_received, self.bytes_received
+        )?;
+        writeln!(f, "observations  {}", self.observations)?;
+        writeln!(f, "response time {}", self.response_time)?;
+        write!(
+            f,
+            "actions       {}; {} dropped, {} watchdog alarms",
+            self.actions, self.actions_dropped, self.watchdog_alarms
+        )
+    }
+}

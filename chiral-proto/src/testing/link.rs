@@ -1,0 +1,122 @@
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::wire::Frame;
+
+/// One direction of a connection: how long frames take, and what becomes of them.
+///
+/// Frames keep their order. The default takes no time and loses nothing.
+#[derive(Debug, Clone)]
+pub struct Link {
+    latency: Duration,
+    bytes_per_second: Option<f64>,
+    loss: f64,
+    repetition: f64,
+    random: SplitMix,
+    /// Until when the sender's socket is busy with the last frame.
+    busy_until: Option<Instant>,
+    under_way: VecDeque<(Instant, Frame)>,
+    /// Frames that were lost so far.
+    pub lost: u64,
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self {
+            latency: Duration::ZERO,
+            bytes_per_second: None,
+            loss: 0.0,
+            repetition: 0.0,
+            random: SplitMix(0),
+            busy_until: None,
+            under_way: VecDeque::new(),
+            lost: 0,
+        }
+    }
+}
+
+impl Link {
+    /// The link with a delay from the end of sending to arrival.
+    #[must_use]
+    pub fn latency(mut self, latency: Duration) -> Self {
+        self.latency = latency;
+        self
+    }
+
+    /// The link with a bandwidth, above zero: the sender takes no other frame while one is being
+    /// written.
+    #[must_use]
+    pub fn bytes_per_second(mut self, bytes_per_second: f64) -> Self {
+        self.bytes_per_second = Some(bytes_per_second);
+        self
+    }
+
+    /// The link with a share of frames, 0 to 1, that it loses; which ones, `seed` says.
+    #[must_use]
+    pub fn loss(mut self, share: f64, seed: u64) -> Self {
+        self.loss = share;
+        self.random = SplitMix(seed);
+        self
+    }
+
+    /// The link with a share of frames, 0 to 1, that it delivers twice.
+    #[must_use]
+    pub fn repetition(mut self, share: f64) -> Self {
+        self.repetition = share;
+        self
+    }
+
+    pub(super) fn can_send(&self, now: Instant) -> bool {
+        self.busy_until.is_none_or(|until| until <= now)
+    }
+
+    pub(super) fn send(&mut self, now: Instant, frame: Frame) {
+        let writing = self.bytes_per_second.map_or(0.0, |bandwidth| frame.len() as f64 / bandwidth);
+        let written = now + Duration::from_secs_f64(writing);
+        self.busy_until = Some(written);
+        let arrives = written + self.latency;
+        if self.random.share() < self.loss {
+            self.lost += 1;
+            return;
+        }
+        if self.random.share() < self.repetition {
+            self.under_way.push_back((arrives, frame.clone()));
+        }
+        self.under_way.push_back((arrives, frame));
+    }
+
+    pub(super) fn receive(&mut self, now: Instant) -> Option<Frame> {
+        let (arrives, _) = self.under_way.front()?;
+        if *arrives > now {
+            return None;
+        }
+        self.under_way.pop_front().map(|(_, frame)| frame)
+    }
+
+    /// When the link next does something by itself after `now`.
+    pub(super) fn next_timeout(&self, now: Instant) -> Option<Instant> {
+        let arrival = self.under_way.front().map(|(arrives, _)| *arrives);
+        let free = self.busy_until.filter(|until| *until > now);
+        arrival.into_iter().chain(free).min()
+    }
+
+    /// How many frames are under way.
+    pub fn in_flight(&self) -> usize {
+        self.under_way.len()
+    }
+}
+
+/// The splitmix64 generator: good enough to choose which frames get lost, and the same everywhere.
+#[derive(Debug, Clone)]
+struct SplitMix(u64);
+
+impl SplitMix {
+    /// A number from 0 up to 1.
+    fn share(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}

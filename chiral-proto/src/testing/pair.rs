@@ -1,0 +1,137 @@
+use std::time::{Duration, Instant};
+
+use super::link::Link;
+use crate::ConnectionError;
+use crate::client::{self, Client};
+use crate::server::{self, Server};
+
+/// A client and a server, connected in memory, and the time.
+#[derive(Debug)]
+pub struct Pair {
+    /// The policy's side.
+    pub client: Client,
+    /// The robot's side.
+    pub server: Server,
+    /// From client to server.
+    pub to_server: Link,
+    /// From server to client.
+    pub to_client: Link,
+    start: Instant,
+    now: Instant,
+}
+
+/// Something that one of the machines has to tell.
+#[derive(Debug)]
+pub enum Happening {
+    /// On the policy's side.
+    Client(client::Event),
+    /// On the robot's side.
+    Server(server::Event),
+}
+
+impl Pair {
+    /// So many rounds without time passing mean that a machine asks to be called in the past.
+    const STUCK: u32 = 100_000;
+
+    /// A pair over links that take no time, to be replaced or configured through the fields. Its
+    /// clock begins at `start`, any instant, and time passes only in [`next`](Self::next).
+    pub fn new(start: Instant, client: client::Config, server: server::Config) -> Self {
+        Self {
+            client: Client::new(client),
+            server: Server::new(server),
+            to_server: Link::default(),
+            to_client: Link::default(),
+            start,
+            now: start,
+        }
+    }
+
+    /// The time of the pair's clock.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// How long the pair has been running on its clock.
+    pub fn elapsed(&self) -> Duration {
+        self.now.duration_since(self.start)
+    }
+
+    /// Lets time run to the next thing that a machine has to tell, or to `until`; then `None`.
+    ///
+    /// # Panics
+    /// When a machine keeps asking to be called without time passing, which is a fault of it.
+    pub fn next(&mut self, until: Instant) -> Option<Happening> {
+        for _ in 0..Self::STUCK {
+            self.exchange();
+            self.hang_up();
+            if let Some(event) = self.server.poll_event() {
+                return Some(Happening::Server(event));
+            }
+            if let Some(event) = self.client.poll_event() {
+                return Some(Happening::Client(event));
+            }
+            let next = [
+                self.client.poll_timeout(),
+                self.server.poll_timeout(),
+                self.to_server.next_timeout(self.now),
+                self.to_client.next_timeout(self.now),
+            ];
+            match next.into_iter().flatten().min() {
+                Some(next) if next <= until => self.now = self.now.max(next),
+                _ => {
+                    self.now = self.now.max(until);
+                    return None;
+                }
+            }
+        }
+        panic!(
+            "stuck {:?} after the start: a machine asks to be called again and again",
+            self.elapsed()
+        );
+    }
+
+    /// Cuts the connection: both sides see it lost, and what was under way is gone.
+    pub fn cut(&mut self) {
+        let lost = ConnectionError::Lost("cut".to_owned());
+        self.client.handle_disconnect(self.now, lost.clone());
+        self.server.handle_disconnect(self.now, lost);
+    }
+
+    /// Tells a side that the other has ended the connection.
+    fn hang_up(&mut self) {
+        if let Some(error) = self.client.error().filter(|error| error.is_ours()) {
+            self.server.handle_disconnect(self.now, closed(error));
+        }
+        if let Some(error) = self.server.error().filter(|error| error.is_ours()) {
+            self.client.handle_disconnect(self.now, closed(error));
+        }
+    }
+
+    /// Moves every frame that can move at this moment.
+    fn exchange(&mut self) {
+        let now = self.now;
+        self.client.handle_timeout(now);
+        self.server.handle_timeout(now);
+        while let Some(frame) = self.to_server.receive(now) {
+            self.server.handle_frame(now, &frame);
+        }
+        while let Some(frame) = self.to_client.receive(now) {
+            self.client.handle_frame(now, &frame);
+        }
+        while self.to_server.can_send(now)
+            && let Some(frame) = self.client.poll_transmit(now)
+        {
+            self.to_server.send(now, frame);
+        }
+        while self.to_client.can_send(now)
+            && let Some(frame) = self.server.poll_transmit(now)
+        {
+            self.to_client.send(now, frame);
+        }
+    }
+}
+
+/// A connection's end as its peer sees it.
+fn closed(error: &ConnectionError) -> ConnectionError {
+    ConnectionError::ClosedByPeer { code: Some(error.close_code()), reason: error.to_string() }
+}
