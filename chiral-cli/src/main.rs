@@ -3,9 +3,12 @@
 
 mod bench;
 mod demo;
+mod describe;
 mod inspect;
+mod output;
 mod probe;
 mod serve;
+mod text;
 
 use std::process::ExitCode;
 
@@ -55,7 +58,8 @@ async fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("chiral: {error:#}");
+            // A peer may have had a say in it.
+            output::note(&text::printable(&format!("chiral: {error:#}")));
             ExitCode::FAILURE
         }
     }
