@@ -1,12 +1,14 @@
 //! `chiral`: see a robot and its policy at work, try one without the other, measure the line
 //! between them, and look into frames.
 
+mod args;
 mod bench;
 mod demo;
 mod describe;
 mod inspect;
 mod output;
 mod probe;
+mod robot;
 mod serve;
 mod text;
 

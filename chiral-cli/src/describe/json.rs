@@ -1,5 +1,7 @@
 //! Cameras, proprioception and arrays as JSON.
 
+use std::fmt::Write as _;
+
 use chiral_proto::Array;
 use nalgebra::{Matrix3, Matrix4};
 use serde::Serialize;
@@ -109,7 +111,7 @@ pub(crate) fn to_json(value: &impl Serialize, indented: bool) -> anyhow::Result<
         } else {
             let mut units = [0; 2];
             for unit in character.encode_utf16(&mut units) {
-                plain.push_str(&format!("\\u{unit:04x}"));
+                let _ = write!(plain, "\\u{unit:04x}");
             }
         }
     }
