@@ -29,10 +29,10 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     // From here on a signal ends the robot in an orderly way.
     let mut interrupted = Interrupts::listen()?;
     let robot = Arc::new(SimulatedRobot::start(options.robot, Announcer)?);
-    let listener = PolicyServer::bind(&options.bind)
+    let server = PolicyServer::bind(&options.bind)
         .await
         .with_context(|| format!("cannot listen on {}", options.bind))?;
-    let uri = format!("ws://{}", listener.local_addr()?);
+    let uri = format!("ws://{}", server.local_addr()?);
     output::note(&format!("listening on {uri}; Ctrl-C ends it"));
     if options.json {
         output::print(&format!("{}\n", serde_json::json!({ "listening": uri })))?;
@@ -40,12 +40,12 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let until_interrupted = async {
         interrupted.next().await;
         tokio::select! {
-            () = listener.shutdown() => Ok(()),
+            () = server.shutdown() => Ok(()),
             () = interrupted.next() => bail!("interrupted again: policy and robot were not told"),
         }
     };
-    let served = async { listener.serve(robot).await.context("the server failed") };
-    tokio::try_join!(served, until_interrupted)?;
+    let serving = async { server.serve(robot).await.context("the server failed") };
+    tokio::try_join!(serving, until_interrupted)?;
     output::note("the robot is at rest");
     Ok(())
 }

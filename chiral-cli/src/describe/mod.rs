@@ -5,5 +5,7 @@ mod message;
 mod text;
 mod value;
 
-pub(crate) use json::to_json;
+pub(crate) use json::{Camera, Digests, Proprio, to_json};
 pub(crate) use message::Report;
+pub(crate) use text::{cameras, free_form, proprios};
+pub(crate) use value::Free;
