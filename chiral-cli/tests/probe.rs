@@ -100,7 +100,7 @@ fn the_table_shows_the_same() {
     let table = stdout(probe(&[&served.uri, "--seconds", "0.1"]));
     for part in [
         format!("robot at {}", served.uri),
-        "\"scene\": \"gradient\"".to_owned(),
+        "\"scene\"      \"gradient\"".to_owned(),
         "camera \"cam_0\"".to_owned(),
         "uint8 [24, 32, 3]".to_owned(),
         "float32 [24, 32]".to_owned(),

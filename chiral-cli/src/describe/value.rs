@@ -25,7 +25,7 @@ impl Serialize for Number {
 /// key that is no string `{"map": [[key, value], …]}`; a string that is not UTF-8 counts as
 /// binary. Where a key stands twice the last value counts.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Free(Value);
+pub(crate) struct Free(pub(super) Value);
 
 impl From<&Map> for Free {
     /// The whole map, keys that are no strings included.
@@ -33,6 +33,17 @@ impl From<&Map> for Free {
         let encoded = map.encode();
         let decoded = rmpv::decode::read_value(&mut &encoded[..]);
         Self(decoded.expect("a map's encoding was checked, or is its own"))
+    }
+}
+
+impl Free {
+    /// The entries of a map; none of anything else.
+    pub(super) fn entries(self) -> impl Iterator<Item = (Self, Self)> {
+        let entries = match self.0 {
+            Value::Map(entries) => entries,
+            _ => Vec::new(),
+        };
+        entries.into_iter().map(|(key, value)| (Self(key), Self(value)))
     }
 }
 

@@ -101,11 +101,12 @@ struct CameraTally {
 impl Tally {
     fn count(&mut self, asked: Instant, came: Instant, observation: &Observation) {
         self.latencies.push(came.duration_since(asked));
+        // By the asking: of the answers, the first one comes later than the rest.
         if self.first.is_none() {
-            self.first = Some(came);
+            self.first = Some(asked);
             self.cameras = observation.cameras.iter().map(CameraTally::new).collect();
         }
-        self.last = Some(came);
+        self.last = Some(asked);
         for (tally, camera) in self.cameras.iter_mut().zip(&observation.cameras) {
             tally.count(camera);
         }
