@@ -3,10 +3,17 @@
 
 mod support;
 
+use std::time::Duration;
+
 use chiral_proto::{Array, Rate};
 use chiral_tokio::PolicyClient;
 use rustix::process::Signal;
 use support::{Served, chiral};
+
+/// What must not take long.
+async fn soon(future: impl Future<Output = ()>) {
+    tokio::time::timeout(Duration::from_secs(20), future).await.expect("it takes too long");
+}
 
 #[tokio::test]
 async fn a_policy_gets_everything_it_may_ask_for() {
@@ -37,9 +44,14 @@ async fn a_policy_gets_everything_it_may_ask_for() {
     client.start_action_dispatch(Rate::hz(200.0).unwrap()).unwrap();
     let target: Vec<f32> = joints.iter().map(|angle| angle + 0.2).collect();
     client.put_chunk(&reset.observation, vec![target.clone(); 3]).unwrap();
-    while client.observe().await.unwrap().proprio("joint_pos").unwrap().values.to_f32()[0]
-        < target[0] - 0.01
-    {}
+    soon(async {
+        let first_joint = async || {
+            let observation = client.observe().await.unwrap();
+            observation.proprio("joint_pos").unwrap().values.to_f32()[0]
+        };
+        while first_joint().await < target[0] - 0.01 {}
+    })
+    .await;
 
     client.close().await;
     assert!(served.next_note().starts_with("the policy has gone: closed by the peer"));
@@ -55,7 +67,8 @@ async fn noise_and_gradient_take_any_action() {
         client.send_action([1.0, 2.0]).unwrap();
         client.step([1.0]).await.unwrap();
         // The sensors deliver meanwhile.
-        while client.observe().await.unwrap()["cam_0"].timestamp <= first["cam_0"].timestamp {}
+        let captured = async || client.observe().await.unwrap()["cam_0"].timestamp;
+        soon(async { while captured().await <= first["cam_0"].timestamp {} }).await;
     }
 }
 
@@ -64,7 +77,7 @@ async fn a_wrong_action_is_told_to_the_policy() {
     let mut served = Served::start(&[]);
     let client = PolicyClient::connect(&served.uri).await.unwrap();
     client.send_action([1.0, 2.0]).unwrap();
-    while client.observe().await.is_ok() {}
+    soon(async { while client.observe().await.is_ok() {} }).await;
     let error = client.error().expect("the connection has ended").to_string();
     assert!(error.contains("found an action of 2 values, expected 7 joint angles"), "{error}");
     // The robot is there for the next one.
@@ -83,7 +96,7 @@ async fn a_signal_ends_it_in_an_orderly_way() {
         let (status, said) = served.end();
         assert!(status.success(), "{status}: {said}");
         assert!(said.ends_with("the robot is at rest\n"), "{said}");
-        while client.observe().await.is_ok() {}
+        soon(async { while client.observe().await.is_ok() {} }).await;
         let error = client.error().expect("the connection has ended").to_string();
         assert!(error.contains("code 1001"), "{error}");
     }

@@ -42,7 +42,8 @@ impl Served {
     /// The next line on standard error, without its end.
     pub(crate) fn next_note(&mut self) -> String {
         let mut line = String::new();
-        self.stderr.read_line(&mut line).expect("it is text");
+        let len = self.stderr.read_line(&mut line).expect("it is text");
+        assert!(len > 0, "the program has ended");
         line.trim_end().to_owned()
     }
 
