@@ -1,11 +1,16 @@
 //! `chiral`: see a robot and its policy at work, try one without the other, measure the line
 //! between them, and look into frames.
 
+mod args;
 mod bench;
 mod demo;
+mod describe;
 mod inspect;
+mod output;
 mod probe;
+mod robot;
 mod serve;
+mod text;
 
 use std::process::ExitCode;
 
@@ -59,7 +64,8 @@ async fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("chiral: {error:#}");
+            // A peer may have had a say in it.
+            output::note(&text::printable(&format!("chiral: {error:#}")));
             ExitCode::FAILURE
         }
     }
