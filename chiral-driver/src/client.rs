@@ -134,20 +134,17 @@ impl<R: Runtime> PolicyClient<R> {
         Builder::default()
     }
 
-    /// A client of a WebSocket that is already open: from a proxy, a TLS stack, an HTTP client.
+    /// A client of a WebSocket that is already open: from a proxy, a TLS stack, an HTTP client. It
+    /// has the default settings; [`Builder::over_websocket`] takes others.
     ///
-    /// Its message size limit is the WebSocket's; for large observations it must be raised where
-    /// the WebSocket is made.
+    /// The WebSocket's own message size limits apply too, and its defaults are too small for large
+    /// observations: raise them where the WebSocket is made.
     #[cfg(feature = "async-tungstenite")]
-    pub fn from_websocket<S>(
-        stream: async_tungstenite::WebSocketStream<S>,
-        config: Config,
-        request_timeout: Option<Duration>,
-    ) -> Self
+    pub fn from_websocket<S>(stream: async_tungstenite::WebSocketStream<S>) -> Self
     where
         S: futures_io::AsyncRead + futures_io::AsyncWrite + Send + Unpin + 'static,
     {
-        Self::start(crate::transport::Tungstenite::new(stream), config, request_timeout)
+        Self::builder().over_websocket(stream)
     }
 
     pub(crate) fn start(
@@ -162,7 +159,7 @@ impl<R: Runtime> PolicyClient<R> {
             latest: None,
             news: Arc::default(),
         });
-        R::spawn(drive::<R, _>(Arc::clone(&shared), transport));
+        R::spawn(drive::<R, _>(Arc::clone(&shared), transport, || {}));
         Self {
             link: Arc::new(Link(shared)),
             seen: AtomicU64::new(0),

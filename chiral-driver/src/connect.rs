@@ -73,8 +73,8 @@ impl<R: Runtime> Builder<R> {
     /// one notice in the log.
     ///
     /// # Errors
-    /// When the URI is bad, no server is there within the time allowed, or the server does not
-    /// take the connection.
+    /// When the URI is bad, no server is there within the time allowed, or the server refuses the
+    /// connection or is no WebSocket server.
     pub async fn connect(self, uri: &str) -> Result<PolicyClient<R>, ConnectError> {
         let target: WsUri = uri.parse()?;
         if target.is_secure() {
@@ -104,6 +104,18 @@ impl<R: Runtime> Builder<R> {
         }
     }
 
+    /// A client of a WebSocket that is already open, as [`PolicyClient::from_websocket`] makes it.
+    /// Keepalive works there too; whole messages are its signs of life, so each must pass within
+    /// the keepalive's interval and timeout together.
+    #[cfg(feature = "async-tungstenite")]
+    pub fn over_websocket<S>(self, stream: async_tungstenite::WebSocketStream<S>) -> PolicyClient<R>
+    where
+        S: futures_io::AsyncRead + futures_io::AsyncWrite + Send + Unpin + 'static,
+    {
+        let transport = crate::transport::Tungstenite::new(now(), stream, self.keepalive);
+        PolicyClient::start(transport, self.config, self.request_timeout)
+    }
+
     /// One try; the inner error is of a server that may still come.
     async fn attempt(
         &self,
@@ -126,7 +138,12 @@ impl<R: Runtime> Builder<R> {
             ClientHandshake::new(target.authority(), target.target(), &[], random()?)
                 .map_err(failed)?;
         let surplus = match by::<R, _>(until, shake_hands(&mut stream, &mut handshake)).await {
-            Some(Ok(surplus)) => surplus.map_err(failed)?,
+            Some(Ok(Ok(surplus))) => surplus,
+            // A server that is just going, or a port that is forwarded to where none is yet.
+            Some(Ok(Err(hung_up @ HandshakeError::Closed { received: 0 }))) => {
+                return Ok(Err(io::Error::new(io::ErrorKind::UnexpectedEof, hung_up)));
+            }
+            Some(Ok(Err(error))) => return Err(failed(error)),
             Some(Err(error)) => return Ok(Err(error)),
             None => {
                 let silent = "the server accepted the connection and then was silent";
@@ -152,7 +169,8 @@ where
     S: futures_io::AsyncRead + futures_io::AsyncWrite + Unpin,
 {
     stream.write_all(handshake.request()).await?;
-    let mut chunk = [0; 4096];
+    // On the heap, to keep the caller's future small.
+    let mut chunk = vec![0; 4096];
     loop {
         let count = stream.read(&mut chunk).await?;
         if count == 0 {

@@ -1,4 +1,5 @@
 use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -6,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use chiral_proto::{ConnectionError, Machine};
 
+use crate::operate::said;
 use crate::runtime::{Runtime, by};
 use crate::shared::{Shared, Side, now};
 use crate::transport::Transport;
@@ -14,27 +16,59 @@ use crate::transport::Transport;
 /// their turn.
 const ROUNDS: usize = 32;
 /// How long a peer may take to hang up after the end.
-const HANG_UP: Duration = Duration::from_secs(1);
+pub(crate) const HANG_UP: Duration = Duration::from_secs(1);
 
 /// Drives one connection to its end: moves bytes, frames and time between the transport and the
 /// machine. Every decision is the machine's or the transport's.
-pub(crate) async fn drive<R: Runtime, S: Side>(shared: Arc<Shared<S>>, transport: impl Transport) {
-    let mut connection = Connection::<R, S, _> {
-        shared: &shared,
-        transport,
-        alarm: None,
-        closing: false,
-        peer_is_gone: false,
-        others_wait: false,
-    };
-    let reason = poll_fn(|cx| connection.poll(cx)).await;
-    let mut transport = connection.transport;
-    shared.end(reason);
-    by::<R, _>(now() + HANG_UP, async {
-        poll_fn(|cx| transport.poll_shutdown(cx)).await;
-        poll_fn(|cx| transport.poll_drain(cx)).await;
-    })
-    .await;
+///
+/// `ended` is called at the end, before anybody else hears of it; also when the task is dropped.
+pub(crate) fn drive<R: Runtime, S: Side>(
+    shared: Arc<Shared<S>>,
+    transport: impl Transport,
+    ended: impl FnOnce() + Send + 'static,
+) -> impl Future<Output = ()> + Send + 'static {
+    // Made here and not in the task, which a runtime that is going down may never begin.
+    let mut end = End { shared, ended: Some(ended) };
+    async move {
+        let mut connection = Connection::<R, S, _> {
+            shared: &end.shared,
+            transport,
+            alarm: None,
+            closing: false,
+            peer_is_gone: false,
+            others_wait: false,
+        };
+        let reason = poll_fn(|cx| connection.poll(cx)).await;
+        let mut transport = connection.transport;
+        end.has_come(reason);
+        by::<R, _>(now() + HANG_UP, async {
+            poll_fn(|cx| transport.poll_shutdown(cx)).await;
+            poll_fn(|cx| transport.poll_drain(cx)).await;
+        })
+        .await;
+    }
+}
+
+/// Sees to it that the end of a connection is told, whatever becomes of its task.
+struct End<S: Side, F: FnOnce()> {
+    shared: Arc<Shared<S>>,
+    ended: Option<F>,
+}
+
+impl<S: Side, F: FnOnce()> End<S, F> {
+    fn has_come(&mut self, reason: ConnectionError) {
+        if let Some(ended) = self.ended.take() {
+            ended();
+            self.shared.end(reason);
+        }
+    }
+}
+
+impl<S: Side, F: FnOnce()> Drop for End<S, F> {
+    fn drop(&mut self) {
+        let stopped = "its task was stopped: the async runtime has shut down";
+        self.has_come(ConnectionError::Lost(stopped.to_owned()));
+    }
 }
 
 struct Connection<'a, R: Runtime, S, T> {
@@ -99,9 +133,20 @@ impl<R: Runtime, S: Side, T: Transport> Connection<'_, R, S, T> {
         let mut pushed = false;
         if self.transport.wants_frame() {
             let mut state = self.shared.lock();
-            if let Some(frame) = state.machine().poll_transmit(now) {
-                self.transport.push(frame);
-                pushed = true;
+            let machine = state.machine();
+            // An observation that is taken late is taken here, by the robot's own code.
+            match catch_unwind(AssertUnwindSafe(|| machine.poll_transmit(now))) {
+                Ok(Some(frame)) => {
+                    self.transport.push(frame);
+                    pushed = true;
+                }
+                Ok(None) => {}
+                Err(panic) => {
+                    let why = format!("observing: {}", said(&*panic));
+                    tracing::error!("the robot failed {why}");
+                    machine.handle_disconnect(now, ConnectionError::RobotFailed(why));
+                    pushed = true;
+                }
             }
             self.others_wait |= state.tell();
         }

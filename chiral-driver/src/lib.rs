@@ -2,12 +2,8 @@
 //! moves bytes, frames and time between sockets and the core's state machines.
 //!
 //! Users take an adapter, `chiral-tokio` or `chiral-smol`. An adapter for another runtime is an
-//! implementation of [`Runtime`] and two type aliases:
-//!
-//! ```ignore
-//! pub type PolicyClient = chiral_driver::PolicyClient<MyRuntime>;
-//! pub type PolicyServer = chiral_driver::PolicyServer<MyRuntime>;
-//! ```
+//! implementation of [`Runtime`], and names of its own for [`PolicyClient`], [`PolicyServer`] and
+//! [`Builder`] over it.
 #![forbid(unsafe_code)]
 
 mod client;

@@ -1,9 +1,11 @@
+use std::any::Any;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use chiral_proto::server::{Event, Server};
 use futures_lite::FutureExt;
+use futures_lite::future::or;
 
 use crate::robot::{Robot, RobotError};
 use crate::shared::{Shared, Side};
@@ -17,11 +19,19 @@ pub(crate) struct ServerSide {
     requests: Arc<event_listener::Event>,
     /// Something that moves the robot is being done.
     moving: bool,
+    /// A reset or a step is next to move the robot: what came behind it waits.
+    next_is_request: bool,
 }
 
 impl ServerSide {
     pub(crate) fn new(machine: Server) -> Self {
-        Self { machine, motion: Arc::default(), requests: Arc::default(), moving: false }
+        Self {
+            machine,
+            motion: Arc::default(),
+            requests: Arc::default(),
+            moving: false,
+            next_is_request: false,
+        }
     }
 }
 
@@ -45,19 +55,26 @@ impl Side for ServerSide {
     }
 }
 
-/// Applies actions and watches over the robot, until the connection ends.
-pub(crate) async fn move_robot(shared: Arc<Shared<ServerSide>>, robot: Arc<impl Robot>) {
-    attempt(&shared, "on connecting", async {
+/// Tells the robot of its new policy.
+pub(crate) async fn begin(shared: &Shared<ServerSide>, robot: &impl Robot) {
+    attempt(shared, "on connecting", async {
         robot.on_connect().await;
         Ok(())
     })
     .await;
+}
+
+/// Applies actions and watches over the robot, until the connection ends.
+pub(crate) async fn move_robot(shared: Arc<Shared<ServerSide>>, robot: Arc<impl Robot>) {
     loop {
         let event = next(
             &shared,
             |side| &side.motion,
             |side| {
-                let event = if side.moving { None } else { side.machine.poll_motion() };
+                if side.moving || side.next_is_request {
+                    return None;
+                }
+                let event = side.machine.poll_motion();
                 side.moving |= event.is_some();
                 event
             },
@@ -88,13 +105,20 @@ pub(crate) async fn answer_requests(shared: Arc<Shared<ServerSide>>, robot: Arc<
             &shared,
             |side| &side.requests,
             |side| match side.machine.poll_request() {
-                Some(request) => Some(Some(request)),
+                Some(request) => {
+                    side.next_is_request = matches!(request, Event::Reset(_) | Event::Step(..));
+                    Some(Some(request))
+                }
                 None => side.machine.error().is_some().then_some(None),
             },
         )
         .await;
         let Some(request) = request else { return };
-        answer(&shared, &*robot, request).await;
+        match request {
+            Event::Reset(_) | Event::Step(..) => answer(&shared, &*robot, request).await,
+            // What moves nothing is let go when nobody waits for it any more.
+            _ => or(answer(&shared, &*robot, request), until_ended(&shared)).await,
+        }
     }
 }
 
@@ -103,25 +127,36 @@ pub(crate) async fn answer_requests(shared: Arc<Shared<ServerSide>>, robot: Arc<
 async fn answer(shared: &Shared<ServerSide>, robot: &impl Robot, request: Event) {
     match request {
         Event::Metadata(reply) => {
-            if let Some(data) = attempt(shared, "describing itself", robot.metadata()).await {
+            if let Some(data) =
+                attempt(shared, "describing itself", async { robot.metadata().await }).await
+            {
                 let _ = shared.call(|side, _| side.machine.reply_metadata(reply, data));
             }
         }
         Event::Observe(reply) => {
-            if let Some(answer) = attempt(shared, "observing", robot.observe()).await {
+            if let Some(answer) =
+                attempt(shared, "observing", async { robot.observe().await }).await
+            {
                 let _ = shared.call(|side, _| side.machine.reply_observation(reply, answer));
             }
         }
         Event::Reset(reply) => {
-            hold(shared).await;
-            if let Some(result) = attempt(shared, "resetting", robot.reset()).await {
+            if !hold(shared).await {
+                return;
+            }
+            if let Some(result) = attempt(shared, "resetting", async { robot.reset().await }).await
+            {
                 let _ = shared.call(|side, _| side.machine.reply_reset(reply, result));
             }
             rest(shared);
         }
         Event::Step(action, reply) => {
-            hold(shared).await;
-            if let Some(result) = attempt(shared, "stepping", robot.step(action)).await {
+            if !hold(shared).await {
+                return;
+            }
+            if let Some(result) =
+                attempt(shared, "stepping", async { robot.step(action).await }).await
+            {
                 let _ = shared.call(|side, _| side.machine.reply_step(reply, result));
             }
             rest(shared);
@@ -130,18 +165,37 @@ async fn answer(shared: &Shared<ServerSide>, robot: &impl Robot, request: Event)
     }
 }
 
-/// Waits until nothing moves the robot, and sees to it that nothing else does.
-async fn hold(shared: &Shared<ServerSide>) {
-    let take = |side: &mut ServerSide| (!std::mem::replace(&mut side.moving, true)).then_some(());
-    next(shared, |side| &side.requests, take).await;
+async fn until_ended(shared: &Shared<ServerSide>) {
+    let ended = |side: &mut ServerSide| side.machine.error().is_some().then_some(());
+    next(shared, |side| &side.requests, ended).await;
+}
+
+/// Waits until nothing moves the robot, and sees to it that nothing else does. False when the
+/// connection ended first: a robot that was told to hold still is not moved any more.
+async fn hold(shared: &Shared<ServerSide>) -> bool {
+    let take = |side: &mut ServerSide| {
+        let ended = side.machine.error().is_some();
+        if side.moving && !ended {
+            return None;
+        }
+        side.next_is_request = false;
+        side.moving |= !ended;
+        Some(!ended)
+    };
+    let held = next(shared, |side| &side.requests, take).await;
+    if !held {
+        shared.lock().tell();
+    }
+    held
 }
 
 /// The robot may be moved by others again.
 fn rest(shared: &Shared<ServerSide>) {
-    shared.call(|side, _| {
-        side.moving = false;
-        side.requests.notify(usize::MAX);
-    });
+    let mut side = shared.lock();
+    side.moving = false;
+    side.tell();
+    // A reset or a step may be waiting for just this.
+    side.requests.notify(usize::MAX);
 }
 
 /// Waits until `take` finds something; it looks again whenever `news` is notified.
@@ -172,9 +226,16 @@ async fn attempt<T>(
     let why = match AssertUnwindSafe(doing).catch_unwind().await {
         Ok(Ok(done)) => return Some(done),
         Ok(Err(error)) => format!("{what}: {error}"),
-        Err(_) => format!("{what}: it panicked"),
+        Err(panic) => format!("{what}: {}", said(&*panic)),
     };
     tracing::error!("the robot failed {why}");
     shared.call(|side, _| side.machine.fail(why));
     None
+}
+
+/// What a panic said.
+pub(crate) fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.map_or_else(|| "it panicked".to_owned(), |text| format!("it panicked: {text}"))
 }

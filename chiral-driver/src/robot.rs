@@ -15,7 +15,16 @@ pub type RobotError = Box<dyn std::error::Error + Send + Sync>;
 /// Only its sensors and what to do with an action must be written; the rest has sensible defaults.
 /// What moves the robot (`apply_action`, `step`, `reset`, `on_watchdog`, `on_disconnect`) is called
 /// one at a time, in the order in which the policy sent what it is about. `metadata` and `observe`
-/// run beside that, one at a time: a slow `observe` delays no action.
+/// run beside that, one at a time: a slow `observe` delays no action. Their futures are dropped
+/// when the policy goes; those of what moves the robot run to their end, and `on_disconnect` comes
+/// last.
+///
+/// Methods must not block their thread for long, as everywhere in async code; those of a robot that
+/// must are run in threads of their own with
+/// [`ServerConfig::robot_threads`](crate::ServerConfig::robot_threads).
+///
+/// A robot that fails, or panics, ends the connection, and the policy is told why; the server
+/// goes on.
 ///
 /// ```
 /// use chiral_driver::{Robot, RobotError};
@@ -73,7 +82,8 @@ pub trait Robot: Send + Sync + 'static {
         }
     }
 
-    /// A policy has connected. Default: nothing.
+    /// A policy has connected; nothing else is asked of the robot before this is done. Default:
+    /// nothing.
     fn on_connect(&self) -> impl Future<Output = ()> + Send {
         async {}
     }

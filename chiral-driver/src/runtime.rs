@@ -20,6 +20,13 @@ pub trait Runtime: Send + Sync + 'static {
     /// Runs a task in the background, to its end.
     fn spawn(task: impl Future<Output = ()> + Send + 'static);
 
+    /// Runs a task of a robot's code, to its end. That code may block its thread, and must then
+    /// delay no other task: it gets a thread of its own, in the context of the runtime.
+    ///
+    /// # Errors
+    /// When the system has no thread to give; the task is then dropped.
+    fn spawn_apart(task: impl Future<Output = ()> + Send + 'static) -> io::Result<()>;
+
     /// A timer that goes off at an instant, or at once when that has passed.
     fn sleep_until(at: Instant) -> Self::Sleep;
 

@@ -1,17 +1,17 @@
 use std::fmt;
 use std::io;
-use std::marker::PhantomData;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chiral_proto::server::{Config, Stats};
-use chiral_proto::ws::{self, Keepalive, Request, Role, ServerHandshake, Session};
+use chiral_proto::ws::{self, BadRequest, Keepalive, Request, Role, ServerHandshake, Session};
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_lite::future::or;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
-use crate::office::{NoEntry, Office};
+use crate::drive::HANG_UP;
+use crate::office::Office;
 use crate::robot::Robot;
 use crate::runtime::{Runtime, by};
 use crate::shared::now;
@@ -33,6 +33,12 @@ pub struct ServerConfig {
     /// How long [`shutdown`](PolicyServer::shutdown) waits for requests that are being answered.
     /// Default: 5 s.
     pub shutdown_timeout: Duration,
+    /// Runs the robot's code in two threads of its own while a policy is connected, one for what
+    /// moves the robot and one for what observes it. Default: `false`, as tasks of the runtime.
+    ///
+    /// For a robot whose methods block their thread, on a driver library or a lock: as tasks they
+    /// would hold up the runtime. The threads' wake-ups add some 0.1 ms to each call.
+    pub robot_threads: bool,
 }
 
 impl Default for ServerConfig {
@@ -41,17 +47,32 @@ impl Default for ServerConfig {
             machine: Config::default(),
             keepalive: Some(Keepalive::default()),
             shutdown_timeout: Duration::from_secs(5),
+            robot_threads: false,
         }
     }
 }
 
 /// Serves a robot to one policy at a time.
 ///
-/// Cloning it gives another handle to the same server, to shut it down from elsewhere.
+/// Cloning it gives another handle to the same server, to shut it down from elsewhere. When the
+/// last handle is dropped (a future of [`serve`](Self::serve) holds one too) the server stops
+/// listening and closes the connection that there is, without waiting for anything.
 pub struct PolicyServer<R: Runtime> {
-    listener: Option<Arc<R::Listener>>,
+    desk: Arc<Desk<R>>,
+}
+
+/// What all handles share. Its drop is the last handle's.
+struct Desk<R: Runtime> {
     office: Arc<Office>,
-    runtime: PhantomData<fn() -> R>,
+    address: Option<SocketAddr>,
+    /// Until the server is shut down.
+    listener: Mutex<Option<Arc<R::Listener>>>,
+}
+
+impl<R: Runtime> Drop for Desk<R> {
+    fn drop(&mut self) {
+        self.office.take_leave(Duration::ZERO);
+    }
 }
 
 impl<R: Runtime> PolicyServer<R> {
@@ -69,14 +90,22 @@ impl<R: Runtime> PolicyServer<R> {
     /// # Errors
     /// When the address cannot be listened on.
     pub async fn bind_with(address: &str, config: ServerConfig) -> io::Result<Self> {
-        let listener = Arc::new(R::bind(address).await?);
-        Ok(Self { listener: Some(listener), ..Self::unbound(config) })
+        let listener = R::bind(address).await?;
+        let address = R::local_addr(&listener)?;
+        Ok(Self::new(config, Some((address, listener))))
     }
 
     /// A server that listens nowhere: for connections that were accepted elsewhere,
     /// see `serve_websocket`.
     pub fn unbound(config: ServerConfig) -> Self {
-        Self { listener: None, office: Office::new(config), runtime: PhantomData }
+        Self::new(config, None)
+    }
+
+    fn new(config: ServerConfig, listening: Option<(SocketAddr, R::Listener)>) -> Self {
+        let office = Office::new(config);
+        let (address, listener) = listening.unzip();
+        let listener = Mutex::new(listener.map(Arc::new));
+        Self { desk: Arc::new(Desk { office, address, listener }) }
     }
 
     /// Where the server listens.
@@ -84,12 +113,12 @@ impl<R: Runtime> PolicyServer<R> {
     /// # Errors
     /// When the server was made [`unbound`](Self::unbound).
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        R::local_addr(self.listener()?)
+        self.desk.address.ok_or_else(unbound)
     }
 
     /// Serves the robot to one policy after the other, until [`shutdown`](Self::shutdown). Another
     /// policy that comes while one is connected is refused with 503 and a reason; the first one
-    /// does not notice.
+    /// does not notice. To stop accepting, drop the future; a policy that is connected stays.
     ///
     /// To keep hold of the robot, give an `Arc` of it: that is a robot too.
     ///
@@ -97,21 +126,21 @@ impl<R: Runtime> PolicyServer<R> {
     /// When the server was made [`unbound`](Self::unbound).
     pub async fn serve(&self, robot: impl Robot) -> io::Result<()> {
         let robot = Arc::new(robot);
-        let listener = self.listener()?;
+        let office = &self.desk.office;
+        let listener = self.desk.listener.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(listener) = listener else {
+            return if office.is_shutting_down() { Ok(()) } else { Err(unbound()) };
+        };
         loop {
-            let next = async { Some(R::accept(listener).await) };
+            let next = async { Some(R::accept(&listener).await) };
             let shut_down = async {
-                self.office.until_shut_down().await;
+                office.until_shut_down().await;
                 None
             };
             match or(shut_down, next).await {
                 None => return Ok(()),
                 Some(Ok((stream, peer))) => {
-                    self.office.begin_handshake().await;
-                    let (office, robot) = (Arc::clone(&self.office), Arc::clone(&robot));
-                    R::spawn(async move {
-                        receive::<R, _>(&office, stream, peer, robot).await;
-                    });
+                    R::spawn(receive::<R, _>(Arc::clone(office), stream, peer, Arc::clone(&robot)));
                 }
                 Some(Err(error)) => {
                     tracing::warn!("no connection could be accepted: {error}");
@@ -123,9 +152,12 @@ impl<R: Runtime> PolicyServer<R> {
 
     /// Serves the robot over a WebSocket that is already open, from an HTTP server's upgrade, a
     /// proxy or a TLS stack, until the connection ends. When another policy is connected, the new
-    /// one is told so (close code 1013) and `false` is returned.
+    /// one is told so (close code 1013) and `false` is returned. Dropping the future closes the
+    /// connection.
     ///
-    /// The WebSocket's own size limits apply besides those of the settings.
+    /// The WebSocket's own message size limits apply besides those of the settings. The settings'
+    /// keepalive sees whole messages only, so each must pass within its interval and timeout
+    /// together.
     #[cfg(feature = "async-tungstenite")]
     pub async fn serve_websocket<S>(
         &self,
@@ -136,46 +168,51 @@ impl<R: Runtime> PolicyServer<R> {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         use async_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
-        match self.office.enter::<R>().await {
+        use futures_lite::StreamExt;
+        let office = &self.desk.office;
+        match office.enter::<R>().await {
             Ok(shared) => {
-                let transport = crate::transport::Tungstenite::new(stream);
-                self.office.operate::<R, _>(shared, transport, Arc::new(robot)).await;
+                let keepalive = office.config.keepalive;
+                let transport = crate::transport::Tungstenite::new(now(), stream, keepalive);
+                office.operate::<R, _>(shared, transport, Arc::new(robot)).await;
                 true
             }
             Err(no_entry) => {
-                let frame =
-                    CloseFrame { code: CloseCode::Again, reason: no_entry.to_string().into() };
-                // Whoever was refused and has hung up already needs no telling.
-                let _ = stream.close(Some(frame)).await;
+                let reason = no_entry.to_string().into();
+                let parting = async {
+                    stream.close(Some(CloseFrame { code: CloseCode::Again, reason })).await?;
+                    // Until the peer has answered.
+                    while stream.try_next().await?.is_some() {}
+                    Ok::<_, async_tungstenite::tungstenite::Error>(())
+                };
+                // Whoever has hung up already needs no telling.
+                let _ = by::<R, _>(now() + HANG_UP, parting).await;
                 false
             }
         }
     }
 
-    /// Takes no more policies, lets the requests that are being answered finish, closes the
-    /// connection with 1001 and returns when the robot is at rest.
+    /// Stops listening, lets the requests that are being answered finish, closes the connection
+    /// with 1001 and returns when the robot is at rest.
     pub async fn shutdown(&self) {
-        self.office.shut_down().await;
+        self.desk.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.desk.office.shut_down().await;
     }
 
     /// What was counted of the connection that there is now.
     pub fn stats(&self) -> Option<Stats> {
-        self.office.stats()
+        self.desk.office.stats()
     }
+}
 
-    fn listener(&self) -> io::Result<&R::Listener> {
-        let unbound = "the server was made without an address: use `bind`, or `serve_websocket`";
-        self.listener.as_deref().ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, unbound))
-    }
+fn unbound() -> io::Error {
+    let what_to_do = "the server was made without an address: use `bind`, or `serve_websocket`";
+    io::Error::new(io::ErrorKind::NotConnected, what_to_do)
 }
 
 impl<R: Runtime> Clone for PolicyServer<R> {
     fn clone(&self) -> Self {
-        Self {
-            listener: self.listener.clone(),
-            office: Arc::clone(&self.office),
-            runtime: PhantomData,
-        }
+        Self { desk: Arc::clone(&self.desk) }
     }
 }
 
@@ -187,24 +224,32 @@ impl<R: Runtime> fmt::Debug for PolicyServer<R> {
 
 /// Takes a connection through its handshake and, when the robot is free, serves it.
 async fn receive<R: Runtime, B: Robot>(
-    office: &Arc<Office>,
+    office: Arc<Office>,
     mut stream: R::Stream,
     peer: SocketAddr,
     robot: Arc<B>,
 ) {
-    let request = by::<R, _>(now() + HANDSHAKE, shake_hands(&mut stream)).await;
-    office.end_handshake();
-    let request = match request {
-        Some(Ok(request)) => request,
-        Some(Err(error)) => return tracing::info!("{peer} was sent away: {error}"),
-        None => return tracing::info!("{peer} was sent away: no handshake in {HANDSHAKE:?}"),
+    let arrival = office.arrive();
+    let given_up = async {
+        office.until_unwanted(arrival).await;
+        None
+    };
+    let handshake = or(by::<R, _>(now() + HANDSHAKE, shake_hands(&mut stream)), given_up).await;
+    let request = match handshake {
+        Some(Ok(Ok(request))) => request,
+        Some(Ok(Err(bad))) => {
+            tracing::info!("{peer} was sent away: {bad}");
+            return send_away::<R>(stream, &bad.response()).await;
+        }
+        Some(Err(error)) => return tracing::info!("{peer} went during its handshake: {error}"),
+        None => return tracing::info!("{peer} was given up: its handshake took too long"),
     };
     match office.enter::<R>().await {
         Ok(shared) => {
             let accepted = request.accept();
             if let Err(error) = stream.write_all(&accepted.response).await {
                 office.leave(&shared);
-                return tracing::info!("{peer} went during the handshake: {error}");
+                return tracing::info!("{peer} went during its handshake: {error}");
             }
             tracing::info!("policy connected from {peer}");
             let config = ws::Config {
@@ -217,39 +262,41 @@ async fn receive<R: Runtime, B: Robot>(
                 office.operate::<R, _>(shared, WebSocket::new(stream, session), robot).await;
             tracing::info!("policy from {peer}: {ended}");
         }
-        Err(no_entry) => refuse(&mut stream, request, &no_entry, peer).await,
+        Err(no_entry) => {
+            tracing::info!("{peer} was refused: {no_entry}");
+            send_away::<R>(stream, &request.refuse(503, &no_entry.to_string())).await;
+        }
     }
 }
 
-async fn refuse<S>(stream: &mut S, request: Request, no_entry: &NoEntry, peer: SocketAddr)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    tracing::info!("{peer} was refused: {no_entry}");
-    // Whoever was refused and has hung up already needs no telling.
-    let _ = stream.write_all(&request.refuse(503, &no_entry.to_string())).await;
-    let _ = stream.close().await;
+/// Sends a last word, and waits a moment for the peer to hang up: a socket closed with unread
+/// bytes would take the word back.
+async fn send_away<R: Runtime>(mut stream: R::Stream, response: &[u8]) {
+    let parting = async {
+        stream.write_all(response).await?;
+        stream.close().await?;
+        let mut waste = [0; 256];
+        while stream.read(&mut waste).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // Whoever has hung up already needs no telling.
+    let _ = by::<R, _>(now() + HANG_UP, parting).await;
 }
 
-async fn shake_hands<S>(stream: &mut S) -> io::Result<Request>
+async fn shake_hands<S>(stream: &mut S) -> io::Result<Result<Request, BadRequest>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut handshake = ServerHandshake::default();
-    let mut chunk = [0; 4096];
+    // On the heap, to keep the caller's future small.
+    let mut chunk = vec![0; 4096];
     loop {
         let count = stream.read(&mut chunk).await?;
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        match handshake.receive(&chunk[..count]) {
-            Ok(None) => {}
-            Ok(Some(request)) => return Ok(request),
-            Err(bad) => {
-                stream.write_all(&bad.response()).await?;
-                stream.close().await?;
-                return Err(io::Error::new(io::ErrorKind::InvalidData, bad.to_string()));
-            }
+        if let Some(shaken) = handshake.receive(&chunk[..count]).transpose() {
+            return Ok(shaken);
         }
     }
 }

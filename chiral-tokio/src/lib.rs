@@ -38,6 +38,12 @@ impl Runtime for Tokio {
         tokio::spawn(task);
     }
 
+    fn spawn_apart(task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+        let runtime = tokio::runtime::Handle::current();
+        let thread = std::thread::Builder::new().name("chiral-robot".to_owned());
+        thread.spawn(move || runtime.block_on(task)).map(drop)
+    }
+
     fn sleep_until(at: Instant) -> Self::Sleep {
         tokio::time::sleep_until(at.into())
     }

@@ -1,25 +1,12 @@
 //! Every call of the policy's side, against a served robot, over a loopback socket.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use chiral_proto::{Action, Array, Rate};
-use chiral_tests::{Entry, Recorder};
-use chiral_tokio::{PolicyClient, PolicyServer};
-
-/// A served robot and where it is.
-async fn serve(robot: Arc<Recorder>) -> (PolicyServer, String) {
-    let server = PolicyServer::bind("127.0.0.1:0").await.unwrap();
-    let uri = format!("ws://{}", server.local_addr().unwrap());
-    let serving = server.clone();
-    tokio::spawn(async move { serving.serve(robot).await });
-    (server, uri)
-}
+use chiral_tests::{Entry, Recorder, Served};
+use chiral_tokio::PolicyClient;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_request_gets_its_own_kind_of_answer() {
-    let robot = Arc::new(Recorder::new(2, [48, 64]));
-    let (server, uri) = serve(Arc::clone(&robot)).await;
+    let Served { robot, server, uri, .. } = Served::new(Recorder::new(2, [48, 64])).await;
     let client = PolicyClient::connect(&uri).await.unwrap();
 
     assert_eq!(client.metadata().await.unwrap().get("robot"), Some("recorder".into()));
@@ -36,18 +23,15 @@ async fn each_request_gets_its_own_kind_of_answer() {
 
     client.close().await;
     server.shutdown().await;
-    let diary = robot.diary.lock().unwrap();
-    let stamped = action.decided_on(&observation);
-    assert!(
-        matches!(&diary[..], [Entry::Connected, Entry::Reset, Entry::Applied(applied), Entry::Disconnected(_)] if *applied == stamped),
-        "{diary:?}"
-    );
+    let stepped = Entry::Stepped(action.decided_on(&observation));
+    let diary = robot.diary();
+    assert_eq!(diary[..3], [Entry::Connected, Entry::Reset, stepped]);
+    assert!(matches!(diary[3..], [Entry::Disconnected(_)]), "{diary:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn observations_stream_while_actions_are_dispatched() {
-    let robot = Arc::new(Recorder::new(2, [48, 64]));
-    let (_server, uri) = serve(Arc::clone(&robot)).await;
+    let Served { robot, uri, .. } = Served::new(Recorder::new(2, [48, 64])).await;
     let client = PolicyClient::connect(&uri).await.unwrap();
     client.start_obs_stream(Rate::hz(100.0).unwrap()).unwrap();
     client.start_action_dispatch(Rate::hz(200.0).unwrap()).unwrap();
@@ -56,15 +40,8 @@ async fn observations_stream_while_actions_are_dispatched() {
     for _ in 0..20 {
         client.next_obs().await.unwrap();
     }
-    tokio::time::timeout(Duration::from_secs(5), async {
-        while robot.diary.lock().unwrap().len() < 21 {
-            client.next_obs().await.unwrap();
-        }
-    })
-    .await
-    .expect("all actions arrive");
-    for (n, entry) in robot.diary.lock().unwrap()[1..].iter().enumerate() {
-        let expected = Action::from([n as f32]).decided_on(&first);
-        assert_eq!(*entry, Entry::Applied(expected));
+    robot.until(20, |entry| matches!(entry, Entry::Applied(_))).await;
+    for (n, (_, action)) in robot.applied().into_iter().enumerate() {
+        assert_eq!(action, Action::from([n as f32]).decided_on(&first));
     }
 }

@@ -1,119 +1,94 @@
-//! Robots for the end-to-end tests.
+//! A robot, a server around it and bare sockets for the end-to-end tests.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+mod raw;
+mod recorder;
+
+use std::sync::Arc;
 use std::time::Duration;
 
-use chiral_proto::sensors::Sensors;
-use chiral_proto::server::Answer;
-use chiral_proto::{
-    Action, CameraConfig, ConnectionError, Map, Observation, ProprioConfig, ResetResult, StepResult,
-};
-use chiral_tokio::{Robot, RobotError};
+use chiral_tokio::{PolicyServer, ServerConfig};
 
-/// A robot that numbers what it is asked, so that a swapped answer shows, and remembers what it is
-/// told.
-pub struct Recorder {
-    sensors: Sensors,
-    serial: AtomicU64,
-    /// How long an observation takes.
-    pub observe_takes: Duration,
-    /// What happened to the robot, in order.
-    pub diary: Mutex<Vec<Entry>>,
+pub use raw::{Opcode, Raw, RawServer, message};
+pub use recorder::{Entry, Fault, Recorder};
+
+/// How long something may take that happens at once on an idle machine.
+pub const SOON: Duration = Duration::from_secs(10);
+
+/// Waits for something that must happen soon.
+///
+/// # Panics
+/// When it does not.
+#[track_caller]
+pub fn soon<T>(future: impl Future<Output = T>) -> impl Future<Output = T> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let Ok(done) = tokio::time::timeout(SOON, future).await else {
+            panic!("still waiting after {SOON:?} at {caller}")
+        };
+        done
+    }
 }
 
-/// Something that happened to a [`Recorder`].
-#[derive(Debug, Clone, PartialEq)]
-pub enum Entry {
-    /// A policy connected.
-    Connected,
-    /// An action was applied.
-    Applied(Action),
-    /// A reset was asked for.
-    Reset,
-    /// The watchdog barked.
-    Watchdog,
-    /// The policy went.
-    Disconnected(ConnectionError),
+/// Looks again and again until something is so.
+///
+/// # Panics
+/// When it is not so soon.
+#[track_caller]
+pub fn eventually(mut is_so: impl FnMut() -> bool) -> impl Future<Output = ()> {
+    soon(async move {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
 }
 
-impl Recorder {
-    /// A robot with cameras of the given size, `[H, W]`, all with depth.
+/// A robot that is being served over a loopback socket.
+pub struct Served {
+    /// The robot.
+    pub robot: Arc<Recorder>,
+    /// Its server.
+    pub server: PolicyServer,
+    /// Where the server is.
+    pub uri: String,
+    /// The task that serves; the second handle to the server is in it.
+    pub serving: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl Served {
+    /// Serves a robot with default settings; one that blocks its thread, with threads of its own.
+    pub async fn new(robot: Recorder) -> Self {
+        let robot_threads = robot.blocks();
+        Self::with(robot, ServerConfig { robot_threads, ..ServerConfig::default() }).await
+    }
+
+    /// Serves a robot.
     ///
     /// # Panics
-    /// When the sizes overflow.
-    pub fn new(cameras: usize, [height, width]: [usize; 2]) -> Self {
-        let cameras = (0..cameras).map(|index| {
-            CameraConfig::new(format!("cam_{index}"), [height, width, 3]).depth([height, width])
-        });
-        let sensors = Sensors::new(cameras, [ProprioConfig::new("joint_pos", 7)]);
-        Self {
-            sensors: sensors.expect("the sizes fit the memory"),
-            serial: AtomicU64::new(0),
-            observe_takes: Duration::ZERO,
-            diary: Mutex::default(),
-        }
+    /// When there is no loopback interface.
+    pub async fn with(robot: Recorder, config: ServerConfig) -> Self {
+        let robot = Arc::new(robot);
+        let server = PolicyServer::bind_with("127.0.0.1:0", config).await.expect("loopback");
+        let address = server.local_addr().expect("it is bound");
+        let (handle, kept) = (server.clone(), Arc::clone(&robot));
+        let serving = tokio::spawn(async move { handle.serve(robot).await });
+        Self { robot: kept, server, uri: format!("ws://{address}"), serving }
     }
 
-    fn write(&self, entry: Entry) {
-        self.diary.lock().expect("no test panics with it").push(entry);
+    /// A bare socket to the server, before any handshake.
+    ///
+    /// # Panics
+    /// When the server does not listen.
+    pub async fn socket(&self) -> Raw {
+        Raw::connect(self.server.local_addr().expect("it is bound")).await
     }
 
-    fn next(&self) -> u64 {
-        self.serial.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// An observation that says for what kind of request it is and which one.
-    fn observation(&self, kind: &str) -> Observation {
-        let serial = self.next();
-        let mut observation = self.sensors.snapshot(serial as f64);
-        observation.extra = Map::new().with("for", kind);
-        observation
-    }
-}
-
-impl Robot for Recorder {
-    fn sensors(&self) -> &Sensors {
-        &self.sensors
-    }
-
-    async fn apply_action(&self, action: Action) -> Result<(), RobotError> {
-        self.write(Entry::Applied(action));
-        Ok(())
-    }
-
-    async fn metadata(&self) -> Result<Map, RobotError> {
-        Ok(Map::new().with("robot", "recorder").with("serial", self.next()))
-    }
-
-    async fn observe(&self) -> Result<Answer, RobotError> {
-        tokio::time::sleep(self.observe_takes).await;
-        Ok(self.observation("observe").into())
-    }
-
-    async fn reset(&self) -> Result<ResetResult, RobotError> {
-        self.write(Entry::Reset);
-        Ok(ResetResult {
-            observation: self.observation("reset"),
-            info: Map::new().with("ok", true),
-        })
-    }
-
-    async fn step(&self, action: Action) -> Result<StepResult, RobotError> {
-        let reward = f64::from(action.to_f32().iter().sum::<f32>());
-        self.write(Entry::Applied(action));
-        Ok(StepResult { observation: self.observation("step"), reward, ..StepResult::default() })
-    }
-
-    async fn on_connect(&self) {
-        self.write(Entry::Connected);
-    }
-
-    async fn on_disconnect(&self, reason: &ConnectionError) {
-        self.write(Entry::Disconnected(reason.clone()));
-    }
-
-    async fn on_watchdog(&self, _silent_for: Duration) {
-        self.write(Entry::Watchdog);
+    /// A bare socket to the server, behind the opening handshake.
+    ///
+    /// # Panics
+    /// When the server does not take it.
+    pub async fn raw(&self) -> Raw {
+        let mut raw = self.socket().await;
+        raw.shake_hands().await;
+        raw
     }
 }

@@ -5,10 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use chiral_proto::client::Config;
 use chiral_proto::sensors::{CameraFrame, Sensors};
 use chiral_proto::stats::Histogram;
-use chiral_proto::wire::Limits;
 use chiral_proto::{Action, Array, CameraConfig, Map, ResetResult};
 use chiral_tokio::{PolicyClient, PolicyServer, Robot, RobotError, ServerConfig};
 use clap::Args;
@@ -210,8 +208,7 @@ impl ServerProcess {
                 let config = Some(unlimited());
                 let (stream, _) =
                     async_tungstenite::client_async_with_config(uri, stream, config).await?;
-                let config = Config { limits: Limits::default(), ..Config::default() };
-                Ok(PolicyClient::from_websocket(stream, config, None))
+                Ok(PolicyClient::from_websocket(stream))
             }
         }
     }

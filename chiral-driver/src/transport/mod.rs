@@ -1,6 +1,8 @@
 //! What carries frames: a WebSocket of our own, or one that the user brings.
 
 #[cfg(feature = "async-tungstenite")]
+mod heartbeat;
+#[cfg(feature = "async-tungstenite")]
 mod tungstenite;
 mod websocket;
 

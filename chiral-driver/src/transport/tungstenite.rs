@@ -3,26 +3,30 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use async_tungstenite::WebSocketStream;
+use async_tungstenite::tungstenite::error::ProtocolError;
 use async_tungstenite::tungstenite::protocol::CloseFrame;
-use async_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use async_tungstenite::tungstenite::{Error, Message};
 use bytes::Bytes;
 use chiral_proto::ConnectionError;
 use chiral_proto::wire::Frame;
+use chiral_proto::ws::{CloseCode, Keepalive};
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_util::{Sink, Stream};
 
 use super::Transport;
+use super::heartbeat::Heartbeat;
 
 /// A WebSocket that the user brought: from an HTTP server's upgrade, a proxy, a TLS stack.
 ///
 /// Its message layer copies each message once in each direction, so it is slower than
-/// [`WebSocket`](super::WebSocket) for large observations. Keepalive is tungstenite's user's
-/// business; a dead peer is noticed by the TCP connection.
+/// [`WebSocket`](super::WebSocket) for large observations.
 pub(crate) struct Tungstenite<S> {
     stream: WebSocketStream<S>,
     writing: Writing,
     closing: Closing,
+    /// When the closing handshake is given up.
+    give_up: Option<Instant>,
+    heartbeat: Heartbeat,
 }
 
 /// Whether a message can be handed over.
@@ -37,20 +41,99 @@ enum Writing {
 
 enum Closing {
     No,
-    Due(CloseFrame),
-    Sent {
-        give_up: Instant,
-    },
-    /// The peer's close came; tungstenite answers it with the next flush.
-    Answering,
+    /// To be sent behind what is being written; then the peer's answer is awaited, or not.
+    Due(CloseFrame, Then),
+    /// The peer's answer is awaited.
+    Sent,
+    /// The last message is being flushed: a close, or tungstenite's answer to the peer's.
+    Last,
     Done,
+}
+
+#[derive(Clone, Copy)]
+enum Then {
+    AwaitAnswer,
+    Finish,
 }
 
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl<S> Tungstenite<S> {
-    pub(crate) fn new(stream: WebSocketStream<S>) -> Self {
-        Self { stream, writing: Writing::Idle, closing: Closing::No }
+    pub(crate) fn new(
+        now: Instant,
+        stream: WebSocketStream<S>,
+        keepalive: Option<Keepalive>,
+    ) -> Self {
+        Self {
+            stream,
+            writing: Writing::Idle,
+            closing: Closing::No,
+            give_up: None,
+            heartbeat: Heartbeat::new(now, keepalive),
+        }
+    }
+
+    fn close_with(&mut self, now: Instant, code: CloseCode, reason: &str, then: Then) {
+        if let Closing::No = self.closing {
+            let end = (0..=reason.len().min(123)).rfind(|&end| reason.is_char_boundary(end));
+            let reason = reason[..end.unwrap_or(0)].into();
+            self.closing = Closing::Due(CloseFrame { code: code.0.into(), reason }, then);
+            self.give_up = Some(now + CLOSE_TIMEOUT);
+        }
+    }
+
+    /// What an error means; the peer is told of one that it made, if it can be told anything.
+    fn failed(&mut self, now: Instant, error: &Error) -> ConnectionError {
+        let code = match error {
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+            Error::Protocol(_) => Some(CloseCode::PROTOCOL),
+            Error::Capacity(_) => Some(CloseCode::TOO_BIG),
+            Error::Utf8(_) => Some(CloseCode::INVALID_TEXT),
+            _ => None,
+        };
+        let Some(code) = code else {
+            self.closing = Closing::Done;
+            return ConnectionError::Lost(error.to_string());
+        };
+        self.close_with(now, code, &error.to_string(), Then::Finish);
+        ConnectionError::BadTransport(error.to_string())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Tungstenite<S> {
+    fn write_on(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<bool, Error>> {
+        let mut sink = Pin::new(&mut self.stream);
+        if let Writing::Waiting(_) = self.writing {
+            ready!(sink.as_mut().poll_ready(cx))?;
+            if let Writing::Waiting(message) =
+                std::mem::replace(&mut self.writing, Writing::Flushing)
+            {
+                sink.as_mut().start_send(message)?;
+            }
+        }
+        // Also without a message of ours: pongs wait for a flush.
+        ready!(sink.as_mut().poll_flush(cx))?;
+        let wrote = std::mem::replace(&mut self.writing, Writing::Idle) == Writing::Flushing;
+        self.heartbeat.flushed(now);
+        match std::mem::replace(&mut self.closing, Closing::Done) {
+            Closing::Due(frame, then) => {
+                self.writing = Writing::Waiting(Message::Close(Some(frame)));
+                self.closing = match then {
+                    Then::AwaitAnswer => Closing::Sent,
+                    Then::Finish => Closing::Last,
+                };
+            }
+            Closing::Last => {}
+            unchanged => {
+                self.closing = unchanged;
+                if matches!(self.closing, Closing::No) && self.heartbeat.wants_ping() {
+                    self.writing = Writing::Waiting(Message::Ping(Bytes::new()));
+                } else {
+                    return Poll::Ready(Ok(wrote));
+                }
+            }
+        }
+        Poll::Ready(Ok(true))
     }
 }
 
@@ -62,24 +145,23 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Tungsteni
     ) -> Poll<Result<Option<Bytes>, ConnectionError>> {
         let message = match ready!(Pin::new(&mut self.stream).poll_next(cx)) {
             Some(Ok(message)) => message,
-            Some(Err(error)) => {
-                self.closing = Closing::Done;
-                return Poll::Ready(Err(ended(&error)));
-            }
+            Some(Err(error)) => return Poll::Ready(Err(self.failed(now, &error))),
             None => {
                 self.closing = Closing::Done;
                 return Poll::Ready(Err(ConnectionError::Lost("the stream ended".to_owned())));
             }
         };
+        self.heartbeat.heard();
         match message {
             Message::Binary(message) => Poll::Ready(Ok(Some(message))),
             Message::Text(_) => {
-                let why = "found a text message, expected binary ones";
-                self.close(now, 1003, why);
+                let why = "found a text message, expected binary ones only";
+                self.close_with(now, CloseCode::UNSUPPORTED, why, Then::Finish);
                 Poll::Ready(Err(ConnectionError::BadTransport(why.to_owned())))
             }
             Message::Close(frame) => {
-                self.closing = Closing::Answering;
+                self.closing = Closing::Last;
+                self.give_up.get_or_insert(now + CLOSE_TIMEOUT);
                 let (code, reason) = frame.map_or((None, String::new()), |frame| {
                     (Some(frame.code.into()), frame.reason.to_string())
                 });
@@ -94,30 +176,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Tungsteni
         cx: &mut Context<'_>,
         now: Instant,
     ) -> Poll<Result<bool, ConnectionError>> {
-        let mut sink = Pin::new(&mut self.stream);
-        if let Writing::Waiting(_) = self.writing {
-            ready!(sink.as_mut().poll_ready(cx)).map_err(|error| ended(&error))?;
-            if let Writing::Waiting(message) =
-                std::mem::replace(&mut self.writing, Writing::Flushing)
-            {
-                sink.as_mut().start_send(message).map_err(|error| ended(&error))?;
-            }
-        }
-        // Also without a message of ours: pongs wait for a flush.
-        ready!(sink.as_mut().poll_flush(cx)).map_err(|error| ended(&error))?;
-        let wrote = std::mem::replace(&mut self.writing, Writing::Idle) == Writing::Flushing;
-        if let Closing::Answering = self.closing {
+        self.write_on(cx, now).map_err(|error| {
             self.closing = Closing::Done;
-            return Poll::Ready(Ok(true));
-        }
-        if let Closing::Due(_) = self.closing {
-            let sent = Closing::Sent { give_up: now + CLOSE_TIMEOUT };
-            if let Closing::Due(frame) = std::mem::replace(&mut self.closing, sent) {
-                self.writing = Writing::Waiting(Message::Close(Some(frame)));
-            }
-            return Poll::Ready(Ok(true));
-        }
-        Poll::Ready(Ok(wrote))
+            ConnectionError::Lost(error.to_string())
+        })
     }
 
     fn wants_frame(&self) -> bool {
@@ -128,12 +190,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Tungsteni
         self.writing = Writing::Waiting(Message::Binary(frame.to_bytes()));
     }
 
-    fn close(&mut self, _now: Instant, code: u16, reason: &str) {
-        if matches!(self.closing, Closing::No) {
-            let end = (0..=reason.len().min(123)).rfind(|&end| reason.is_char_boundary(end));
-            let reason = reason[..end.unwrap_or(0)].into();
-            self.closing = Closing::Due(CloseFrame { code: CloseCode::from(code), reason });
-        }
+    fn close(&mut self, now: Instant, code: u16, reason: &str) {
+        self.close_with(now, CloseCode(code), reason, Then::AwaitAnswer);
     }
 
     fn is_finished(&self) -> bool {
@@ -142,20 +200,25 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Tungsteni
 
     fn poll_timeout(&self) -> Option<Instant> {
         match self.closing {
-            Closing::Sent { give_up } => Some(give_up),
-            _ => None,
+            Closing::Done => None,
+            Closing::No => self.heartbeat.deadline(),
+            _ => self.give_up,
         }
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), ConnectionError> {
-        if let Closing::Sent { give_up } = self.closing
-            && give_up <= now
-        {
-            self.closing = Closing::Done;
-            let why = format!("the peer did not answer the close within {CLOSE_TIMEOUT:?}");
-            return Err(ConnectionError::Lost(why));
+        if !matches!(self.closing, Closing::No) {
+            if self.give_up.is_some_and(|give_up| give_up <= now) {
+                self.closing = Closing::Done;
+                let why = format!("the peer did not complete the close within {CLOSE_TIMEOUT:?}");
+                return Err(ConnectionError::Lost(why));
+            }
+            return Ok(());
         }
-        Ok(())
+        self.heartbeat.handle_timeout(now).map_err(|why| {
+            self.closing = Closing::Done;
+            ConnectionError::Lost(why)
+        })
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -172,14 +235,5 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Tungsteni
         }
         cx.waker().wake_by_ref();
         Poll::Pending
-    }
-}
-
-fn ended(error: &Error) -> ConnectionError {
-    match error {
-        Error::Protocol(_) | Error::Capacity(_) | Error::Utf8(_) => {
-            ConnectionError::BadTransport(error.to_string())
-        }
-        _ => ConnectionError::Lost(error.to_string()),
     }
 }

@@ -1,0 +1,250 @@
+//! WebSocket by hand, so that a peer can be as rude as a test wants it.
+
+use std::net::SocketAddr;
+
+use chiral_proto::ws::ServerHandshake;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::soon;
+
+/// What a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Opcode {
+    /// A text message.
+    Text = 1,
+    /// A binary message.
+    Binary = 2,
+    /// The end.
+    Close = 8,
+    /// Asks for a pong.
+    Ping = 9,
+    /// Answers a ping.
+    Pong = 10,
+}
+
+/// The opening handshake's request, with the key of RFC 6455's example.
+const REQUEST: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+    Sec-WebSocket-Version: 13\r\n\r\n";
+/// The key with which the RFC's example is answered.
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+/// A client's mask; any will do.
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+/// One whole message as a WebSocket frame; a client's is masked.
+pub fn message(opcode: Opcode, payload: &[u8], is_masked: bool) -> Vec<u8> {
+    let mask_bit = if is_masked { 0x80 } else { 0 };
+    let mut frame = vec![0x80 | opcode as u8];
+    match payload.len() {
+        len @ 0..126 => frame.push(mask_bit + len as u8),
+        len @ 126..65536 => {
+            frame.push(mask_bit + 126);
+            frame.extend((len as u16).to_be_bytes());
+        }
+        len => {
+            frame.push(mask_bit + 127);
+            frame.extend((len as u64).to_be_bytes());
+        }
+    }
+    if is_masked {
+        frame.extend(MASK);
+        frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    } else {
+        frame.extend(payload);
+    }
+    frame
+}
+
+/// A peer that consists of a socket.
+pub struct Raw {
+    /// The socket.
+    pub socket: TcpStream,
+    /// Read from the socket and not looked at yet.
+    received: Vec<u8>,
+    is_client: bool,
+}
+
+impl Raw {
+    /// A connection to a server, before any handshake.
+    ///
+    /// # Panics
+    /// When the server does not listen.
+    pub async fn connect(address: SocketAddr) -> Self {
+        let socket = soon(TcpStream::connect(address)).await.expect("the server listens");
+        Self { socket, received: Vec::new(), is_client: true }
+    }
+
+    /// The request of the opening handshake.
+    pub fn request() -> &'static [u8] {
+        REQUEST.as_bytes()
+    }
+
+    /// Goes through the opening handshake as a client.
+    ///
+    /// # Panics
+    /// When the server does not take the connection.
+    pub async fn shake_hands(&mut self) {
+        self.send(Self::request()).await;
+        self.expect_welcome().await;
+    }
+
+    /// Reads the server's part of a successful opening handshake.
+    ///
+    /// # Panics
+    /// When the server does not take the connection.
+    pub async fn expect_welcome(&mut self) {
+        let response = self.head().await;
+        assert!(response.starts_with("HTTP/1.1 101 "), "{response}");
+        assert!(response.contains(ACCEPT), "{response}");
+    }
+
+    /// Reads an HTTP head.
+    async fn head(&mut self) -> String {
+        loop {
+            if let Some(end) = self.received.windows(4).position(|end| end == b"\r\n\r\n") {
+                let head = self.received.drain(..end + 4).collect();
+                return String::from_utf8(head).expect("the head is text");
+            }
+            assert!(self.receive().await, "the peer hung up in the middle of an HTTP head");
+        }
+    }
+
+    /// Sends bytes as they are; what the peer no longer takes is lost.
+    pub async fn send(&mut self, bytes: &[u8]) {
+        let _ = soon(self.socket.write_all(bytes)).await;
+    }
+
+    /// Sends a message.
+    pub async fn send_message(&mut self, opcode: Opcode, payload: &[u8]) {
+        self.send(&message(opcode, payload, self.is_client)).await;
+    }
+
+    /// Reads the next frame; `None` when the peer has hung up.
+    ///
+    /// # Panics
+    /// When a frame is fragmented, or masked the wrong way round.
+    pub async fn next(&mut self) -> Option<(Opcode, Vec<u8>)> {
+        loop {
+            if let Some(frame) = self.take_frame() {
+                return Some(frame);
+            }
+            if !self.receive().await {
+                return None;
+            }
+        }
+    }
+
+    /// Reads on until the peer closes, and returns its code and reason.
+    ///
+    /// # Panics
+    /// When the peer hangs up without a close frame.
+    pub async fn closed(&mut self) -> (u16, String) {
+        loop {
+            match self.next().await {
+                Some((Opcode::Close, payload)) => {
+                    let code = u16::from_be_bytes([payload[0], payload[1]]);
+                    let reason = String::from_utf8(payload[2..].to_vec()).expect("it is text");
+                    return (code, reason);
+                }
+                Some(_) => {}
+                None => panic!("the peer hung up without a close frame"),
+            }
+        }
+    }
+
+    /// Reads on until the peer hangs up, and returns all that it said.
+    pub async fn to_end(&mut self) -> Vec<u8> {
+        while self.receive().await {}
+        std::mem::take(&mut self.received)
+    }
+
+    fn take_frame(&mut self) -> Option<(Opcode, Vec<u8>)> {
+        let (&[first, second], mut rest) = self.received.split_first_chunk()?;
+        let len = match second & 0x7f {
+            126 => {
+                let (len, behind) = rest.split_first_chunk()?;
+                rest = behind;
+                u64::from(u16::from_be_bytes(*len))
+            }
+            127 => {
+                let (len, behind) = rest.split_first_chunk()?;
+                rest = behind;
+                u64::from_be_bytes(*len)
+            }
+            len => u64::from(len),
+        };
+        let is_masked = second & 0x80 != 0;
+        assert_eq!(is_masked, !self.is_client, "a client masks, a server does not");
+        let mut mask = [0; 4];
+        if is_masked {
+            let (found, behind) = rest.split_first_chunk()?;
+            (mask, rest) = (*found, behind);
+        }
+        let payload = rest.get(..len as usize)?;
+        let payload: Vec<u8> =
+            payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+        let opcode = match first {
+            0x81 => Opcode::Text,
+            0x82 => Opcode::Binary,
+            0x88 => Opcode::Close,
+            0x89 => Opcode::Ping,
+            0x8a => Opcode::Pong,
+            odd => panic!("a frame that begins with {odd:#x}"),
+        };
+        let used = self.received.len() - rest.len() + payload.len();
+        self.received.drain(..used);
+        Some((opcode, payload))
+    }
+
+    /// Reads what has come; false when the peer has hung up.
+    async fn receive(&mut self) -> bool {
+        let read = soon(self.socket.read_buf(&mut self.received)).await;
+        read.is_ok_and(|count| count > 0)
+    }
+}
+
+/// A server that consists of a listening socket.
+pub struct RawServer(TcpListener);
+
+impl RawServer {
+    /// Listens on loopback.
+    ///
+    /// # Panics
+    /// When that is impossible.
+    pub async fn new() -> Self {
+        Self(TcpListener::bind("127.0.0.1:0").await.expect("loopback"))
+    }
+
+    /// Where it listens.
+    ///
+    /// # Panics
+    /// When the system cannot say.
+    pub fn uri(&self) -> String {
+        format!("ws://{}", self.0.local_addr().expect("it is bound"))
+    }
+
+    /// The next connection, before any handshake.
+    ///
+    /// # Panics
+    /// When none comes soon.
+    pub async fn socket(&self) -> Raw {
+        let (socket, _) = soon(self.0.accept()).await.expect("a client connects");
+        Raw { socket, received: Vec::new(), is_client: false }
+    }
+
+    /// The next client, taken through the opening handshake; `behind` are bytes to send right
+    /// behind it, in the same packet.
+    ///
+    /// # Panics
+    /// When none comes soon.
+    pub async fn accept(&self, behind: &[u8]) -> Raw {
+        let mut raw = self.socket().await;
+        let head = raw.head().await;
+        let request = ServerHandshake::default().receive(head.as_bytes());
+        let request = request.expect("a proper request").expect("a whole head");
+        raw.send(&[&request.accept().response[..], behind].concat()).await;
+        raw
+    }
+}
