@@ -32,6 +32,9 @@ struct Cli {
 enum Command {
     /// Run a simulated robot and a policy that drives it from the pixels.
     Demo(demo::Options),
+    /// The robot of `demo`.
+    #[command(hide = true)]
+    DemoRobot(demo::RobotOptions),
     /// Serve a simulated robot.
     Serve(serve::Options),
     /// Connect to a robot and show what it has and how fast it answers.
@@ -51,6 +54,7 @@ async fn main() -> ExitCode {
     log(cli.verbose);
     let done = match cli.command {
         Command::Demo(options) => demo::run(options).await,
+        Command::DemoRobot(options) => demo::run_robot(options).await,
         Command::Serve(options) => serve::run(options).await,
         Command::Probe(options) => probe::run(options).await,
         // A task of the runtime, as a policy's would be: a thread apart would cost it wake-ups.

@@ -1,4 +1,4 @@
-//! A rendered arm that moves in real time.
+//! A rendered arm at its table.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use chiral_sim::render::Renderer;
 use chiral_sim::world::{Outcome, World};
 use chiral_tokio::{RobotError, monotonic_seconds};
 
+use super::fault::{Fault, Spoil};
 use super::spec::{ARM_PROPRIOS, Size, Spec};
 use super::stage::{Effect, Stage};
 use super::threads::Threads;
@@ -19,39 +20,54 @@ use super::view::View;
 /// The most that is simulated at once, when the computer was busy elsewhere.
 const LONGEST_STEP: Duration = Duration::from_millis(100);
 
-/// The arm at its table, and the cameras that look at it.
-struct Arm {
+/// The arm at its table, and the cameras that look at it. Nothing happens by itself: time passes
+/// and sensors are read when they are told to.
+pub(crate) struct Arm {
     state: Mutex<State>,
     cameras: Vec<ArmCamera>,
     proprios: [ProprioWriter; ARM_PROPRIOS.len()],
+    fault: Option<Fault>,
 }
 
 struct State {
     world: World,
     seed: u64,
-    /// Up to when the world was simulated.
+    episode: u64,
+    /// Simulated seconds since the start.
+    clock: f64,
+    /// Up to when the world was simulated, where its time is the wall's.
     stepped: Instant,
 }
 
+impl State {
+    fn simulate(&mut self, seconds: f64) {
+        self.clock += seconds;
+        self.world.step(seconds);
+    }
+}
+
+/// How an arm's episode stands.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Status {
+    /// Simulated seconds since the start.
+    pub(crate) clock: f64,
+    /// Resets so far.
+    pub(crate) episode: u64,
+    /// Simulated seconds since the episode began.
+    pub(crate) time: f64,
+    /// The tip was held at the target.
+    pub(crate) solved: bool,
+    /// The episode is over: solved, or out of time.
+    pub(crate) over: bool,
+}
+
+/// Starts an arm that moves in real time.
 pub(super) fn start(
     spec: &Spec,
     sensors: &Sensors,
     threads: &mut Threads,
 ) -> anyhow::Result<Arc<dyn Stage>> {
-    let cameras = spec.views().into_iter().zip(sensors.cameras());
-    let arm = Arc::new(Arm {
-        state: Mutex::new(State {
-            world: World::new(spec.seed),
-            seed: spec.seed,
-            stepped: Instant::now(),
-        }),
-        cameras: cameras.map(|(view, writer)| ArmCamera::new(view, spec.size, writer)).collect(),
-        proprios: [
-            sensors.proprio(ARM_PROPRIOS[0])?,
-            sensors.proprio(ARM_PROPRIOS[1])?,
-            sensors.proprio(ARM_PROPRIOS[2])?,
-        ],
-    });
+    let arm = Arc::new(Arm::new(spec, sensors, None)?);
     let world = Arc::clone(&arm);
     threads.spawn("arm".to_owned(), Rate::hz(TICK_HZ.into())?, move || world.pass_time())?;
     let joints = Arc::clone(&arm);
@@ -59,38 +75,92 @@ pub(super) fn start(
     for index in 0..arm.cameras.len() {
         let arm = Arc::clone(&arm);
         let name = format!("camera {index}");
-        threads.spawn(name, spec.rate, move || arm.cameras[index].shoot(&arm.state))?;
+        threads.spawn(name, spec.rate, move || arm.shoot(index))?;
     }
     Ok(arm)
 }
 
 impl Arm {
+    /// The arm of a spec, with what it gets wrong, for the sensors declared by that spec. They
+    /// show nothing yet.
+    pub(crate) fn new(
+        spec: &Spec,
+        sensors: &Sensors,
+        fault: Option<Fault>,
+    ) -> anyhow::Result<Self> {
+        let cameras = spec.views().into_iter().zip(sensors.cameras());
+        let camera = |(view, writer)| ArmCamera::new(view, spec.size, writer, fault);
+        Ok(Self {
+            state: Mutex::new(State {
+                world: World::new(spec.seed),
+                seed: spec.seed,
+                episode: 0,
+                clock: 0.0,
+                stepped: Instant::now(),
+            }),
+            cameras: cameras.map(camera).collect(),
+            proprios: [
+                sensors.proprio(ARM_PROPRIOS[0])?,
+                sensors.proprio(ARM_PROPRIOS[1])?,
+                sensors.proprio(ARM_PROPRIOS[2])?,
+            ],
+            fault,
+        })
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
 
-    fn pass_time(&self) {
+    /// How the episode stands.
+    pub(crate) fn status(&self) -> Status {
+        let state = self.state();
+        let outcome = state.world.outcome();
+        Status {
+            clock: state.clock,
+            episode: state.episode,
+            time: state.world.time(),
+            solved: matches!(outcome, Outcome::Solved { .. }),
+            over: outcome != Outcome::Running,
+        }
+    }
+
+    /// Lets as much time pass as did on the wall since the last time.
+    pub(crate) fn pass_time(&self) {
         let mut state = self.state();
         let now = Instant::now();
         let passed = now.duration_since(state.stepped).min(LONGEST_STEP);
         state.stepped = now;
         if !passed.is_zero() {
-            state.world.step(passed.as_secs_f64());
+            state.simulate(passed.as_secs_f64());
         }
     }
 
-    fn read_joints(&self) {
-        let read = self.state().world.proprio();
+    /// Lets so many seconds pass, more than zero, whatever the wall's clock says.
+    pub(crate) fn simulate(&self, seconds: f64) {
+        self.state().simulate(seconds);
+    }
+
+    /// Has the joints' sensors show what is now.
+    pub(crate) fn read_joints(&self) {
+        // Held to the end: no reading overtakes a newer one.
+        let state = self.state();
+        let read = self.fault.spoil_proprio(state.world.proprio());
         let values = [read.joint_pos, read.joint_vel, read.ee_pose];
         for (writer, values) in self.proprios.iter().zip(&values) {
             writer.update(values).expect("the stream was declared with so many");
         }
     }
 
+    /// Has a camera, declared at `index`, show what is now.
+    pub(crate) fn shoot(&self, index: usize) {
+        self.cameras[index].shoot(&self.state);
+    }
+
     /// Has all sensors show what is now.
-    fn sense(&self) {
+    pub(crate) fn sense(&self) {
         self.read_joints();
-        self.cameras.iter().for_each(|camera| camera.shoot(&self.state));
+        (0..self.cameras.len()).for_each(|index| self.shoot(index));
     }
 }
 
@@ -105,7 +175,7 @@ impl Stage for Arm {
     /// Moves towards the action's last row.
     fn apply(&self, action: &Action) -> Result<(), RobotError> {
         if let Some(&joints) = rows(&action.to_f32())?.last() {
-            self.state().world.command(joints);
+            self.state().world.command(self.fault.spoil_action(joints));
         }
         Ok(())
     }
@@ -117,8 +187,8 @@ impl Stage for Arm {
         let effect = {
             let mut state = self.state();
             for &joints in rows {
-                state.world.command(joints);
-                state.world.step(1.0 / f64::from(DISPATCH_HZ));
+                state.world.command(self.fault.spoil_action(joints));
+                state.simulate(1.0 / f64::from(DISPATCH_HZ));
             }
             let outcome = state.world.outcome();
             Effect {
@@ -136,6 +206,7 @@ impl Stage for Arm {
             let mut state = self.state();
             let seed = state.seed;
             state.seed = seed.wrapping_add(1);
+            state.episode += 1;
             state.world.reset(seed);
             state.stepped = Instant::now();
             seed
@@ -167,6 +238,7 @@ struct ArmCamera {
     view: View,
     size: Size,
     writer: CameraWriter,
+    fault: Option<Fault>,
     /// Held from the capture of a frame to its publication: no frame overtakes a newer one.
     darkroom: Mutex<Darkroom>,
 }
@@ -179,8 +251,8 @@ struct Darkroom {
 }
 
 impl ArmCamera {
-    fn new(view: View, size: Size, writer: CameraWriter) -> Self {
-        Self { view, size, writer, darkroom: Mutex::default() }
+    fn new(view: View, size: Size, writer: CameraWriter, fault: Option<Fault>) -> Self {
+        Self { view, size, writer, fault, darkroom: Mutex::default() }
     }
 
     fn shoot(&self, state: &Mutex<State>) {
@@ -194,16 +266,18 @@ impl ArmCamera {
         let mut image = self.writer.image_buffer::<u8>().expect("images are uint8");
         let mut frame = CameraFrame::new()
             .captured_at(captured_at)
-            .intrinsics(camera.intrinsics())
-            .extrinsics(camera.camera_to_world());
+            .intrinsics(self.fault.spoil_intrinsics(camera.intrinsics()))
+            .extrinsics(self.fault.spoil_extrinsics(camera.camera_to_world()));
         if self.writer.config().depth.is_some() {
             let mut depth = self.writer.depth_buffer::<f32>().expect("depth is float32");
             renderer.render(&camera, &bodies, &mut image, &mut depth);
+            self.fault.spoil_depth(&mut depth);
             frame = frame.depth(depth);
         } else {
             unwanted.resize(camera.pixels(), 0.0);
             renderer.render(&camera, &bodies, &mut image, unwanted);
         }
+        self.fault.spoil_image(&mut image);
         self.writer.publish(frame.image(image)).expect("the frame is as declared");
     }
 }

@@ -1,6 +1,7 @@
 //! A simulated robot: sensors that deliver at their rates, and something that actions may move.
 
-mod arm;
+pub(crate) mod arm;
+pub(crate) mod fault;
 mod pattern;
 mod spec;
 mod stage;
@@ -14,9 +15,9 @@ use chiral_proto::sensors::Sensors;
 use chiral_proto::{Action, ConnectionError, Map, ResetResult, StepResult, Value};
 use chiral_tokio::{Robot, RobotError, monotonic_seconds};
 
-pub(crate) use spec::{Scene, Spec};
-use stage::Stage;
-use threads::Threads;
+pub(crate) use spec::{Scene, Size, Spec};
+pub(crate) use stage::{Effect, Stage};
+pub(crate) use threads::Threads;
 
 /// Is told what happens to a robot.
 pub(crate) trait Witness: Send + Sync + 'static {
@@ -133,7 +134,7 @@ impl<W: Witness> Robot for SimulatedRobot<W> {
 
     async fn step(&self, action: Action) -> Result<StepResult, RobotError> {
         self.witness.acted(&action);
-        let stage::Effect { reward, terminated, truncated } =
+        let Effect { reward, terminated, truncated } =
             self.aside(move |stage| stage.step(&action)).await??;
         let observation = self.sensors.snapshot_now();
         Ok(StepResult { observation, reward, terminated, truncated, info: Map::new() })

@@ -1,5 +1,6 @@
 //! What a simulated robot has.
 
+use std::fmt;
 use std::str::FromStr;
 
 use anyhow::ensure;
@@ -91,6 +92,12 @@ impl FromStr for Size {
     }
 }
 
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.width, self.height)
+    }
+}
+
 /// A proprioception stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Proprio {
@@ -125,7 +132,7 @@ impl Spec {
         (0..count).map(|index| View::nth(index, of_an_arm)).collect()
     }
 
-    pub(super) fn camera_configs(&self) -> Vec<CameraConfig> {
+    pub(crate) fn camera_configs(&self) -> Vec<CameraConfig> {
         let Size { width, height } = self.size;
         let posture = Posture::at(&home());
         let config = |view: View| {
@@ -138,7 +145,7 @@ impl Spec {
         self.views().into_iter().map(config).collect()
     }
 
-    pub(super) fn proprio_configs(&self) -> Vec<ProprioConfig> {
+    pub(crate) fn proprio_configs(&self) -> Vec<ProprioConfig> {
         let of_the_arm = ARM_PROPRIOS.map(|name| ProprioConfig::new(name, DOF));
         let of_the_arm = of_the_arm.into_iter().filter(|_| self.scene == Scene::Arm);
         let asked = self.proprios.iter().map(|stream| ProprioConfig::new(&stream.name, stream.len));
@@ -146,7 +153,7 @@ impl Spec {
     }
 
     /// Refuses what no client would take.
-    pub(super) fn check(&self) -> anyhow::Result<()> {
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
         let limits = Limits::default();
         let (views, streams) = (self.views().len(), self.proprio_configs());
         ensure!(
@@ -180,7 +187,9 @@ mod tests {
 
     #[test]
     fn sizes_and_streams_are_read_or_refused_with_an_example() {
-        assert_eq!("640x480".parse(), Ok(Size { width: 640, height: 480 }));
+        let size = Size { width: 640, height: 480 };
+        assert_eq!(size.to_string().parse(), Ok(size));
+        assert_eq!("640x480".parse(), Ok(size));
         for text in ["", "640", "640x", "0x480", "640x480x3", "-1x1", "99999x1"] {
             assert!(text.parse::<Size>().unwrap_err().contains("as in 640x480"), "{text:?}");
         }

@@ -5,14 +5,14 @@ use chiral_tokio::RobotError;
 
 /// What an action did.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Effect {
-    pub(super) reward: f64,
-    pub(super) terminated: bool,
-    pub(super) truncated: bool,
+pub(crate) struct Effect {
+    pub(crate) reward: f64,
+    pub(crate) terminated: bool,
+    pub(crate) truncated: bool,
 }
 
 /// What happens in front of a simulated robot's cameras. As it stands here, nothing does.
-pub(super) trait Stage: Send + Sync + 'static {
+pub(crate) trait Stage: Send + Sync + 'static {
     /// What an action must look like, for the metadata.
     fn action_space(&self) -> Map {
         Map::new()

@@ -9,7 +9,7 @@ use chiral_proto::Rate;
 
 /// Threads that work at a rate. Dropped, they are stopped and joined.
 #[derive(Debug, Default)]
-pub(super) struct Threads {
+pub(crate) struct Threads {
     stop: Arc<Stop>,
     handles: Vec<JoinHandle<()>>,
 }
@@ -18,7 +18,7 @@ impl Threads {
     /// Does the work once, here and now, and from then on at the rate, in a thread of that name.
     ///
     /// The ticks lie on a fixed grid; those that the work was too slow for are skipped.
-    pub(super) fn spawn(
+    pub(crate) fn spawn(
         &mut self,
         name: String,
         rate: Rate,
