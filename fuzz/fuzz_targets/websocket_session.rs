@@ -123,7 +123,10 @@ struct Theirs {
 
 fn tungstenite_receives(is_server: bool, bytes: &[u8]) -> Theirs {
     let role = if is_server { TheirRole::Server } else { TheirRole::Client };
-    let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
+    // Over this it asks for memory as soon as a length is announced, or panics that it cannot.
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(4 * LIMIT))
+        .max_frame_size(Some(4 * LIMIT));
     let mut socket = WebSocket::from_raw_socket(Stream(bytes), role, Some(config));
     let mut found = Theirs::default();
     loop {
