@@ -1,0 +1,93 @@
+//! The client against a real server, over links that take their time.
+
+use std::time::Duration;
+
+use chiral_proto::client::{Config, Lossy};
+use chiral_proto::server;
+use chiral_proto::testing::{Happening, Link, Pair};
+use chiral_proto::{ConnectionError, client};
+
+use super::support::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn pair(client: Config) -> Pair {
+    Pair::new(start(), client, server::Config::default())
+}
+
+/// A robot that answers at once; every event of the client goes to `told`.
+fn run(pair: &mut Pair, time: Duration, mut told: impl FnMut(&Pair, client::Event)) {
+    let until = pair.now() + time;
+    let mut seen = 0;
+    while let Some(happening) = pair.next(until) {
+        match happening {
+            Happening::Client(event) => told(pair, event),
+            Happening::Server(server::Event::Observe(reply)) => {
+                seen += 1;
+                pair.server.reply_observation(reply, observation(seen)).unwrap();
+            }
+            Happening::Server(server::Event::Reset(reply)) => {
+                pair.server.reply_reset(reply, reset(0)).unwrap();
+            }
+            Happening::Server(server::Event::Metadata(reply)) => {
+                pair.server.reply_metadata(reply, metadata(0)).unwrap();
+            }
+            Happening::Server(server::Event::Step(_, reply)) => {
+                pair.server.reply_step(reply, step(0)).unwrap();
+            }
+            Happening::Server(_) => {}
+        }
+    }
+}
+
+#[test]
+fn fifty_hertz_are_fifty_hertz() {
+    let mut pair = pair(Config::default());
+    pair.to_client = Link::default().latency(ms(3));
+    pair.to_server = Link::default().latency(ms(3));
+    pair.client.start_obs_stream(pair.now(), hz(50.0)).unwrap();
+    pair.client.start_action_dispatch(pair.now(), hz(50.0)).unwrap();
+    pair.client.put_chunk(pair.now(), &observation(0), (0..1000).map(action)).unwrap();
+    run(&mut pair, Duration::from_secs(10) + ms(6), |_, _| {});
+    for stats in [pair.client.stats().observations, pair.server.stats().actions] {
+        assert_eq!(stats.count(), 501);
+        assert!((stats.hz().unwrap() - 50.0).abs() < 1e-9, "{stats}");
+    }
+}
+
+#[test]
+fn a_round_trip_longer_than_the_period_sets_the_rate() {
+    let mut pair = pair(Config::default());
+    pair.to_client = Link::default().latency(ms(40));
+    pair.client.start_obs_stream(pair.now(), hz(50.0)).unwrap();
+    run(&mut pair, MINUTE, |_, _| {});
+    assert_eq!(pair.client.stats().observations.count(), 1500);
+}
+
+#[test]
+fn a_window_of_three_hides_it() {
+    let mut pair = pair(Config { stream_window: 3, ..Config::default() });
+    pair.to_client = Link::default().latency(ms(40));
+    pair.client.start_obs_stream(pair.now(), hz(50.0)).unwrap();
+    run(&mut pair, MINUTE + ms(40), |_, _| {});
+    assert_eq!(pair.client.stats().observations.count(), 3001);
+    assert_eq!(pair.client.stats().stream_ticks_missed, 0);
+}
+
+#[test]
+fn on_a_thin_line_actions_still_leave_at_every_tick() {
+    let mut pair = pair(Config { stream_window: 8, ..Config::default() });
+    let observation_len =
+        chiral_proto::wire::ServerMessage::Observation(observation(1)).encode().len();
+    // Five observations a second fit through, although fifty are asked for.
+    pair.to_client = Link::default().bytes_per_second(5.0 * observation_len as f64);
+    pair.client.start_obs_stream(pair.now(), hz(50.0)).unwrap();
+    pair.client.start_action_dispatch(pair.now(), hz(50.0)).unwrap();
+    pair.client.put_chunk(pair.now(), &observation(0), (0..1000).map(action)).unwrap();
+    run(&mut pair, Duration::from_secs(19), |pair, _| {
+        assert!(pair.to_client.in_flight() <= 8);
+    });
+    assert_eq!(pair.server.stats().actions.count(), 951);
+    let observations = pair.client.stats().observations.count();
+    assert!((90..=95).contains(&observations), "{observations}");
+}
