@@ -237,9 +237,11 @@ impl Client {
     /// Gives a request up, as its deadline would: it fails with [`RequestError::TimedOut`]. False
     /// if it was over already.
     pub fn cancel(&mut self, now: Instant, id: impl Into<RequestKey>) -> bool {
+        self.handle_timeout(now);
         let id = id.into();
         let cancelled = self.requests.cancel(id.serial(), now);
         if cancelled {
+            self.stats.requests_timed_out += 1;
             self.events.push_back(Event::Failed { id, error: RequestError::TimedOut });
         }
         cancelled

@@ -269,45 +269,41 @@ impl Requests {
     /// Gives up on the requests whose deadline has come; `expired` gets the serial of each.
     pub(super) fn expire(&mut self, now: Instant, mut expired: impl FnMut(u64)) {
         let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        while let Some(index) = self.in_flight.iter().position(|request| due(request.deadline)) {
+            if let Owner::User(serial) = self.in_flight[index].owner {
+                expired(serial);
+            }
+            self.let_go(index, now);
+        }
         self.queued.retain(|request| {
             if due(request.deadline) {
                 expired(request.serial);
             }
             !due(request.deadline)
         });
-        for request in &mut self.in_flight {
-            if let Owner::User(serial) = request.owner
-                && due(request.deadline)
-            {
-                expired(serial);
-                request.owner = Owner::Nobody;
-                request.deadline = None;
-            }
-        }
-        // A reliable transport still brings the answer, in its turn; a lossy one may not.
-        if let Some(linger) = self.lossy.as_ref().map(|lossy| lossy.linger) {
-            while let Some(index) = self.in_flight.iter().position(|r| r.owner == Owner::Nobody) {
-                let over = self.in_flight.remove(index).expect("just found there");
-                self.expect_surplus(over.kind, over.sends, now + linger);
-            }
-        }
     }
 
-    /// Lets a user's request go, as its deadline would; false if it is over already.
+    /// Gives up on one request of the user; false if it is over already.
     pub(super) fn cancel(&mut self, serial: u64, now: Instant) -> bool {
-        for request in &mut self.queued {
-            if request.serial == serial {
-                request.deadline = Some(now);
-            }
+        let owner = Owner::User(serial);
+        if let Some(index) = self.in_flight.iter().position(|request| request.owner == owner) {
+            self.let_go(index, now);
+            return true;
         }
-        for request in &mut self.in_flight {
-            if request.owner == Owner::User(serial) {
-                request.deadline = Some(now);
-            }
+        let queued = self.queued.len();
+        self.queued.retain(|request| request.serial != serial);
+        self.queued.len() < queued
+    }
+
+    /// A reliable transport still brings the answer, in its turn; a lossy one may not.
+    fn let_go(&mut self, index: usize, now: Instant) {
+        if let Some(Lossy { linger, .. }) = self.lossy {
+            let over = self.in_flight.remove(index).expect("the index of a request in flight");
+            self.expect_surplus(over.kind, over.sends, now + linger);
+        } else {
+            self.in_flight[index].owner = Owner::Nobody;
+            self.in_flight[index].deadline = None;
         }
-        let mut found = false;
-        self.expire(now, |expired| found |= expired == serial);
-        found
     }
 
     /// Ends all requests of the user; `ended` gets the serial of each.

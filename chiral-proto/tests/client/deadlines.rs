@@ -125,3 +125,36 @@ fn an_answered_request_cannot_be_cancelled_nor_expire() {
     policy.wait(ms(10));
     assert_eq!(policy.events(), [Event::Metadata { id, metadata: metadata(1) }]);
 }
+
+#[test]
+fn a_cancelled_request_fails_as_its_deadline_would_fail_it() {
+    let mut policy = Policy::default();
+    let now = policy.now;
+    let on_the_wire = policy.client.request_reset(now, Some(now + ms(50))).unwrap();
+    policy.sends_all();
+    let queued = policy.client.request_metadata(now, None).unwrap();
+
+    assert!(policy.client.cancel(now, queued));
+    assert!(policy.client.cancel(now, on_the_wire));
+    assert_eq!(policy.events(), [timed_out(queued), timed_out(on_the_wire)]);
+    assert_eq!(policy.client.stats().requests_timed_out, 2);
+    assert!(!policy.client.cancel(now, queued), "it is over already");
+    assert!(!policy.client.cancel(now, on_the_wire), "it is over already");
+    assert_eq!(policy.sleeps_for(), None);
+
+    assert_eq!(policy.sends(), None);
+    policy.hears(ServerMessage::Reset(reset(1)));
+    assert_eq!(policy.events(), []);
+    assert_eq!(policy.client.error(), None);
+}
+
+#[test]
+fn cancelling_one_request_tells_of_others_that_expired_meanwhile() {
+    let mut policy = Policy::default();
+    let deadline = Some(policy.now + ms(10));
+    let expired = policy.client.request_metadata(policy.now, deadline).unwrap();
+    let given_up = policy.client.request_reset(policy.now, None).unwrap();
+    policy.now += ms(20);
+    assert!(policy.client.cancel(policy.now, given_up));
+    assert_eq!(policy.events(), [timed_out(expired), timed_out(given_up)]);
+}
