@@ -62,8 +62,9 @@ impl Dispatch {
         self.queue.len()
     }
 
-    /// Appends actions, all or none.
+    /// Appends actions, all or none; expired ones leave their places to them.
     pub(super) fn put(&mut self, now: Instant, actions: Vec<Action>) -> Result<(), Vec<Action>> {
+        self.drop_expired(now);
         if actions.len() > self.capacity - self.queue.len() {
             return Err(actions);
         }

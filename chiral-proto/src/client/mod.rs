@@ -375,10 +375,9 @@ impl Client {
             let reason = NotQueuedReason::Disconnected(error.clone());
             return Err(NotQueued { actions, reason });
         }
-        let (waiting, capacity) = (self.dispatch.len(), self.dispatch.capacity);
         self.dispatch.put(now, actions).map_err(|actions| {
-            let reason = NotQueuedReason::Full { waiting, capacity };
-            NotQueued { actions, reason }
+            let (waiting, capacity) = (self.dispatch.len(), self.dispatch.capacity);
+            NotQueued { actions, reason: NotQueuedReason::Full { waiting, capacity } }
         })
     }
 

@@ -264,3 +264,14 @@ fn cleared_actions_are_counted_and_never_leave() {
     let stats = policy.client.stats();
     assert_eq!((stats.actions_dropped, stats.starvations), (3, 1));
 }
+
+#[test]
+fn expired_actions_leave_their_places_to_new_ones() {
+    let config = Config { queue_capacity: 2, max_age: Some(ms(50)), ..Config::default() };
+    let mut policy = Policy::new(config);
+    put(&mut policy, 0..2);
+    policy.wait(ms(51));
+    put(&mut policy, 2..4);
+    assert_eq!(policy.client.queued_actions(), 2);
+    assert_eq!(policy.client.stats().actions_expired, 2);
+}
