@@ -331,11 +331,11 @@ impl Client {
         actions: impl IntoIterator<Item = Action>,
     ) -> Result<usize, NotQueued> {
         let actions = bind(observation, actions);
-        if actions.len() > self.dispatch.capacity {
+        if self.error.is_none() && actions.len() > self.dispatch.capacity {
             let reason = NotQueuedReason::Full { waiting: 0, capacity: self.dispatch.capacity };
             return Err(NotQueued { actions, reason });
         }
-        let dropped = if self.error.is_none() { self.clear_actions() } else { 0 };
+        let dropped = self.clear_actions();
         self.put(now, actions).map(|()| dropped)
     }
 

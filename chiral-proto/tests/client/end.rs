@@ -97,3 +97,31 @@ fn a_deadline_that_had_passed_by_then_is_told_as_such() {
     policy.client.handle_disconnect(policy.now + ms(10), lost());
     assert_eq!(policy.events(), [super::timed_out(id), Event::Disconnected(lost())]);
 }
+
+#[test]
+fn calls_after_it_are_refused_and_give_back_the_actions() {
+    let mut policy = Policy::new(Config { queue_capacity: 1, ..Config::default() });
+    let now = policy.now;
+    policy.client.close(now);
+    let ended = || Misuse::Disconnected(ConnectionError::ClosedLocally);
+    assert_eq!(policy.client.request_metadata(now, None), Err(ended()));
+    assert_eq!(policy.client.request_reset(now, None), Err(ended()));
+    assert_eq!(policy.client.request_observation(now, None), Err(ended()));
+    assert_eq!(policy.client.request_step(now, action(0), None), Err(ended()));
+    assert_eq!(policy.client.start_obs_stream(now, hz(1.0)), Err(ended()));
+    assert_eq!(policy.client.start_action_dispatch(now, hz(1.0)), Err(ended()));
+
+    let reason = NotQueuedReason::Disconnected(ConnectionError::ClosedLocally);
+    let two = [action(1), action(2)];
+    let refused = [
+        policy.client.put_action(now, action(1)).unwrap_err(),
+        policy.client.put_chunk(now, &observation(0), two.clone()).unwrap_err(),
+        policy.client.replace_actions(now, &observation(0), two).unwrap_err(),
+    ];
+    assert_eq!(refused.each_ref().map(|refused| refused.actions.len()), [1, 2, 2]);
+    assert_eq!(refused.map(|refused| refused.reason), [(); 3].map(|()| reason.clone()));
+    policy.client.stop_obs_stream();
+    policy.client.stop_action_dispatch();
+    assert_eq!(policy.client.clear_actions(), 0);
+    assert_eq!(policy.events(), [Event::Disconnected(ConnectionError::ClosedLocally)]);
+}
