@@ -45,13 +45,13 @@ impl Dispatch {
     }
 
     pub(super) fn start(&mut self, now: Instant, rate: Rate) {
+        self.stop();
         self.pacer = Some(Pacer::new(now, rate));
-        self.due = false;
     }
 
     pub(super) fn stop(&mut self) {
         self.pacer = None;
-        self.due = false;
+        self.counts.missed += u64::from(std::mem::take(&mut self.due));
     }
 
     pub(super) fn is_running(&self) -> bool {

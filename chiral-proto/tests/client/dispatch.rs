@@ -275,3 +275,18 @@ fn expired_actions_leave_their_places_to_new_ones() {
     assert_eq!(policy.client.queued_actions(), 2);
     assert_eq!(policy.client.stats().actions_expired, 2);
 }
+
+#[test]
+fn every_tick_is_sent_starved_or_missed_however_it_is_started_and_stopped() {
+    let mut policy = dispatching(Config::default());
+    put(&mut policy, 0..9);
+    let mut sent = acts(&mut policy).len() as u64;
+    policy.wait(ms(25)); // 2 ticks: 1 missed, 1 due
+    policy.client.stop_action_dispatch(); // whose action does not leave
+    policy.client.start_action_dispatch(policy.now, hz(100.0)).unwrap(); // 1 tick, due
+    policy.client.handle_timeout(policy.now);
+    policy.client.start_action_dispatch(policy.now, hz(100.0)).unwrap(); // 1 tick instead
+    sent += acts(&mut policy).len() as u64;
+    let stats = policy.client.stats();
+    assert_eq!((sent, stats.starvations, stats.dispatch_ticks_missed), (2, 0, 3));
+}

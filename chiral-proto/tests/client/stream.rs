@@ -158,3 +158,17 @@ fn started_again_it_goes_over_to_the_new_rate_on_a_new_grid() {
     assert_eq!(policy.sends_all().len(), 1);
     assert_eq!(policy.sleeps_for(), Some(ms(20)));
 }
+
+#[test]
+fn every_tick_is_sent_missed_or_waiting_however_it_is_started_and_stopped() {
+    let mut policy = streaming(1);
+    let mut sent = policy.sends_all().len() as u64;
+    policy.wait(ms(25)); // 2 ticks: 1 missed, 1 waiting for the answer
+    policy.client.stop_obs_stream(); // which will not come to anything
+    policy.client.start_obs_stream(policy.now, hz(100.0)).unwrap(); // 1 tick, waiting
+    policy.client.handle_timeout(policy.now);
+    policy.client.start_obs_stream(policy.now, hz(100.0)).unwrap(); // 1 tick instead
+    policy.hears(ServerMessage::Observation(observation(1)));
+    sent += policy.sends_all().len() as u64;
+    assert_eq!((sent, policy.client.stats().stream_ticks_missed), (2, 3));
+}
