@@ -60,6 +60,7 @@ pub use event::{Event, Misuse, NotQueued, NotQueuedReason, RequestError};
 pub use request::{RequestId, RequestKey};
 pub use stats::Stats;
 
+use crate::pacer::after;
 use crate::wire::{ClientMessage, Frame, ServerMessage};
 use crate::{Action, ConnectionError, Map, Observation, Rate, ResetResult, StepResult, Timestamps};
 use dispatch::Dispatch;
@@ -260,7 +261,7 @@ impl Client {
         }
         let serial = self.next_serial;
         self.next_serial += 1;
-        let default = self.config.lossy.as_ref().map(|lossy| now + lossy.timeout);
+        let default = self.config.lossy.as_ref().map(|lossy| after(now, lossy.timeout));
         self.requests.submit(kind, serial, deadline.or(default), action);
         Ok(RequestId::new(serial))
     }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::config::Lossy;
 use crate::Action;
+use crate::pacer::after;
 
 /// A request that was made, by the answer that it will get: `RequestId<Map>` for metadata,
 /// `RequestId<ResetResult>`, `RequestId<Observation>`, `RequestId<StepResult>`.
@@ -211,7 +212,7 @@ impl Requests {
     fn transmit_again(&mut self, now: Instant) -> Option<Outgoing> {
         let retry_after = self.lossy.as_ref()?.retry_after;
         let due = |request: &&mut InFlight| {
-            request.kind.is_repeatable() && request.sent_at + retry_after <= now
+            request.kind.is_repeatable() && after(request.sent_at, retry_after) <= now
         };
         let request = self.in_flight.iter_mut().find(due)?;
         request.sends = request.sends.saturating_add(1);
@@ -257,7 +258,7 @@ impl Requests {
             return Ok(None);
         };
         let request = self.in_flight.remove(index).expect("just found there");
-        self.expect_surplus(kind, request.sends - 1, now + linger);
+        self.expect_surplus(kind, request.sends - 1, after(now, linger));
         let sent_at = (request.sends == 1).then_some(request.sent_at);
         Ok(Some(Answered { owner: request.owner, sent_at }))
     }
@@ -299,7 +300,7 @@ impl Requests {
     fn let_go(&mut self, index: usize, now: Instant) {
         if let Some(Lossy { linger, .. }) = self.lossy {
             let over = self.in_flight.remove(index).expect("the index of a request in flight");
-            self.expect_surplus(over.kind, over.sends, now + linger);
+            self.expect_surplus(over.kind, over.sends, after(now, linger));
         } else {
             self.in_flight[index].owner = Owner::Nobody;
             self.in_flight[index].deadline = None;
@@ -327,7 +328,7 @@ impl Requests {
             .flatten();
         let retries = self.lossy.iter().flat_map(|lossy| {
             let repeatable = self.in_flight.iter().filter(|request| request.kind.is_repeatable());
-            repeatable.map(|request| request.sent_at + lossy.retry_after)
+            repeatable.map(|request| after(request.sent_at, lossy.retry_after))
         });
         let waiting = self.queued.front().map(|request| request.kind);
         let settled = waiting

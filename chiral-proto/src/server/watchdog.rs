@@ -1,5 +1,7 @@
 use std::time::{Duration, Instant};
 
+use crate::pacer::after;
+
 /// Barks once when no action has come for too long. The first action winds it up; a reset, which
 /// leaves the robot at rest, lets it run down.
 #[derive(Debug)]
@@ -30,6 +32,6 @@ impl Watchdog {
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        Some(self.last_action? + self.patience?)
+        Some(after(self.last_action?, self.patience?))
     }
 }

@@ -186,3 +186,17 @@ fn a_frame_that_cannot_be_read_still_ends_the_connection() {
     policy.client.handle_message(policy.now, (&b"no"[..]).into());
     assert!(matches!(policy.client.error(), Some(ConnectionError::BadFrame(_))));
 }
+
+#[test]
+fn the_longest_duration_means_never() {
+    let never = Duration::MAX;
+    let mut policy = lossy_with(Lossy { retry_after: never, timeout: never, linger: never });
+    policy.client.request_metadata(policy.now, None).unwrap();
+    let given_up = policy.client.request_reset(policy.now, None).unwrap();
+    assert_eq!(policy.sends_all().len(), 2);
+    assert!(policy.client.cancel(policy.now, given_up));
+    policy.client.request_reset(policy.now, None).unwrap();
+    policy.wait(Duration::from_secs(3600 * 24 * 365));
+    assert_eq!(policy.sends(), None);
+    assert_eq!(policy.events(), [timed_out(given_up)]);
+}
