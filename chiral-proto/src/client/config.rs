@@ -50,8 +50,8 @@ impl Default for Config {
 /// again; a reset, a step or an action never is. A request that has no deadline gets one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lossy {
-    /// After this long without an answer, metadata and observations are asked for again.
-    /// Default: 500 ms.
+    /// After this long without an answer, metadata and observations are asked for again; less
+    /// than a millisecond counts as one. Default: 500 ms.
     pub retry_after: Duration,
     /// The deadline of a request that was made without one. Default: 10 s.
     pub timeout: Duration,
@@ -59,6 +59,11 @@ pub struct Lossy {
     /// of the kind waits that long, or until the answer has come, so that it cannot be taken for
     /// its own. Default: 1 s.
     pub linger: Duration,
+}
+
+impl Lossy {
+    /// What asks more often only fills the transport.
+    pub(super) const SHORTEST_RETRY: Duration = Duration::from_millis(1);
 }
 
 impl Default for Lossy {

@@ -407,7 +407,7 @@ impl Client {
         self.stream.advance(now);
         self.dispatch.advance(now);
         let Self { requests, events, stats, .. } = self;
-        requests.expire(now, |serial| {
+        requests.advance(now, |serial| {
             stats.requests_timed_out += 1;
             let id = RequestKey::of(serial);
             events.push_back(Event::Failed { id, error: RequestError::TimedOut });

@@ -128,6 +128,8 @@ struct InFlight {
     deadline: Option<Instant>,
     sent_at: Instant,
     sends: u32,
+    /// It is to be sent again, as soon as the transport takes it.
+    again: bool,
 }
 
 /// Answers that may still come for requests that are over, on a lossy transport.
@@ -156,7 +158,10 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    pub(super) fn new(lossy: Option<Lossy>) -> Self {
+    pub(super) fn new(mut lossy: Option<Lossy>) -> Self {
+        if let Some(Lossy { retry_after, .. }) = &mut lossy {
+            *retry_after = Lossy::SHORTEST_RETRY.max(*retry_after);
+        }
         Self { lossy, ..Self::default() }
     }
 
@@ -186,7 +191,7 @@ impl Requests {
             return Some((again, true));
         }
         let kind = self.queued.front()?.kind;
-        if !self.may_send(kind, now) {
+        if !self.may_send(kind) {
             return None;
         }
         let Queued { serial, deadline, action, .. } = self.queued.pop_front()?;
@@ -202,7 +207,7 @@ impl Requests {
 
     /// Sends a request of the stream, unless an answer of its kind is not yet told apart.
     pub(super) fn transmit_stream(&mut self, now: Instant) -> bool {
-        let may = self.may_send(Kind::Observe, now);
+        let may = self.may_send(Kind::Observe);
         if may {
             self.sent(Kind::Observe, Owner::Stream, None, now);
         }
@@ -210,27 +215,24 @@ impl Requests {
     }
 
     fn transmit_again(&mut self, now: Instant) -> Option<Outgoing> {
-        let retry_after = self.lossy.as_ref()?.retry_after;
-        let due = |request: &&mut InFlight| {
-            request.kind.is_repeatable() && after(request.sent_at, retry_after) <= now
-        };
-        let request = self.in_flight.iter_mut().find(due)?;
+        let request = self.in_flight.iter_mut().find(|request| request.again)?;
         request.sends = request.sends.saturating_add(1);
         request.sent_at = now;
+        request.again = false;
         Some(if request.kind == Kind::Metadata { Outgoing::Metadata } else { Outgoing::Observe })
     }
 
     /// On a lossy transport one request of a kind is in flight at a time, and the next waits until
     /// no answer to an earlier one can be taken for its own.
-    fn may_send(&self, kind: Kind, now: Instant) -> bool {
+    fn may_send(&self, kind: Kind) -> bool {
         self.lossy.is_none()
             || (self.in_flight.iter().all(|request| request.kind != kind)
-                && self.surplus[kind as usize].is_none_or(|surplus| surplus.until <= now))
+                && self.surplus[kind as usize].is_none())
     }
 
     fn sent(&mut self, kind: Kind, owner: Owner, deadline: Option<Instant>, now: Instant) {
-        self.surplus[kind as usize] = None;
-        self.in_flight.push_back(InFlight { kind, owner, deadline, sent_at: now, sends: 1 });
+        let request = InFlight { kind, owner, deadline, sent_at: now, sends: 1, again: false };
+        self.in_flight.push_back(request);
     }
 
     /// Matches an answer to its request. `Err` names the answer that was due instead; `Ok(None)`
@@ -267,8 +269,22 @@ impl Requests {
         self.surplus[kind as usize] = (answers > 0).then_some(Surplus { answers, until });
     }
 
-    /// Gives up on the requests whose deadline has come; `expired` gets the serial of each.
-    pub(super) fn expire(&mut self, now: Instant, mut expired: impl FnMut(u64)) {
+    /// Lets time pass; `expired` gets the serial of each request whose deadline has come.
+    ///
+    /// What is due is noted here, not only when it is sent: the transport may be blocked, and
+    /// [`next_timeout`](Self::next_timeout) must not ask for an instant that has passed.
+    pub(super) fn advance(&mut self, now: Instant, expired: impl FnMut(u64)) {
+        self.expire(now, expired);
+        for surplus in &mut self.surplus {
+            surplus.take_if(|surplus| surplus.until <= now);
+        }
+        let Some(Lossy { retry_after, .. }) = self.lossy else { return };
+        for request in self.in_flight.iter_mut().filter(|request| request.kind.is_repeatable()) {
+            request.again |= after(request.sent_at, retry_after) <= now;
+        }
+    }
+
+    fn expire(&mut self, now: Instant, mut expired: impl FnMut(u64)) {
         let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
         while let Some(index) = self.in_flight.iter().position(|request| due(request.deadline)) {
             if let Owner::User(serial) = self.in_flight[index].owner {
@@ -317,8 +333,8 @@ impl Requests {
         self.queued.drain(..).for_each(|request| ended(request.serial));
     }
 
-    /// When [`expire`](Self::expire) or [`transmit`](Self::transmit) next has something to do that
-    /// only time brings about. `stream_waits`: the stream has a tick that is not sent yet.
+    /// When [`advance`](Self::advance) next has something to do, always later than it was last
+    /// called. `stream_waits`: the stream has a tick that is not sent yet.
     pub(super) fn next_timeout(&self, stream_waits: bool) -> Option<Instant> {
         let deadlines = self
             .queued
@@ -327,8 +343,9 @@ impl Requests {
             .chain(self.in_flight.iter().map(|request| request.deadline))
             .flatten();
         let retries = self.lossy.iter().flat_map(|lossy| {
-            let repeatable = self.in_flight.iter().filter(|request| request.kind.is_repeatable());
-            repeatable.map(|request| after(request.sent_at, lossy.retry_after))
+            let waiting = |request: &&InFlight| request.kind.is_repeatable() && !request.again;
+            let waiting = self.in_flight.iter().filter(waiting);
+            waiting.map(|request| after(request.sent_at, lossy.retry_after))
         });
         let waiting = self.queued.front().map(|request| request.kind);
         let settled = waiting

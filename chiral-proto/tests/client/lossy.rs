@@ -200,3 +200,31 @@ fn the_longest_duration_means_never() {
     assert_eq!(policy.sends(), None);
     assert_eq!(policy.events(), [timed_out(given_up)]);
 }
+
+#[test]
+fn a_transport_that_is_blocked_is_not_asked_for_a_wake_up_that_has_passed() {
+    let mut policy = lossy();
+    let now = policy.now;
+    policy.client.request_metadata(now, Some(now + ms(50))).unwrap();
+    policy.client.request_observation(now, None).unwrap();
+    policy.sends_all();
+    policy.wait(ms(50)); // Metadata is quiet until 550 ms,
+    policy.client.request_metadata(policy.now, None).unwrap();
+    for _ in 0..100 {
+        // and the observation's second sending is due at 100 ms. Nothing is taken, though.
+        policy.wait(ms(7));
+        assert!(policy.sleeps_for().is_none_or(|time| time > ms(0)), "{:?}", policy.client);
+    }
+    assert_eq!(policy.sends_all(), [ClientMessage::Observe, ClientMessage::Metadata]);
+}
+
+#[test]
+fn a_transport_that_takes_everything_is_not_flooded_by_retries_without_pause() {
+    let mut policy = lossy_with(Lossy { retry_after: ms(0), ..Lossy::default() });
+    policy.client.request_metadata(policy.now, None).unwrap();
+    assert_eq!(policy.sends(), Some(ClientMessage::Metadata));
+    assert_eq!(policy.sends(), None);
+    policy.wait(ms(1));
+    assert_eq!(policy.sends(), Some(ClientMessage::Metadata));
+    assert_eq!(policy.sends(), None);
+}

@@ -91,3 +91,14 @@ fn on_a_thin_line_actions_still_leave_at_every_tick() {
     let observations = pair.client.stats().observations.count();
     assert!((90..=95).contains(&observations), "{observations}");
 }
+
+#[test]
+fn a_blocked_line_in_lossy_mode_passes() {
+    let mut pair = pair(Config { lossy: Some(Lossy::default()), ..Config::default() });
+    // A request takes three seconds to write: longer than the client waits before it asks again.
+    let request_len = chiral_proto::wire::ClientMessage::Observe.encode().len();
+    pair.to_server = Link::default().bytes_per_second(request_len as f64 / 3.0);
+    pair.client.start_obs_stream(pair.now(), hz(10.0)).unwrap();
+    run(&mut pair, MINUTE, |_, _| {});
+    assert!(pair.client.stats().observations.count() > 5);
+}
