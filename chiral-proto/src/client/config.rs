@@ -55,9 +55,9 @@ pub struct Lossy {
     pub retry_after: Duration,
     /// The deadline of a request that was made without one. Default: 10 s.
     pub timeout: Duration,
-    /// For how long after a request is over an answer to it may still arrive. The next request
-    /// of the kind waits that long, or until the answer has come, so that it cannot be taken for
-    /// its own. Default: 1 s.
+    /// For how long after a request is over another answer to it may still arrive. When one may,
+    /// because the request was given up or sent more than once, the next request of the kind
+    /// waits that long, so that the answer cannot be taken for its own. Default: 1 s.
     pub linger: Duration,
 }
 

@@ -126,17 +126,12 @@ struct InFlight {
     kind: Kind,
     owner: Owner,
     deadline: Option<Instant>,
+    /// When it was sent, the last time.
     sent_at: Instant,
-    sends: u32,
+    /// It was sent more than once.
+    repeated: bool,
     /// It is to be sent again, as soon as the transport takes it.
     again: bool,
-}
-
-/// Answers that may still come for requests that are over, on a lossy transport.
-#[derive(Debug, Clone, Copy)]
-struct Surplus {
-    answers: u32,
-    until: Instant,
 }
 
 /// An answer and the request that it answers.
@@ -154,7 +149,9 @@ pub(super) struct Requests {
     queued: VecDeque<Queued>,
     in_flight: VecDeque<InFlight>,
     lossy: Option<Lossy>,
-    surplus: [Option<Surplus>; 4],
+    /// On a lossy transport, by kind: until when answers may still come for requests that are
+    /// over.
+    lingering: [Option<Instant>; 4],
 }
 
 impl Requests {
@@ -216,8 +213,8 @@ impl Requests {
 
     fn transmit_again(&mut self, now: Instant) -> Option<Outgoing> {
         let request = self.in_flight.iter_mut().find(|request| request.again)?;
-        request.sends = request.sends.saturating_add(1);
         request.sent_at = now;
+        request.repeated = true;
         request.again = false;
         Some(if request.kind == Kind::Metadata { Outgoing::Metadata } else { Outgoing::Observe })
     }
@@ -227,11 +224,12 @@ impl Requests {
     fn may_send(&self, kind: Kind) -> bool {
         self.lossy.is_none()
             || (self.in_flight.iter().all(|request| request.kind != kind)
-                && self.surplus[kind as usize].is_none())
+                && self.lingering[kind as usize].is_none())
     }
 
     fn sent(&mut self, kind: Kind, owner: Owner, deadline: Option<Instant>, now: Instant) {
-        let request = InFlight { kind, owner, deadline, sent_at: now, sends: 1, again: false };
+        let request =
+            InFlight { kind, owner, deadline, sent_at: now, repeated: false, again: false };
         self.in_flight.push_back(request);
     }
 
@@ -250,23 +248,17 @@ impl Requests {
             let request = self.in_flight.pop_front().expect("its kind was just seen");
             return Ok(Some(Answered { owner: request.owner, sent_at: Some(request.sent_at) }));
         };
-        let linger = lossy.linger;
         let Some(index) = self.in_flight.iter().position(|request| request.kind == kind) else {
-            let surplus = &mut self.surplus[kind as usize];
-            *surplus = surplus.and_then(|left| {
-                let answers = left.answers - 1;
-                (answers > 0).then_some(Surplus { answers, ..left })
-            });
             return Ok(None);
         };
         let request = self.in_flight.remove(index).expect("just found there");
-        self.expect_surplus(kind, request.sends - 1, after(now, linger));
-        let sent_at = (request.sends == 1).then_some(request.sent_at);
+        if request.repeated {
+            // The other sendings may be answered too. How many answers that makes, nobody can
+            // tell: they may be lost and repeated as well.
+            self.lingering[kind as usize] = Some(after(now, lossy.linger));
+        }
+        let sent_at = (!request.repeated).then_some(request.sent_at);
         Ok(Some(Answered { owner: request.owner, sent_at }))
-    }
-
-    fn expect_surplus(&mut self, kind: Kind, answers: u32, until: Instant) {
-        self.surplus[kind as usize] = (answers > 0).then_some(Surplus { answers, until });
     }
 
     /// Lets time pass; `expired` gets the serial of each request whose deadline has come.
@@ -275,8 +267,8 @@ impl Requests {
     /// [`next_timeout`](Self::next_timeout) must not ask for an instant that has passed.
     pub(super) fn advance(&mut self, now: Instant, expired: impl FnMut(u64)) {
         self.expire(now, expired);
-        for surplus in &mut self.surplus {
-            surplus.take_if(|surplus| surplus.until <= now);
+        for lingering in &mut self.lingering {
+            lingering.take_if(|until| *until <= now);
         }
         let Some(Lossy { retry_after, .. }) = self.lossy else { return };
         for request in self.in_flight.iter_mut().filter(|request| request.kind.is_repeatable()) {
@@ -316,7 +308,7 @@ impl Requests {
     fn let_go(&mut self, index: usize, now: Instant) {
         if let Some(Lossy { linger, .. }) = self.lossy {
             let over = self.in_flight.remove(index).expect("the index of a request in flight");
-            self.expect_surplus(over.kind, over.sends, after(now, linger));
+            self.lingering[over.kind as usize] = Some(after(now, linger));
         } else {
             self.in_flight[index].owner = Owner::Nobody;
             self.in_flight[index].deadline = None;
@@ -351,8 +343,7 @@ impl Requests {
         let settled = waiting
             .into_iter()
             .chain(stream_waits.then_some(Kind::Observe))
-            .filter_map(|kind| self.surplus[kind as usize])
-            .map(|surplus| surplus.until);
+            .filter_map(|kind| self.lingering[kind as usize]);
         deadlines.chain(retries).chain(settled).min()
     }
 }

@@ -228,3 +228,27 @@ fn a_transport_that_takes_everything_is_not_flooded_by_retries_without_pause() {
     assert_eq!(policy.sends(), Some(ClientMessage::Metadata));
     assert_eq!(policy.sends(), None);
 }
+
+#[test]
+fn nor_is_a_repeated_answer_counted_as_the_one_that_may_still_come() {
+    let mut policy = lossy();
+    let first = policy.client.request_observation(policy.now, None).unwrap();
+    policy.sends_all();
+    policy.wait(ms(100));
+    assert_eq!(policy.sends_all().len(), 1); // Asked twice: two answers, 1 and 2, are on the way.
+    let second = policy.client.request_observation(policy.now, None).unwrap();
+    policy.hears(sees(1));
+    policy.hears(sees(1)); // The transport repeated it.
+    assert_eq!(policy.sends(), None, "2 is still on the way");
+    policy.hears(sees(2));
+    policy.wait(ms(500));
+    assert_eq!(policy.sends_all().len(), 1);
+    policy.hears(sees(3));
+    assert_eq!(
+        policy.events(),
+        [
+            Event::Observation { id: first, observation: Arc::new(observation(1)) },
+            Event::Observation { id: second, observation: Arc::new(observation(3)) },
+        ]
+    );
+}
