@@ -47,7 +47,10 @@ impl Default for Config {
 /// How to live with a transport that may lose or repeat messages, but keeps their order.
 ///
 /// One request of a kind is then in flight at a time. Metadata and observations are asked for
-/// again; a reset, a step or an action never is. A request that has no deadline gets one.
+/// again, but not while the robot is at a reset or a step; a reset, a step or an action never is.
+/// A request that has no deadline gets one. Answers that nobody waits for are passed over; one
+/// that the transport repeats only after the next request of its kind was sent cannot be told
+/// from the answer to that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lossy {
     /// After this long without an answer, metadata and observations are asked for again; less

@@ -126,8 +126,10 @@ struct InFlight {
     kind: Kind,
     owner: Owner,
     deadline: Option<Instant>,
-    /// When it was sent, the last time.
+    /// When it was sent, the first time.
     sent_at: Instant,
+    /// Since when its answer is due: since the last time, or since the robot was busy.
+    due_since: Instant,
     /// It was sent more than once.
     repeated: bool,
     /// It is to be sent again, as soon as the transport takes it.
@@ -213,7 +215,7 @@ impl Requests {
 
     fn transmit_again(&mut self, now: Instant) -> Option<Outgoing> {
         let request = self.in_flight.iter_mut().find(|request| request.again)?;
-        request.sent_at = now;
+        request.due_since = now;
         request.repeated = true;
         request.again = false;
         Some(if request.kind == Kind::Metadata { Outgoing::Metadata } else { Outgoing::Observe })
@@ -228,9 +230,15 @@ impl Requests {
     }
 
     fn sent(&mut self, kind: Kind, owner: Owner, deadline: Option<Instant>, now: Instant) {
-        let request =
-            InFlight { kind, owner, deadline, sent_at: now, repeated: false, again: false };
-        self.in_flight.push_back(request);
+        self.in_flight.push_back(InFlight {
+            kind,
+            owner,
+            deadline,
+            sent_at: now,
+            due_since: now,
+            repeated: false,
+            again: false,
+        });
     }
 
     /// Matches an answer to its request. `Err` names the answer that was due instead; `Ok(None)`
@@ -271,9 +279,19 @@ impl Requests {
             lingering.take_if(|until| *until <= now);
         }
         let Some(Lossy { retry_after, .. }) = self.lossy else { return };
+        let busy = self.is_robot_busy();
         for request in self.in_flight.iter_mut().filter(|request| request.kind.is_repeatable()) {
-            request.again |= after(request.sent_at, retry_after) <= now;
+            if busy {
+                request.due_since = now;
+            }
+            request.again = after(request.due_since, retry_after) <= now;
         }
+    }
+
+    /// Whether the robot is at a reset or a step, before which it answers nothing else: to ask
+    /// again would only give it more to do afterwards.
+    fn is_robot_busy(&self) -> bool {
+        self.in_flight.iter().any(|request| !request.kind.is_repeatable())
     }
 
     fn expire(&mut self, now: Instant, mut expired: impl FnMut(u64)) {
@@ -334,10 +352,9 @@ impl Requests {
             .map(|request| request.deadline)
             .chain(self.in_flight.iter().map(|request| request.deadline))
             .flatten();
-        let retries = self.lossy.iter().flat_map(|lossy| {
-            let waiting = |request: &&InFlight| request.kind.is_repeatable() && !request.again;
-            let waiting = self.in_flight.iter().filter(waiting);
-            waiting.map(|request| after(request.sent_at, lossy.retry_after))
+        let retries = self.lossy.iter().filter(|_| !self.is_robot_busy()).flat_map(|lossy| {
+            let waiting = self.in_flight.iter().filter(|request| !request.again);
+            waiting.map(|request| after(request.due_since, lossy.retry_after))
         });
         let waiting = self.queued.front().map(|request| request.kind);
         let settled = waiting

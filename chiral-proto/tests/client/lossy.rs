@@ -252,3 +252,23 @@ fn nor_is_a_repeated_answer_counted_as_the_one_that_may_still_come() {
         ]
     );
 }
+
+#[test]
+fn while_a_reset_is_under_way_nothing_is_asked_for_again() {
+    let mut policy = lossy();
+    policy.client.start_obs_stream(policy.now, hz(10.0)).unwrap();
+    let deadline = Some(policy.now + Duration::from_secs(60));
+    policy.client.request_reset(policy.now, deadline).unwrap();
+    policy.client.request_metadata(policy.now, deadline).unwrap();
+    assert_eq!(policy.sends_all().len(), 3);
+    // The robot answers nothing before the reset: it would only find more to do behind it.
+    for _ in 0..300 {
+        policy.wait(ms(100));
+        assert_eq!(policy.sends(), None);
+    }
+    policy.hears(ServerMessage::Reset(reset(1)));
+    policy.wait(ms(99));
+    assert_eq!(policy.sends(), None, "the answers are right behind the reset's");
+    policy.wait(ms(1));
+    assert_eq!(policy.sends_all(), [ClientMessage::Metadata, ClientMessage::Observe]);
+}

@@ -102,3 +102,23 @@ fn a_blocked_line_in_lossy_mode_passes() {
     run(&mut pair, MINUTE, |_, _| {});
     assert!(pair.client.stats().observations.count() > 5);
 }
+
+#[test]
+fn a_minute_of_reset_in_lossy_mode_is_not_too_many_requests() {
+    let mut pair = pair(Config { lossy: Some(Lossy::default()), ..Config::default() });
+    let deadline = pair.now() + 2 * MINUTE;
+    pair.client.start_obs_stream(pair.now(), hz(30.0)).unwrap();
+    pair.client.request_reset(pair.now(), Some(deadline)).unwrap();
+    let Some(Happening::Server(server::Event::Reset(reply))) = pair.next(deadline) else {
+        panic!("the reset goes first")
+    };
+    let until = pair.now() + MINUTE;
+    while let Some(happening) = pair.next(until) {
+        panic!("{happening:?} during the reset")
+    }
+    pair.server.reply_reset(reply, reset(0)).unwrap();
+    run(&mut pair, MINUTE, |_, _| {});
+    assert_eq!(pair.client.error(), None);
+    // Those of the reset, of the request behind it, of the tick that waited, and of a minute.
+    assert_eq!(pair.client.stats().observations.count(), 3 + 60 * 30);
+}
