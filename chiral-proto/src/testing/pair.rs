@@ -31,7 +31,7 @@ pub enum Happening {
 
 impl Pair {
     /// So many rounds without time passing mean that a machine asks to be called in the past.
-    const STUCK: u32 = 100_000;
+    const STUCK: u32 = 1000;
 
     /// A pair over links that take no time, to be replaced or configured through the fields. Its
     /// clock begins at `start`, any instant, and time passes only in [`next`](Self::next).
@@ -61,7 +61,8 @@ impl Pair {
     /// # Panics
     /// When a machine keeps asking to be called without time passing, which is a fault of it.
     pub fn next(&mut self, until: Instant) -> Option<Happening> {
-        for _ in 0..Self::STUCK {
+        let mut without_time = 0;
+        while without_time < Self::STUCK {
             self.exchange();
             self.hang_up();
             if let Some(event) = self.server.poll_event() {
@@ -77,7 +78,11 @@ impl Pair {
                 self.to_client.next_timeout(self.now),
             ];
             match next.into_iter().flatten().min() {
-                Some(next) if next <= until => self.now = self.now.max(next),
+                Some(next) if next > self.now && next <= until => {
+                    self.now = next;
+                    without_time = 0;
+                }
+                Some(next) if next <= until => without_time += 1,
                 _ => {
                     self.now = self.now.max(until);
                     return None;

@@ -122,3 +122,11 @@ fn a_minute_of_reset_in_lossy_mode_is_not_too_many_requests() {
     // Those of the reset, of the request behind it, of the tick that waited, and of a minute.
     assert_eq!(pair.client.stats().observations.count(), 3 + 60 * 30);
 }
+
+#[test]
+fn an_hour_of_starving_passes() {
+    let mut pair = pair(Config::default());
+    pair.client.start_action_dispatch(pair.now(), hz(50.0)).unwrap();
+    run(&mut pair, 60 * MINUTE, |_, event| panic!("{event:?}"));
+    assert_eq!(pair.client.stats().starvations, 180_001);
+}
