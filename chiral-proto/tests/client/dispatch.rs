@@ -1,8 +1,8 @@
 //! The action queue and its dispatch.
 
-use chiral_proto::Action;
 use chiral_proto::client::{Config, NotQueuedReason};
 use chiral_proto::wire::{ClientMessage, ServerMessage};
+use chiral_proto::{Action, Timestamps};
 
 use super::Policy;
 use super::support::*;
@@ -107,11 +107,11 @@ fn a_put_action_is_stamped_with_the_latest_observation_when_it_leaves() {
     let mut policy = dispatching(Config::default());
     put(&mut policy, 0..2);
     let Some(ClientMessage::ApplyAction(unstamped)) = policy.sends() else { panic!() };
-    assert_eq!(unstamped.obs_timestamps, Some(Default::default()), "nothing was seen yet");
+    assert_eq!(unstamped.obs_timestamps, Some(Timestamps::default()), "nothing was seen yet");
     sees(&mut policy, 5);
     policy.wait(ms(10));
     let Some(ClientMessage::ApplyAction(sent)) = policy.sends() else { panic!() };
-    assert_eq!(sent.obs_timestamps, stamped(5));
+    assert_eq!(sent.obs_timestamps, Some(stamped(5)));
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn an_action_bound_by_hand_keeps_its_observation() {
     policy.client.put_action(policy.now, action(0).decided_on(&observation(3))).unwrap();
     sees_before_acting(&mut policy, 5);
     let Some(ClientMessage::ApplyAction(sent)) = policy.sends() else { panic!() };
-    assert_eq!(sent.obs_timestamps, stamped(3));
+    assert_eq!(sent.obs_timestamps, Some(stamped(3)));
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn a_chunk_carries_the_timestamps_of_its_observation() {
     sees_before_acting(&mut policy, 5);
     for _ in 0..2 {
         let Some(ClientMessage::ApplyAction(sent)) = policy.sends() else { panic!() };
-        assert_eq!(sent.obs_timestamps, stamped(3));
+        assert_eq!(sent.obs_timestamps, Some(stamped(3)));
         policy.wait(ms(10));
     }
 }
@@ -191,7 +191,7 @@ fn replacing_drops_what_is_left_and_no_tick_finds_neither() {
         policy.client.replace_actions(policy.now, &observation(3), [action(10), action(11)]);
     assert_eq!(dropped, Ok(4));
     let Some(ClientMessage::ApplyAction(sent)) = policy.sends() else { panic!() };
-    assert_eq!((number_of(&sent), sent.obs_timestamps), (10, stamped(3)));
+    assert_eq!((number_of(&sent), sent.obs_timestamps), (10, Some(stamped(3))));
     policy.wait(ms(10));
     assert_eq!(acts(&mut policy), [11]);
     let stats = policy.client.stats();

@@ -42,6 +42,7 @@ impl Policy {
         std::iter::from_fn(|| self.sends()).collect()
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "the tests read better so")]
     fn hears(&mut self, message: ServerMessage) {
         self.client.handle_message(self.now, message.encode().to_bytes());
     }

@@ -36,8 +36,8 @@ pub(crate) fn observation(number: u32) -> Observation {
 }
 
 /// What an action decided on [`observation`] of that number carries.
-pub(crate) fn stamped(number: u32) -> Option<Timestamps> {
-    Some([("cam", f64::from(number))].into_iter().collect())
+pub(crate) fn stamped(number: u32) -> Timestamps {
+    [("cam", f64::from(number))].into_iter().collect()
 }
 
 pub(crate) fn action(number: u32) -> Action {
