@@ -4,8 +4,8 @@ use chiral_proto::client::{Config, NotQueuedReason};
 use chiral_proto::wire::{ClientMessage, ServerMessage};
 use chiral_proto::{Action, Timestamps};
 
-use super::Policy;
 use super::support::*;
+use super::{Policy, hz};
 
 fn dispatching(config: Config) -> Policy {
     let mut policy = Policy::new(config);

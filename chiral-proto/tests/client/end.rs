@@ -4,8 +4,8 @@ use chiral_proto::ConnectionError;
 use chiral_proto::client::{Config, Event, Misuse, NotQueuedReason, RequestError};
 use chiral_proto::wire::{Limits, ServerMessage};
 
-use super::Policy;
 use super::support::*;
+use super::{Policy, hz};
 
 fn lost() -> ConnectionError {
     ConnectionError::Lost("reset by peer".to_owned())

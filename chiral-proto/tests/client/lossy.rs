@@ -8,7 +8,7 @@ use chiral_proto::client::{Config, Event, Lossy};
 use chiral_proto::wire::{ClientMessage, ServerMessage};
 
 use super::support::*;
-use super::{Policy, timed_out};
+use super::{Policy, hz, timed_out};
 
 fn lossy() -> Policy {
     lossy_with(Lossy { retry_after: ms(100), timeout: ms(2000), linger: ms(500) })

@@ -13,6 +13,7 @@ mod stream;
 
 use std::time::{Duration, Instant};
 
+use chiral_proto::Rate;
 use chiral_proto::client::{Client, Config, Event, RequestError, RequestKey};
 use chiral_proto::wire::{ClientMessage, Limits, ServerMessage};
 
@@ -61,6 +62,10 @@ impl Default for Policy {
     fn default() -> Self {
         Self::new(Config::default())
     }
+}
+
+fn hz(hz: f64) -> Rate {
+    Rate::hz(hz).expect("a sensible rate")
 }
 
 fn timed_out(id: impl Into<RequestKey>) -> Event {

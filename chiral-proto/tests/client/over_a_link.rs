@@ -7,6 +7,7 @@ use chiral_proto::server;
 use chiral_proto::testing::{Happening, Link, Pair};
 use chiral_proto::{ConnectionError, client};
 
+use super::hz;
 use super::support::*;
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use chiral_proto::client::{Config, Event};
 use chiral_proto::wire::{ClientMessage, ServerMessage};
 
-use super::Policy;
 use super::support::*;
+use super::{Policy, hz};
 
 fn streaming(window: usize) -> Policy {
     let mut policy = Policy::new(Config { stream_window: window, ..Config::default() });

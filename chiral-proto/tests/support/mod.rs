@@ -3,9 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use chiral_proto::{
-    Action, Array, Camera, Map, Observation, Rate, ResetResult, StepResult, Timestamps,
-};
+use chiral_proto::{Action, Array, Camera, Map, Observation, ResetResult, StepResult, Timestamps};
 use nalgebra::{Matrix3, Matrix4};
 
 /// Where the tests' clocks begin; only differences count.
@@ -16,10 +14,6 @@ pub(crate) fn start() -> Instant {
 
 pub(crate) fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
-}
-
-pub(crate) fn hz(hz: f64) -> Rate {
-    Rate::hz(hz).expect("a sensible rate")
 }
 
 /// An observation that is known by its number: the timestamp, also of its camera.
