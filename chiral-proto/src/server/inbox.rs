@@ -73,7 +73,10 @@ impl Inbox {
             self.actions.clear();
         }
         self.working = None;
-        // Requests cannot be answered any more. Actions behind an untold reset are void as well.
+        // Requests cannot be answered any more, and a step's action goes with it. Actions behind
+        // an untold reset are void as well.
+        let is_step = |(_, request, _): &&(_, Request, _)| matches!(request, Request::Step(_));
+        self.dropped += self.requests.iter().filter(is_step).count() as u64;
         let reset = self.requests.iter().find(|(_, request, _)| matches!(request, Request::Reset));
         if let Some(&(barrier, ..)) = reset {
             let before = self.actions.len();

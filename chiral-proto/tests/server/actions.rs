@@ -141,3 +141,20 @@ fn actions_held_back_by_a_reset_are_void_when_the_client_goes() {
     assert!(matches!(robot.is_told(), Some(Event::Disconnected(_))));
     assert_eq!(robot.server.stats().actions_dropped, 1);
 }
+
+#[test]
+fn actions_that_arrived_before_the_end_are_told_but_none_behind_a_reset() {
+    let mut robot = Robot::default();
+    robot.hears_action(1);
+    robot.hears(ClientMessage::Step(action(2)));
+    robot.hears_action(3);
+    robot.hears(ClientMessage::Reset);
+    robot.hears_action(4);
+    robot.server.handle_disconnect(ConnectionError::Lost("cable".to_owned()));
+    assert!(matches!(robot.is_told(), Some(Event::Action(action)) if number_of(&action) == 1));
+    assert!(matches!(robot.is_told(), Some(Event::Action(action)) if number_of(&action) == 3));
+    assert!(matches!(robot.is_told(), Some(Event::Disconnected(_))));
+    assert!(robot.is_told().is_none());
+    let stats = robot.server.stats();
+    assert_eq!((stats.actions.count(), stats.actions_dropped), (4, 2), "the step's is one of them");
+}
