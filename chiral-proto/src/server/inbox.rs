@@ -86,10 +86,16 @@ impl Inbox {
         self.requests.clear();
     }
 
-    pub(super) fn poll(&mut self) -> Option<Event> {
-        if self.may_tell_action() {
-            return self.actions.pop_front().map(|(_, action)| Event::Action(action));
+    /// The next action that may be told.
+    pub(super) fn poll_action(&mut self) -> Option<Action> {
+        if !self.may_tell_action() {
+            return None;
         }
+        self.actions.pop_front().map(|(_, action)| action)
+    }
+
+    /// The next request that may be told, after the [actions](Self::poll_action).
+    pub(super) fn poll_request(&mut self) -> Option<Event> {
         if self.working.is_some() {
             return None;
         }

@@ -61,7 +61,6 @@ pub struct Server {
     /// The requests that are not answered yet, in the order in which the answers must leave.
     waiting: VecDeque<Waiting>,
     watchdog: Watchdog,
-    alarm: Option<Event>,
     error: Option<ConnectionError>,
     /// The end of the connection was told.
     end_told: bool,
@@ -93,7 +92,6 @@ impl Server {
             inbox: Inbox::default(),
             waiting: VecDeque::new(),
             watchdog: Watchdog::new(config.watchdog),
-            alarm: None,
             error: None,
             end_told: false,
             stats: Stats::default(),
@@ -130,11 +128,8 @@ impl Server {
     /// Lets time pass: to be called when [`poll_timeout`](Self::poll_timeout)'s instant has come.
     /// Calling it early, late or often does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.error.is_none()
-            && let Some(silent_for) = self.watchdog.bark(now)
-        {
-            self.stats.watchdog_alarms += 1;
-            self.alarm = Some(Event::Watchdog { silent_for });
+        if self.error.is_none() {
+            self.watchdog.check(now);
         }
     }
 
@@ -180,11 +175,15 @@ impl Server {
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.check_abandoned();
-        if let Some(event) = self.inbox.poll() {
-            return Some(event);
+        if let Some(action) = self.inbox.poll_action() {
+            return Some(Event::Action(action));
         }
-        if let Some(alarm) = self.alarm.take() {
-            return Some(alarm);
+        if let Some(silent_for) = self.watchdog.take_alarm() {
+            self.stats.watchdog_alarms += 1;
+            return Some(Event::Watchdog { silent_for });
+        }
+        if let Some(request) = self.inbox.poll_request() {
+            return Some(request);
         }
         if self.end_told {
             return None;

@@ -96,3 +96,26 @@ fn the_longest_patience_means_never() {
     robot.wait(Duration::from_secs(3600 * 24 * 365));
     assert_eq!(robot.is_told_to_act(), [1]);
 }
+
+#[test]
+fn an_alarm_is_told_before_requests() {
+    let mut robot = watched();
+    robot.hears_action(1);
+    robot.hears(ClientMessage::Observe);
+    robot.wait(ms(100));
+    assert!(matches!(robot.is_told(), Some(Event::Action(_))));
+    is_alarmed_after(&mut robot, ms(100));
+    drop(robot.is_told_to_observe());
+}
+
+#[test]
+fn an_alarm_that_a_new_action_overtakes_is_not_told() {
+    let mut robot = watched();
+    robot.hears_action(1);
+    assert_eq!(robot.is_told_to_act(), [1]);
+    robot.wait(ms(100)); // It barks, but before the robot is told
+    robot.hears_action(2); // the policy is back.
+    assert_eq!(robot.is_told_to_act(), [2], "and nothing that stops the robot behind it");
+    assert_eq!(robot.server.stats().watchdog_alarms, 0);
+    assert_eq!(robot.sleeps_for(), Some(ms(100)));
+}
