@@ -68,7 +68,7 @@ impl Inbox {
     /// Drops what was never told, when the connection ends during a reset: a robot that was reset
     /// for a client that has gone must not move on its old commands.
     pub(super) fn end(&mut self) {
-        if matches!(self.working, Some((Work::Reset, _))) {
+        if self.is_at_reset() {
             self.dropped += self.actions.len() as u64;
             self.actions.clear();
         }
@@ -114,11 +114,20 @@ impl Inbox {
         })
     }
 
+    /// Whether a reset is being worked on or waits for it.
+    pub(super) fn is_resetting(&self) -> bool {
+        self.is_at_reset()
+            || self.requests.iter().any(|(_, request, _)| matches!(request, Request::Reset))
+    }
+
+    fn is_at_reset(&self) -> bool {
+        matches!(self.working, Some((Work::Reset, _)))
+    }
+
     fn may_tell_action(&self) -> bool {
         let Some((action, _)) = self.actions.front() else { return false };
-        let resetting = matches!(self.working, Some((Work::Reset, _)));
         let is_barrier = |request: &Request| matches!(request, Request::Reset | Request::Step(_));
         let barrier = self.requests.iter().find(|(_, request, _)| is_barrier(request));
-        !resetting && barrier.is_none_or(|(barrier, ..)| action < barrier)
+        !self.is_at_reset() && barrier.is_none_or(|(barrier, ..)| action < barrier)
     }
 }

@@ -128,7 +128,8 @@ impl Server {
     /// Lets time pass: to be called when [`poll_timeout`](Self::poll_timeout)'s instant has come.
     /// Calling it early, late or often does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.error.is_none() {
+        // A robot at a reset moves by itself.
+        if self.error.is_none() && !self.inbox.is_resetting() {
             self.watchdog.check(now);
         }
     }
@@ -196,7 +197,10 @@ impl Server {
     /// When [`handle_timeout`](Self::handle_timeout) is to be called next; `None` if only a frame
     /// or a call can bring anything about.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if self.error.is_some() { None } else { self.watchdog.next_timeout() }
+        if self.error.is_some() || self.inbox.is_resetting() {
+            return None;
+        }
+        self.watchdog.next_timeout()
     }
 
     /// Why the connection has ended, if it has. When [it is ours](ConnectionError::is_ours) the

@@ -119,3 +119,20 @@ fn an_alarm_that_a_new_action_overtakes_is_not_told() {
     assert_eq!(robot.server.stats().watchdog_alarms, 0);
     assert_eq!(robot.sleeps_for(), Some(ms(100)));
 }
+
+#[test]
+fn during_a_reset_it_is_silent_and_what_was_held_back_is_told_before_it_barks() {
+    let mut robot = watched();
+    robot.hears(ClientMessage::Reset);
+    robot.hears_action(1); // Behind the reset: it arms the watchdog, and is not told yet.
+    robot.wait(ms(150));
+    let reply = robot.is_told_to_reset();
+    robot.wait(ms(150));
+    assert!(robot.is_told().is_none(), "hold still, in the middle of a reset?");
+    assert_eq!(robot.sleeps_for(), None);
+    robot.server.reply_reset(reply, reset(0)).unwrap();
+    // The action is old by now; the robot must not go on with it for long.
+    robot.wait(ms(0));
+    assert!(matches!(robot.is_told(), Some(Event::Action(_))));
+    is_alarmed_after(&mut robot, ms(300));
+}
