@@ -170,6 +170,9 @@ impl Server {
         if !matches!(message, ServerMessage::Metadata(_)) {
             self.stats.observations.record(now);
         }
+        if matches!(message, ServerMessage::Step(_)) && !self.inbox.is_resetting() {
+            self.watchdog.wind_up(now);
+        }
         Some(frame)
     }
 
@@ -283,7 +286,8 @@ impl Server {
     ) -> Result<(), ConnectionError> {
         let request = match message {
             ClientMessage::ApplyAction(action) => {
-                self.acted(now);
+                self.stats.actions.record(now);
+                self.watchdog.wind_up(now);
                 self.inbox.push_action(action, self.config.action_backlog);
                 return Ok(());
             }
@@ -294,7 +298,8 @@ impl Server {
                 Request::Reset
             }
             ClientMessage::Step(action) => {
-                self.acted(now);
+                self.stats.actions.record(now);
+                self.watchdog.run_down();
                 Request::Step(action)
             }
         };
@@ -311,11 +316,6 @@ impl Server {
         });
         self.inbox.push_request(request, place);
         Ok(())
-    }
-
-    fn acted(&mut self, now: Instant) {
-        self.stats.actions.record(now);
-        self.watchdog.wind_up(now);
     }
 
     /// Ends the connection when a handle was dropped: its answer, and all behind it, would never

@@ -2,8 +2,9 @@ use std::time::{Duration, Instant};
 
 use crate::pacer::after;
 
-/// Barks once when no action has come for too long. An action winds it up; a reset, which leaves
-/// the robot at rest, lets it run down.
+/// Barks once when no action has come for too long. An action winds it up, and so does the answer
+/// of a step, before which its policy cannot act again; a reset, which leaves the robot at rest,
+/// lets it run down.
 #[derive(Debug)]
 pub(super) struct Watchdog {
     patience: Option<Duration>,

@@ -136,3 +136,22 @@ fn during_a_reset_it_is_silent_and_what_was_held_back_is_told_before_it_barks() 
     assert!(matches!(robot.is_told(), Some(Event::Action(_))));
     is_alarmed_after(&mut robot, ms(300));
 }
+
+#[test]
+fn a_step_arms_it_when_its_answer_leaves() {
+    let mut robot = watched();
+    robot.hears_action(1);
+    assert_eq!(robot.is_told_to_act(), [1]);
+    robot.hears(ClientMessage::Step(action(2)));
+    let Some(Event::Step(_, reply)) = robot.is_told() else { panic!("the step is next") };
+    // The policy cannot act before it has the answer.
+    robot.wait(ms(500));
+    assert!(robot.is_told().is_none());
+    robot.server.reply_step(reply, step(0)).unwrap();
+    robot.wait(ms(500));
+    assert!(robot.is_told().is_none());
+    assert!(robot.sends().is_some());
+    assert_eq!(robot.sleeps_for(), Some(ms(100)));
+    robot.wait(ms(100));
+    is_alarmed_after(&mut robot, ms(100));
+}
