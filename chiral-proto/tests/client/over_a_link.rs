@@ -172,3 +172,48 @@ fn closing_reaches_the_other_side_behind_what_was_sent_before() {
     assert!(matches!(last, server::Event::Disconnected(ConnectionError::ClosedByPeer { .. })));
     assert_eq!((*acted, *ended), (ms(50), ms(60)));
 }
+
+#[test]
+fn a_link_takes_its_latency_and_the_time_to_write() {
+    let mut pair = pair(Config::default());
+    let frame_len = chiral_proto::wire::ClientMessage::Metadata.encode().len() as f64;
+    pair.to_server = Link::default().latency(ms(30)).bytes_per_second(frame_len / 0.1);
+    for _ in 0..3 {
+        pair.client.request_metadata(pair.now(), None).unwrap();
+    }
+    let mut arrivals = Vec::new();
+    let mut handles = Vec::new();
+    let until = pair.now() + MINUTE;
+    while let Some(happening) = pair.next(until) {
+        arrivals.push(pair.elapsed());
+        handles.push(happening);
+    }
+    assert_eq!(arrivals, [ms(130), ms(230), ms(330)]);
+}
+
+#[test]
+fn a_link_loses_and_repeats_the_share_that_it_is_told_to() {
+    let told = |link: Link| {
+        let mut pair = pair(Config::default());
+        pair.to_server = link;
+        pair.client.start_action_dispatch(pair.now(), hz(100.0)).unwrap();
+        pair.client.put_chunk(pair.now(), &observation(0), (0..1000).map(action)).unwrap();
+        let mut numbers = Vec::new();
+        let until = pair.now() + MINUTE;
+        while let Some(happening) = pair.next(until) {
+            let Happening::Server(server::Event::Action(action)) = happening else { panic!() };
+            numbers.push(number_of(&action));
+        }
+        assert!(numbers.is_sorted());
+        (numbers, pair.to_server.lost)
+    };
+    let (numbers, lost) = told(Link::default().loss(0.25, 1));
+    assert_eq!(numbers.len() as u64 + lost, 1000);
+    assert!((200..300).contains(&lost), "{lost} of 1000");
+    assert_eq!(told(Link::default().loss(0.25, 1)), (numbers.clone(), lost), "always the same");
+    assert_ne!(told(Link::default().loss(0.25, 2)).0, numbers, "unless the seed is another");
+
+    let (numbers, lost) = told(Link::default().repetition(0.25));
+    assert_eq!(lost, 0);
+    assert!((1200..1300).contains(&numbers.len()), "{} of 1000", numbers.len());
+}

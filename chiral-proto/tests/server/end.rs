@@ -1,7 +1,9 @@
 //! The end of a connection.
 
+use std::sync::Arc;
+
 use chiral_proto::ConnectionError;
-use chiral_proto::server::{Config, Event};
+use chiral_proto::server::{Answer, Config, Event};
 use chiral_proto::wire::{ClientMessage, Limits, ServerMessage};
 
 use super::Robot;
@@ -35,9 +37,16 @@ fn answers_that_had_not_left_do_not_leave() {
     let mut robot = Robot::default();
     robot.hears(ClientMessage::Observe);
     let reply = robot.is_told_to_observe();
-    robot.server.reply_observation(reply, observation(1)).unwrap();
+    let buffer = Arc::new(());
+    let snapshot = Arc::clone(&buffer);
+    let answer = Answer::when_sent(move |_| {
+        drop(snapshot);
+        observation(1)
+    });
+    robot.server.reply_observation(reply, answer).unwrap();
     robot.server.close();
     assert_eq!(robot.sends(), None);
+    assert_eq!(Arc::strong_count(&buffer), 1, "what they held is free again");
 }
 
 #[test]
