@@ -35,6 +35,12 @@ pub enum ConnectionError {
     /// This side closed the connection.
     #[error("closed by this side")]
     ClosedLocally,
+    /// This side's robot is going out of service.
+    #[error("the robot's server is shutting down")]
+    ShutDown,
+    /// The peer broke the rules of the transport, which has told it so.
+    #[error("the peer broke the transport's rules: {0}")]
+    BadTransport(String),
     /// The peer closed the connection in an orderly way.
     #[error("closed by the peer ({})", closing(*.code, .reason))]
     ClosedByPeer {
@@ -56,13 +62,33 @@ impl ConnectionError {
             Self::BadFrame(_) => 1007,
             Self::UnexpectedReply { .. } | Self::TooManyRequests { .. } => 1008,
             Self::Unanswered { .. } | Self::RobotFailed(_) => 1011,
+            Self::ShutDown => 1001,
+            Self::BadTransport(_) => 1002,
             Self::ClosedLocally | Self::ClosedByPeer { .. } | Self::Lost(_) => 1000,
         }
     }
 
     /// Whether this side ended the connection, and the peer is still to be told.
     pub fn is_ours(&self) -> bool {
-        !matches!(self, Self::ClosedByPeer { .. } | Self::Lost(_))
+        !matches!(self, Self::ClosedByPeer { .. } | Self::Lost(_) | Self::BadTransport(_))
+    }
+}
+
+/// What a [WebSocket session](crate::ws)'s end means for the connection.
+#[cfg(feature = "websocket")]
+impl From<crate::ws::Error> for ConnectionError {
+    fn from(error: crate::ws::Error) -> Self {
+        use crate::ws::{CloseCode, Error};
+        match error {
+            Error::Closed { code, reason } => {
+                let code = (code != CloseCode::NO_STATUS).then_some(code.0);
+                Self::ClosedByPeer { code, reason }
+            }
+            lost @ (Error::Lost { .. }
+            | Error::Unresponsive { .. }
+            | Error::CloseTimeout { .. }) => Self::Lost(lost.to_string()),
+            broken => Self::BadTransport(broken.to_string()),
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use crate::pacer::{Pacer, Rate};
 #[derive(Debug)]
 pub(super) struct Dispatch {
     queue: VecDeque<Queued>,
+    /// Actions that wait for no tick.
+    urgent: VecDeque<Queued>,
     pub(super) capacity: usize,
     max_age: Option<Duration>,
     pacer: Option<Pacer>,
@@ -36,6 +38,7 @@ impl Dispatch {
     pub(super) fn new(capacity: usize, max_age: Option<Duration>) -> Self {
         Self {
             queue: VecDeque::new(),
+            urgent: VecDeque::new(),
             capacity,
             max_age,
             pacer: None,
@@ -72,10 +75,26 @@ impl Dispatch {
         Ok(())
     }
 
-    /// Empties the queue and returns how many actions were in it.
+    /// Takes an action that leaves with the next frame.
+    pub(super) fn put_urgent(&mut self, now: Instant, action: Action) -> Result<(), Action> {
+        self.drop_expired(now);
+        if self.urgent.len() >= self.capacity {
+            return Err(action);
+        }
+        self.urgent.push_back(Queued { action, put_at: now });
+        Ok(())
+    }
+
+    /// How many actions wait for no tick.
+    pub(super) fn urgent_len(&self) -> usize {
+        self.urgent.len()
+    }
+
+    /// Empties both queues and returns how many actions were in it.
     pub(super) fn clear(&mut self) -> usize {
-        let dropped = self.queue.len();
+        let dropped = self.queue.len() + self.urgent.len();
         self.queue.clear();
+        self.urgent.clear();
         self.counts.dropped += dropped as u64;
         dropped
     }
@@ -95,12 +114,16 @@ impl Dispatch {
         self.counts.starved += u64::from(!self.due);
     }
 
-    /// The action of the tick that has come, if there is one and it has not left yet.
+    /// The next action that waits for no tick, or the action of the tick that has come, if it has
+    /// not left yet.
     pub(super) fn transmit(&mut self, now: Instant) -> Option<Action> {
+        self.drop_expired(now);
+        if let Some(urgent) = self.urgent.pop_front() {
+            return Some(urgent.action);
+        }
         if !std::mem::take(&mut self.due) {
             return None;
         }
-        self.drop_expired(now);
         let next = self.queue.pop_front();
         self.counts.starved += u64::from(next.is_none());
         next.map(|queued| queued.action)
@@ -113,10 +136,11 @@ impl Dispatch {
     // Actions were put one after the other, so the oldest is always in front.
     fn drop_expired(&mut self, now: Instant) {
         let Some(max_age) = self.max_age else { return };
-        let stale = |queued: &Queued| now.duration_since(queued.put_at) > max_age;
-        while self.queue.front().is_some_and(stale) {
-            self.queue.pop_front();
-            self.counts.expired += 1;
+        for queue in [&mut self.urgent, &mut self.queue] {
+            while queue.front().is_some_and(|oldest| now.duration_since(oldest.put_at) > max_age) {
+                queue.pop_front();
+                self.counts.expired += 1;
+            }
         }
     }
 }

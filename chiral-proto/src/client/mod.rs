@@ -305,6 +305,24 @@ impl Client {
         self.put(now, vec![action])
     }
 
+    /// Sends an action with the next frame, ahead of everything, without waiting for a tick: for a
+    /// policy that keeps time itself, and for teleoperation. It needs no dispatch.
+    ///
+    /// # Errors
+    /// When too many such actions are waiting for the transport, or the connection has ended; the
+    /// action is in the error.
+    pub fn send_action(&mut self, now: Instant, action: Action) -> Result<(), NotQueued> {
+        if let Some(error) = &self.error {
+            let reason = NotQueuedReason::Disconnected(error.clone());
+            return Err(NotQueued { actions: vec![action], reason });
+        }
+        let (waiting, capacity) = (self.dispatch.urgent_len(), self.dispatch.capacity);
+        self.dispatch.put_urgent(now, action).map_err(|action| {
+            let reason = NotQueuedReason::Full { waiting, capacity };
+            NotQueued { actions: vec![action], reason }
+        })
+    }
+
     /// Appends the actions of a plan, all or none, bound to the observation on which the policy
     /// decided them: they carry its camera timestamps whenever they leave.
     ///
@@ -340,7 +358,7 @@ impl Client {
         self.put(now, actions).map(|()| dropped)
     }
 
-    /// Drops the actions in the queue, and returns how many there were.
+    /// Drops the actions that have not left yet, and returns how many there were.
     pub fn clear_actions(&mut self) -> usize {
         self.dispatch.clear()
     }

@@ -22,6 +22,11 @@ impl Request {
             Self::Step(_) => "action",
         }
     }
+
+    /// Whether actions keep their order with it.
+    fn is_barrier(&self) -> bool {
+        matches!(self, Self::Reset | Self::Step(_))
+    }
 }
 
 /// What has arrived and is not told yet, in the order in which to tell it.
@@ -86,17 +91,19 @@ impl Inbox {
         self.requests.clear();
     }
 
-    /// The next action that may be told.
+    /// The next action that nothing holds back.
     pub(super) fn poll_action(&mut self) -> Option<Action> {
-        if !self.may_tell_action() {
-            return None;
+        if self.may_tell_action() {
+            self.actions.pop_front().map(|(_, action)| action)
+        } else {
+            None
         }
-        self.actions.pop_front().map(|(_, action)| action)
     }
 
-    /// The next request that may be told, after the [actions](Self::poll_action).
+    /// The next request that nothing holds back: not a reset or step being worked on, nor, for
+    /// another of these, an action from before it that is not told yet.
     pub(super) fn poll_request(&mut self) -> Option<Event> {
-        if self.working.is_some() {
+        if !self.may_tell_request() {
             return None;
         }
         let (_, request, place) = self.requests.pop_front()?;
@@ -124,10 +131,15 @@ impl Inbox {
         matches!(self.working, Some((Work::Reset, _)))
     }
 
-    fn may_tell_action(&self) -> bool {
+    pub(super) fn may_tell_action(&self) -> bool {
         let Some((action, _)) = self.actions.front() else { return false };
-        let is_barrier = |request: &Request| matches!(request, Request::Reset | Request::Step(_));
-        let barrier = self.requests.iter().find(|(_, request, _)| is_barrier(request));
+        let barrier = self.requests.iter().find(|(_, request, _)| request.is_barrier());
         !self.is_at_reset() && barrier.is_none_or(|(barrier, ..)| action < barrier)
+    }
+
+    pub(super) fn may_tell_request(&self) -> bool {
+        let Some((arrival, request, _)) = self.requests.front() else { return false };
+        let earlier_action = self.actions.front().is_some_and(|(action, _)| action < arrival);
+        self.working.is_none() && !(request.is_barrier() && earlier_action)
     }
 }

@@ -61,6 +61,7 @@ pub struct Server {
     /// The requests that are not answered yet, in the order in which the answers must leave.
     waiting: VecDeque<Waiting>,
     watchdog: Watchdog,
+    shut_down_by: Option<Instant>,
     error: Option<ConnectionError>,
     /// The end of the connection was told.
     end_told: bool,
@@ -92,6 +93,7 @@ impl Server {
             inbox: Inbox::default(),
             waiting: VecDeque::new(),
             watchdog: Watchdog::new(config.watchdog),
+            shut_down_by: None,
             error: None,
             end_told: false,
             stats: Stats::default(),
@@ -128,6 +130,9 @@ impl Server {
     /// Lets time pass: to be called when [`poll_timeout`](Self::poll_timeout)'s instant has come.
     /// Calling it early, late or often does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if self.shut_down_by.is_some_and(|deadline| deadline <= now) {
+            self.end(ConnectionError::ShutDown);
+        }
         // A robot at a reset moves by itself.
         if self.error.is_none() && !self.inbox.is_resetting() {
             self.watchdog.check(now);
@@ -135,13 +140,20 @@ impl Server {
     }
 
     /// Tells that the transport's connection has ended.
-    pub fn handle_disconnect(&mut self, reason: ConnectionError) {
+    pub fn handle_disconnect(&mut self, _now: Instant, reason: ConnectionError) {
         self.end(reason);
     }
 
     /// Ends the connection from this side. The transport is then to be closed.
     pub fn close(&mut self) {
         self.end(ConnectionError::ClosedLocally);
+    }
+
+    /// Ends the connection as soon as the requests that are waiting have been answered and the
+    /// answers taken by the transport, at `deadline` at the latest. Requests that still come are
+    /// passed over; actions are not.
+    pub fn shut_down(&mut self, deadline: Instant) {
+        self.shut_down_by = Some(deadline);
     }
 
     /// Ends the connection because the robot cannot do what was asked; the client is told why.
@@ -155,6 +167,9 @@ impl Server {
     /// that is [taken late](Answer::WhenSent) is taken here.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Frame> {
         self.check_abandoned();
+        if self.shut_down_by.is_some() && self.waiting.is_empty() {
+            self.end(ConnectionError::ShutDown);
+        }
         if self.error.is_some() || self.waiting.front()?.reply.is_none() {
             return None;
         }
@@ -176,8 +191,19 @@ impl Server {
         Some(frame)
     }
 
-    /// The next event.
+    /// The next event: what concerns the robot's motion first, then requests.
     pub fn poll_event(&mut self) -> Option<Event> {
+        self.poll_motion().or_else(|| self.poll_request())
+    }
+
+    /// The next event that concerns the robot's motion: an action, the watchdog's alarm, or the
+    /// end of the connection.
+    ///
+    /// This and [`poll_request`](Self::poll_request), in the place of
+    /// [`poll_event`](Self::poll_event), are for a robot that moves and answers requests in
+    /// threads or tasks of their own, so that a slow observation delays no action. It begins a
+    /// reset or a step only when it is done with the actions that it took before.
+    pub fn poll_motion(&mut self) -> Option<Event> {
         self.check_abandoned();
         if let Some(action) = self.inbox.poll_action() {
             return Some(Event::Action(action));
@@ -185,9 +211,6 @@ impl Server {
         if let Some(silent_for) = self.watchdog.take_alarm() {
             self.stats.watchdog_alarms += 1;
             return Some(Event::Watchdog { silent_for });
-        }
-        if let Some(request) = self.inbox.poll_request() {
-            return Some(request);
         }
         if self.end_told {
             return None;
@@ -197,13 +220,32 @@ impl Server {
         Some(Event::Disconnected(error))
     }
 
+    /// Whether [`poll_motion`](Self::poll_motion) has something to tell.
+    pub fn has_motion(&self) -> bool {
+        self.inbox.may_tell_action()
+            || self.watchdog.has_alarm()
+            || (self.error.is_some() && !self.end_told)
+    }
+
+    /// Whether [`poll_request`](Self::poll_request) has something to tell.
+    pub fn has_request(&self) -> bool {
+        self.inbox.may_tell_request()
+    }
+
+    /// The next request to answer.
+    pub fn poll_request(&mut self) -> Option<Event> {
+        self.check_abandoned();
+        self.inbox.poll_request()
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) is to be called next; `None` if only a frame
     /// or a call can bring anything about.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if self.error.is_some() || self.inbox.is_resetting() {
+        if self.error.is_some() {
             return None;
         }
-        self.watchdog.next_timeout()
+        let watchdog = self.watchdog.next_timeout().filter(|_| !self.inbox.is_resetting());
+        watchdog.into_iter().chain(self.shut_down_by).min()
     }
 
     /// Why the connection has ended, if it has. When [it is ours](ConnectionError::is_ours) the
@@ -303,6 +345,9 @@ impl Server {
                 Request::Step(action)
             }
         };
+        if self.shut_down_by.is_some() {
+            return Ok(());
+        }
         let limit = self.config.pending_replies;
         if self.waiting.len() >= limit {
             return Err(ConnectionError::TooManyRequests { limit });

@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use crate::sensors::Sensors;
 use crate::{ConnectionError, Observation};
 
 /// The place of one answer in the order in which answers leave, known to its server and to the
@@ -96,6 +97,14 @@ impl Answer {
 impl From<Observation> for Answer {
     fn from(observation: Observation) -> Self {
         Self::Ready(observation)
+    }
+}
+
+/// A snapshot taken when the answer leaves, stamped with the sensors' clock.
+impl From<&Sensors> for Answer {
+    fn from(sensors: &Sensors) -> Self {
+        let sensors = sensors.clone();
+        Self::when_sent(move |_| sensors.snapshot_now())
     }
 }
 

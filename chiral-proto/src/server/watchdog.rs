@@ -36,6 +36,10 @@ impl Watchdog {
         }
     }
 
+    pub(super) fn has_alarm(&self) -> bool {
+        self.alarm.is_some()
+    }
+
     /// How long it had been silent when it barked, if the robot is to be told.
     pub(super) fn take_alarm(&mut self) -> Option<Duration> {
         self.alarm.take()

@@ -92,7 +92,7 @@ impl Pair {
     pub fn cut(&mut self) {
         let lost = ConnectionError::Lost("cut".to_owned());
         self.client.handle_disconnect(self.now, lost.clone());
-        self.server.handle_disconnect(lost);
+        self.server.handle_disconnect(self.now, lost);
         self.to_server.cut();
         self.to_client.cut();
     }
@@ -105,7 +105,7 @@ impl Pair {
         while let Some(delivery) = self.to_server.receive(now) {
             match delivery {
                 Delivery::Frame(frame) => self.server.handle_frame(now, &frame),
-                Delivery::End(error) => self.server.handle_disconnect(error),
+                Delivery::End(error) => self.server.handle_disconnect(now, error),
             }
         }
         while let Some(delivery) = self.to_client.receive(now) {

@@ -240,8 +240,8 @@ impl Reference {
             return None;
         }
         self.advance(now);
+        self.forget_the_old(now);
         if std::mem::take(&mut self.dispatch.due) {
-            self.forget_the_old(now);
             match self.queue.pop_front() {
                 Some(queued) => {
                     return Some(Sent::Action(queued.number, queued.bound_to.or(self.latest)));

@@ -229,7 +229,7 @@ impl Run {
                 self.arrivals.wait(self.now);
             }
             Op::End => {
-                self.server.handle_disconnect(ConnectionError::Lost(String::new()));
+                self.server.handle_disconnect(self.now(), ConnectionError::Lost(String::new()));
                 self.arrivals.end();
             }
         }

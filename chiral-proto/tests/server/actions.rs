@@ -137,7 +137,7 @@ fn actions_held_back_by_a_reset_are_void_when_the_client_goes() {
     robot.hears(ClientMessage::Reset);
     let _reply = robot.is_told_to_reset();
     robot.hears_action(1);
-    robot.server.handle_disconnect(ConnectionError::Lost("cable".to_owned()));
+    robot.server.handle_disconnect(robot.now, ConnectionError::Lost("cable".to_owned()));
     assert!(matches!(robot.is_told(), Some(Event::Disconnected(_))));
     assert_eq!(robot.server.stats().actions_dropped, 1);
 }
@@ -150,7 +150,7 @@ fn actions_that_arrived_before_the_end_are_told_but_none_behind_a_reset() {
     robot.hears_action(3);
     robot.hears(ClientMessage::Reset);
     robot.hears_action(4);
-    robot.server.handle_disconnect(ConnectionError::Lost("cable".to_owned()));
+    robot.server.handle_disconnect(robot.now, ConnectionError::Lost("cable".to_owned()));
     assert!(matches!(robot.is_told(), Some(Event::Action(action)) if number_of(&action) == 1));
     assert!(matches!(robot.is_told(), Some(Event::Action(action)) if number_of(&action) == 3));
     assert!(matches!(robot.is_told(), Some(Event::Disconnected(_))));

@@ -15,7 +15,7 @@ fn it_is_told_once_and_nothing_comes_after_it() {
     robot.hears_action(1);
     robot.hears(ClientMessage::Observe);
     let lost = ConnectionError::Lost("cable".to_owned());
-    robot.server.handle_disconnect(lost.clone());
+    robot.server.handle_disconnect(robot.now, lost.clone());
     robot.server.close();
     robot.server.fail("again");
 

@@ -1,0 +1,160 @@
+//! What is measured, and how.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use chiral_proto::client::Stats;
+use chiral_proto::{Action, Array, Map, Observation, Rate};
+use chiral_tokio::PolicyClient;
+
+use super::floor;
+use super::report::Dispatch;
+use super::server::{MARK, monotonic_nanos};
+
+/// Round trips that warm up caches, sockets and buffers, and are not counted.
+const WARM_UP: usize = 20;
+
+/// Durations, in the order in which they were measured.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Samples(Vec<Duration>);
+
+impl Samples {
+    pub(super) fn push(&mut self, sample: Duration) {
+        self.0.push(sample);
+    }
+
+    /// The quantiles asked for, in milliseconds; `None` without samples.
+    pub(super) fn quantile_ms(&self, q: f64) -> Option<f64> {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        let index = ((q * sorted.len() as f64).ceil() as usize).clamp(1, sorted.len().max(1)) - 1;
+        sorted.get(index).map(|sample| sample.as_secs_f64() * 1e3)
+    }
+}
+
+/// Round trips of observations, and of the floor beside them.
+#[derive(Debug, Default)]
+pub(super) struct Observing {
+    pub(super) floor: Samples,
+    pub(super) observe: Samples,
+}
+
+impl Observing {
+    /// One observation.
+    pub(super) async fn observe(&mut self, client: &PolicyClient) -> anyhow::Result<()> {
+        let start = Instant::now();
+        client.observe().await?;
+        self.observe.push(start.elapsed());
+        Ok(())
+    }
+
+    /// One observation and one exchange over the bare socket, the first of them in turns.
+    pub(super) async fn observe_beside(
+        &mut self,
+        client: &PolicyClient,
+        floor: &mut floor::Client,
+        sample: usize,
+    ) -> anyhow::Result<()> {
+        if sample < WARM_UP {
+            client.observe().await?;
+            floor.exchange()?;
+            return Ok(());
+        }
+        if sample.is_multiple_of(2) {
+            self.observe(client).await?;
+            self.floor.push(floor.exchange()?);
+        } else {
+            self.floor.push(floor.exchange()?);
+            self.observe(client).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of an observation's sensor data.
+pub(super) fn payload_len(observation: &Observation) -> usize {
+    let cameras = observation.cameras.iter();
+    let cameras = cameras.map(|camera| {
+        camera.image.bytes().len() + camera.depth.as_ref().map_or(0, |depth| depth.bytes().len())
+    });
+    let proprios = observation.proprios.iter().map(|proprio| proprio.values.bytes().len());
+    cameras.chain(proprios).sum()
+}
+
+/// Streams at 30 Hz and returns the rate achieved.
+pub(super) async fn stream(client: &PolicyClient, seconds: f64) -> anyhow::Result<f64> {
+    client.start_obs_stream(Rate::hz(30.0)?)?;
+    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+    client.stop_obs_stream();
+    Ok(recent_hz(&client.stats()))
+}
+
+/// The rate of the last observations.
+pub(super) fn recent_hz(stats: &Stats) -> f64 {
+    stats.observations.recent_hz().unwrap_or(0.0)
+}
+
+/// Dispatches a queue that never runs empty, and compares the rate with the one asked for.
+pub(super) async fn dispatch(
+    client: &PolicyClient,
+    asked: f64,
+    seconds: f64,
+) -> anyhow::Result<Dispatch> {
+    let before = client.stats();
+    let start = Instant::now();
+    client.start_action_dispatch(Rate::hz(asked)?)?;
+    let end = start + Duration::from_secs_f64(seconds);
+    while Instant::now() < end {
+        while client.queued_actions() < 256 {
+            client.put_action([0.0; 7])?;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let after = client.stats();
+    let elapsed = start.elapsed().as_secs_f64();
+    client.stop_action_dispatch();
+    client.clear_actions();
+    let sent = after.actions.count() - before.actions.count();
+    Ok(Dispatch {
+        asked_hz: asked,
+        achieved_hz: sent as f64 / elapsed,
+        ticks_missed: after.dispatch_ticks_missed - before.dispatch_ticks_missed,
+    })
+}
+
+/// How long actions take from the policy's call to the robot's.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ActionLatency {
+    pub(super) p50_ms: f64,
+    pub(super) p99_ms: f64,
+    pub(super) max_ms: f64,
+    pub(super) count: u64,
+}
+
+impl ActionLatency {
+    /// Sends an action every 10 ms, stamped with the time of the call, and asks the server what
+    /// it measured.
+    pub(super) async fn measure(client: &PolicyClient, seconds: f64) -> anyhow::Result<Self> {
+        client.reset().await.context("the server forgets what it measured before")?;
+        let mut ticks = tokio::time::interval(Duration::from_millis(10));
+        let end = Instant::now() + Duration::from_secs_f64(seconds);
+        while Instant::now() < end {
+            ticks.tick().await;
+            let stamped = Array::vector(vec![MARK, monotonic_nanos()]);
+            client.send_action(Action::new(stamped))?;
+        }
+        let metadata = client.metadata().await?;
+        let number = |key: &str| number(&metadata, key);
+        Ok(Self {
+            p50_ms: number("action_p50_ms")?,
+            p99_ms: number("action_p99_ms")?,
+            max_ms: number("action_max_ms")?,
+            count: number("action_count")? as u64,
+        })
+    }
+}
+
+pub(super) fn number(metadata: &Map, key: &str) -> anyhow::Result<f64> {
+    let value = metadata.get(key).and_then(|value| value.as_f64());
+    value.with_context(|| format!("the server's metadata has no number `{key}`"))
+}

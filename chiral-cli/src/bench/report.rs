@@ -1,0 +1,154 @@
+//! The figures, as JSON and as a table.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::Transport;
+use super::measure::{ActionLatency, Observing, Samples};
+
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Report {
+    pub(super) runs: Vec<Run>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) dispatch: Vec<Dispatch>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Run {
+    cameras: usize,
+    bytes: usize,
+    transport: &'static str,
+    floor_ms: Option<Quantiles>,
+    observe_ms: Option<Quantiles>,
+    ratio_p50: Option<f64>,
+    action_ms_loaded: Option<Latency>,
+    action_ms_idle: Option<Latency>,
+    obs_hz: f64,
+    cpu_s_per_gb: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Quantiles {
+    p50: f64,
+    p90: f64,
+    p99: f64,
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Latency {
+    p50: f64,
+    p99: f64,
+    max: f64,
+    count: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Dispatch {
+    pub(super) asked_hz: f64,
+    pub(super) achieved_hz: f64,
+    pub(super) ticks_missed: u64,
+}
+
+impl Run {
+    pub(super) fn new(transport: Transport, cameras: usize, bytes: usize) -> Self {
+        Self {
+            cameras,
+            bytes,
+            transport: transport.name(),
+            floor_ms: None,
+            observe_ms: None,
+            ratio_p50: None,
+            action_ms_loaded: None,
+            action_ms_idle: None,
+            obs_hz: 0.0,
+            cpu_s_per_gb: None,
+        }
+    }
+
+    pub(super) fn observed(mut self, observing: &Observing, obs_hz: f64) -> Self {
+        self.floor_ms = quantiles(&observing.floor);
+        self.observe_ms = quantiles(&observing.observe);
+        self.ratio_p50 =
+            self.observe_ms.zip(self.floor_ms).map(|(ours, floor)| ours.p50 / floor.p50);
+        self.obs_hz = obs_hz;
+        self
+    }
+
+    pub(super) fn acted(mut self, idle: ActionLatency, loaded: ActionLatency) -> Self {
+        self.action_ms_idle = Some(idle.into());
+        self.action_ms_loaded = Some(loaded.into());
+        self
+    }
+
+    /// CPU seconds of both processes while so many bytes were moved.
+    pub(super) fn burnt(mut self, cpu_seconds: f64, bytes: f64) -> Self {
+        self.cpu_s_per_gb = Some(cpu_seconds / (bytes / 1e9));
+        self
+    }
+}
+
+fn quantiles(samples: &Samples) -> Option<Quantiles> {
+    Some(Quantiles {
+        p50: samples.quantile_ms(0.5)?,
+        p90: samples.quantile_ms(0.9)?,
+        p99: samples.quantile_ms(0.99)?,
+    })
+}
+
+impl From<ActionLatency> for Latency {
+    fn from(latency: ActionLatency) -> Self {
+        let ActionLatency { p50_ms, p99_ms, max_ms, count } = latency;
+        Self { p50: p50_ms, p99: p99_ms, max: max_ms, count }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for run in &self.runs {
+            writeln!(
+                f,
+                "{} camera(s), {:.2} MB an observation, {}",
+                run.cameras,
+                run.bytes as f64 / 1e6,
+                run.transport
+            )?;
+            if let Some(Quantiles { p50, p90, p99 }) = run.floor_ms {
+                writeln!(
+                    f,
+                    "  socket's floor    p50 {p50:7.3} ms  p90 {p90:7.3} ms  p99 {p99:7.3} ms"
+                )?;
+            }
+            if let Some(Quantiles { p50, p90, p99 }) = run.observe_ms {
+                writeln!(
+                    f,
+                    "  observe           p50 {p50:7.3} ms  p90 {p90:7.3} ms  p99 {p99:7.3} ms"
+                )?;
+            }
+            if let Some(ratio) = run.ratio_p50 {
+                writeln!(f, "  ratio to floor    p50 {ratio:7.3}")?;
+            }
+            for (name, latency) in
+                [("action, streaming", run.action_ms_loaded), ("action, idle", run.action_ms_idle)]
+            {
+                if let Some(Latency { p50, p99, max, count }) = latency {
+                    writeln!(
+                        f,
+                        "  {name:<17} p50 {p50:7.3} ms  p99 {p99:7.3} ms  max {max:7.3} ms  of {count}"
+                    )?;
+                }
+            }
+            writeln!(f, "  stream at 30 Hz   {:.2} Hz", run.obs_hz)?;
+            if let Some(cpu) = run.cpu_s_per_gb {
+                writeln!(f, "  CPU, both sides   {cpu:.3} s/GB")?;
+            }
+        }
+        for Dispatch { asked_hz, achieved_hz, ticks_missed } in &self.dispatch {
+            writeln!(
+                f,
+                "dispatch at {asked_hz} Hz: {achieved_hz:.3} Hz, {ticks_missed} ticks missed"
+            )?;
+        }
+        Ok(())
+    }
+}

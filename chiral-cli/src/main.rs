@@ -1,0 +1,82 @@
+//! `chiral`: see a robot and its policy at work, try one without the other, measure the line
+//! between them, and look into frames.
+
+mod args;
+mod bench;
+mod demo;
+mod describe;
+mod inspect;
+mod output;
+mod probe;
+mod robot;
+mod serve;
+mod text;
+
+use std::process::ExitCode;
+
+use clap::{ArgAction, Parser, Subcommand};
+
+/// The interface between a robot and the policy that drives it.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Cli {
+    /// Log more: once for connections, twice for everything.
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    verbose: u8,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a simulated robot and a policy that drives it from the pixels.
+    Demo(demo::Options),
+    /// Serve a simulated robot.
+    Serve(serve::Options),
+    /// Connect to a robot and show what it has and how fast it answers.
+    Probe(probe::Options),
+    /// Measure latency and throughput against the socket's floor.
+    Bench(bench::Options),
+    /// The measured side of `bench`.
+    #[command(hide = true)]
+    BenchServer(bench::ServerOptions),
+    /// Decode one frame from a file or standard input.
+    Inspect(inspect::Options),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log(cli.verbose);
+    let done = match cli.command {
+        Command::Demo(options) => demo::run(options).await,
+        Command::Serve(options) => serve::run(options).await,
+        Command::Probe(options) => probe::run(options).await,
+        // A task of the runtime, as a policy's would be: a thread apart would cost it wake-ups.
+        Command::Bench(options) => match tokio::spawn(bench::run(options)).await {
+            Ok(done) => done,
+            Err(error) => Err(error.into()),
+        },
+        Command::BenchServer(options) => bench::run_server(options).await,
+        Command::Inspect(options) => inspect::run(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A peer may have had a say in it.
+            output::note(&text::printable(&format!("chiral: {error:#}")));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Logs go to standard error, so that standard output is the command's result alone.
+fn log(verbose: u8) {
+    let level = match verbose {
+        0 => tracing::Level::WARN,
+        1 => tracing::Level::INFO,
+        _ => tracing::Level::TRACE,
+    };
+    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
+}

@@ -1,0 +1,171 @@
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use chiral_proto::{ConnectionError, Machine};
+
+use crate::runtime::{Runtime, by};
+use crate::shared::{Shared, Side, now};
+use crate::transport::Transport;
+
+/// Rounds of one poll, each a bounded piece of reading and of writing, before other tasks get
+/// their turn.
+const ROUNDS: usize = 32;
+/// How long a peer may take to hang up after the end.
+const HANG_UP: Duration = Duration::from_secs(1);
+
+/// Drives one connection to its end: moves bytes, frames and time between the transport and the
+/// machine. Every decision is the machine's or the transport's.
+pub(crate) async fn drive<R: Runtime, S: Side>(shared: Arc<Shared<S>>, transport: impl Transport) {
+    let mut connection = Connection::<R, S, _> {
+        shared: &shared,
+        transport,
+        alarm: None,
+        closing: false,
+        peer_is_gone: false,
+        others_wait: false,
+    };
+    let reason = poll_fn(|cx| connection.poll(cx)).await;
+    let mut transport = connection.transport;
+    shared.end(reason);
+    by::<R, _>(now() + HANG_UP, async {
+        poll_fn(|cx| transport.poll_shutdown(cx)).await;
+        poll_fn(|cx| transport.poll_drain(cx)).await;
+    })
+    .await;
+}
+
+struct Connection<'a, R: Runtime, S, T> {
+    shared: &'a Shared<S>,
+    transport: T,
+    /// The timer, and the instant for which it is set.
+    alarm: Option<(Instant, Pin<Box<R::Sleep>>)>,
+    /// The peer was, or is being, told of the end.
+    closing: bool,
+    /// Nothing more can be read.
+    peer_is_gone: bool,
+    /// Another task was woken.
+    others_wait: bool,
+}
+
+impl<R: Runtime, S: Side, T: Transport> Connection<'_, R, S, T> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionError> {
+        self.shared.register(cx.waker());
+        for _ in 0..ROUNDS {
+            let mut progress = self.read(cx);
+            progress |= self.write(cx);
+            progress |= self.pass_time(cx);
+            if let Some(reason) = self.shared.error() {
+                progress |= self.tell_peer(&reason);
+                let is_lost = matches!(reason, ConnectionError::Lost(_));
+                if is_lost || self.transport.is_finished() {
+                    return Poll::Ready(reason);
+                }
+            }
+            if !progress {
+                return Poll::Pending;
+            }
+            // Who was told of an action or an answer may be waiting for this very thread.
+            if std::mem::take(&mut self.others_wait) {
+                break;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.peer_is_gone {
+            return false;
+        }
+        let now = now();
+        let Poll::Ready(read) = self.transport.poll_read(cx, now) else { return false };
+        match read {
+            Ok(None) => {}
+            Ok(Some(message)) => {
+                let mut state = self.shared.lock();
+                state.machine().handle_message(now, message);
+                self.others_wait |= state.tell();
+            }
+            Err(reason) => self.lose(now, reason),
+        }
+        true
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>) -> bool {
+        let now = now();
+        let mut pushed = false;
+        if self.transport.wants_frame() {
+            let mut state = self.shared.lock();
+            if let Some(frame) = state.machine().poll_transmit(now) {
+                self.transport.push(frame);
+                pushed = true;
+            }
+            self.others_wait |= state.tell();
+        }
+        match self.transport.poll_write(cx, now) {
+            Poll::Ready(Ok(wrote)) => pushed | wrote,
+            Poll::Ready(Err(reason)) => {
+                self.lose(now, reason);
+                true
+            }
+            Poll::Pending => pushed,
+        }
+    }
+
+    /// Does what is due, and sets the timer for what is due next.
+    fn pass_time(&mut self, cx: &mut Context<'_>) -> bool {
+        let now = now();
+        let next = {
+            let mut state = self.shared.lock();
+            let machine = state.machine();
+            machine.poll_timeout().into_iter().chain(self.transport.poll_timeout()).min()
+        };
+        let Some(next) = next else { return false };
+        if next <= now {
+            {
+                let mut state = self.shared.lock();
+                state.machine().handle_timeout(now);
+                self.others_wait |= state.tell();
+            }
+            if let Err(reason) = self.transport.handle_timeout(now) {
+                self.lose(now, reason);
+            }
+            return true;
+        }
+        // A timer that goes off too early costs a look at the clock; setting it anew each time
+        // that a deadline moves on, as the keepalive's does with every byte, would cost more.
+        let (at, alarm) = match &mut self.alarm {
+            Some((at, alarm)) if *at <= next && *at > now => (*at, alarm),
+            stale => {
+                let (at, alarm) = stale.insert((next, Box::pin(R::sleep_until(next))));
+                (*at, alarm)
+            }
+        };
+        let went_off = alarm.as_mut().poll(cx).is_ready();
+        if went_off {
+            self.alarm = None;
+        }
+        went_off && at <= next
+    }
+
+    /// The transport's connection has ended, or cannot go on.
+    fn lose(&mut self, now: Instant, reason: ConnectionError) {
+        self.peer_is_gone = true;
+        let mut state = self.shared.lock();
+        state.machine().handle_disconnect(now, reason);
+        self.others_wait |= state.tell();
+    }
+
+    /// Tells the peer, once, that this side has ended the connection.
+    fn tell_peer(&mut self, reason: &ConnectionError) -> bool {
+        let untold = reason.is_ours() && !self.closing;
+        if untold {
+            self.closing = true;
+            self.transport.close(now(), reason.close_code(), &reason.to_string());
+        }
+        untold
+    }
+}

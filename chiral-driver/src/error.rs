@@ -1,0 +1,56 @@
+use std::io;
+use std::time::Duration;
+
+use chiral_proto::client::{Misuse, RequestError};
+use chiral_proto::ws::{HandshakeError, UriError};
+
+/// Why a client could not be connected.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The URI cannot be read.
+    #[error(transparent)]
+    Uri(#[from] UriError),
+    /// The URI asks for a transport that is not built in.
+    #[error("{scheme}:// is not built in: {hint}")]
+    Transport {
+        /// The URI's scheme.
+        scheme: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// No server was there in time.
+    #[error("no server at {uri} within {waited:.1?}; the last try: {last}")]
+    NoServer {
+        /// Where the server was looked for.
+        uri: String,
+        /// For how long.
+        waited: Duration,
+        /// What the last try met.
+        last: io::Error,
+    },
+    /// A server is there, and the opening handshake failed: it is no WebSocket server, or it
+    /// refused.
+    #[error("the server at {uri} did not take the connection: {source}")]
+    Handshake {
+        /// Where the server is.
+        uri: String,
+        /// What went wrong.
+        source: HandshakeError,
+    },
+    /// The system has no random bytes for the WebSocket's keys.
+    #[error("the operating system gave no random bytes: {0}")]
+    Random(String),
+}
+
+/// Why a call of a [`PolicyClient`](crate::PolicyClient) got no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The call could not be made.
+    #[error(transparent)]
+    Misuse(#[from] Misuse),
+    /// The call was made and not answered.
+    #[error(transparent)]
+    Unanswered(#[from] RequestError),
+}

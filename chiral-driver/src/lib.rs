@@ -1,0 +1,33 @@
+//! What chiral's async adapters share: the handles of client and server, and the one driver that
+//! moves bytes, frames and time between sockets and the core's state machines.
+//!
+//! Users take an adapter, `chiral-tokio` or `chiral-smol`. An adapter for another runtime is an
+//! implementation of [`Runtime`] and two type aliases:
+//!
+//! ```ignore
+//! pub type PolicyClient = chiral_driver::PolicyClient<MyRuntime>;
+//! pub type PolicyServer = chiral_driver::PolicyServer<MyRuntime>;
+//! ```
+#![forbid(unsafe_code)]
+
+mod client;
+mod clock;
+mod connect;
+mod drive;
+mod error;
+mod office;
+mod operate;
+mod robot;
+mod runtime;
+mod server;
+mod shared;
+mod transport;
+
+pub use chiral_proto as proto;
+pub use client::PolicyClient;
+pub use clock::monotonic_seconds;
+pub use connect::Builder;
+pub use error::{CallError, ConnectError};
+pub use robot::{Robot, RobotError};
+pub use runtime::Runtime;
+pub use server::{PolicyServer, ServerConfig};

@@ -1,0 +1,180 @@
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use chiral_proto::server::{Event, Server};
+use futures_lite::FutureExt;
+
+use crate::robot::{Robot, RobotError};
+use crate::shared::{Shared, Side};
+
+/// The server's machine, and what the two tasks that operate the robot wait for.
+pub(crate) struct ServerSide {
+    pub(crate) machine: Server,
+    /// Notified when there may be something to do with the robot's motion.
+    motion: Arc<event_listener::Event>,
+    /// Notified when there may be something to do with requests.
+    requests: Arc<event_listener::Event>,
+    /// Something that moves the robot is being done.
+    moving: bool,
+}
+
+impl ServerSide {
+    pub(crate) fn new(machine: Server) -> Self {
+        Self { machine, motion: Arc::default(), requests: Arc::default(), moving: false }
+    }
+}
+
+impl Side for ServerSide {
+    type Machine = Server;
+
+    fn machine(&mut self) -> &mut Server {
+        &mut self.machine
+    }
+
+    fn tell(&mut self) -> bool {
+        // Waking a task for nothing, several times an observation, would cost more than asking.
+        let mut woken = 0;
+        if self.machine.has_motion() && !self.moving {
+            woken += self.motion.notify(usize::MAX);
+        }
+        if self.machine.has_request() || self.machine.error().is_some() {
+            woken += self.requests.notify(usize::MAX);
+        }
+        woken > 0
+    }
+}
+
+/// Applies actions and watches over the robot, until the connection ends.
+pub(crate) async fn move_robot(shared: Arc<Shared<ServerSide>>, robot: Arc<impl Robot>) {
+    attempt(&shared, "on connecting", async {
+        robot.on_connect().await;
+        Ok(())
+    })
+    .await;
+    loop {
+        let event = next(
+            &shared,
+            |side| &side.motion,
+            |side| {
+                let event = if side.moving { None } else { side.machine.poll_motion() };
+                side.moving |= event.is_some();
+                event
+            },
+        )
+        .await;
+        let ended = matches!(event, Event::Disconnected(_));
+        let moving = async {
+            match event {
+                Event::Action(action) => robot.apply_action(action).await?,
+                Event::Watchdog { silent_for } => robot.on_watchdog(silent_for).await,
+                Event::Disconnected(reason) => robot.on_disconnect(&reason).await,
+                _ => unreachable!("a request is no motion"),
+            }
+            Ok(())
+        };
+        attempt(&shared, "moving", moving).await;
+        rest(&shared);
+        if ended {
+            return;
+        }
+    }
+}
+
+/// Answers requests, until the connection ends.
+pub(crate) async fn answer_requests(shared: Arc<Shared<ServerSide>>, robot: Arc<impl Robot>) {
+    loop {
+        let request = next(
+            &shared,
+            |side| &side.requests,
+            |side| match side.machine.poll_request() {
+                Some(request) => Some(Some(request)),
+                None => side.machine.error().is_some().then_some(None),
+            },
+        )
+        .await;
+        let Some(request) = request else { return };
+        answer(&shared, &*robot, request).await;
+    }
+}
+
+// That nobody waits for the answer any more is no fault of the robot's: such an error of a reply
+// is dropped.
+async fn answer(shared: &Shared<ServerSide>, robot: &impl Robot, request: Event) {
+    match request {
+        Event::Metadata(reply) => {
+            if let Some(data) = attempt(shared, "describing itself", robot.metadata()).await {
+                let _ = shared.call(|side, _| side.machine.reply_metadata(reply, data));
+            }
+        }
+        Event::Observe(reply) => {
+            if let Some(answer) = attempt(shared, "observing", robot.observe()).await {
+                let _ = shared.call(|side, _| side.machine.reply_observation(reply, answer));
+            }
+        }
+        Event::Reset(reply) => {
+            hold(shared).await;
+            if let Some(result) = attempt(shared, "resetting", robot.reset()).await {
+                let _ = shared.call(|side, _| side.machine.reply_reset(reply, result));
+            }
+            rest(shared);
+        }
+        Event::Step(action, reply) => {
+            hold(shared).await;
+            if let Some(result) = attempt(shared, "stepping", robot.step(action)).await {
+                let _ = shared.call(|side, _| side.machine.reply_step(reply, result));
+            }
+            rest(shared);
+        }
+        _ => unreachable!("a motion is no request"),
+    }
+}
+
+/// Waits until nothing moves the robot, and sees to it that nothing else does.
+async fn hold(shared: &Shared<ServerSide>) {
+    let take = |side: &mut ServerSide| (!std::mem::replace(&mut side.moving, true)).then_some(());
+    next(shared, |side| &side.requests, take).await;
+}
+
+/// The robot may be moved by others again.
+fn rest(shared: &Shared<ServerSide>) {
+    shared.call(|side, _| {
+        side.moving = false;
+        side.requests.notify(usize::MAX);
+    });
+}
+
+/// Waits until `take` finds something; it looks again whenever `news` is notified.
+async fn next<T>(
+    shared: &Shared<ServerSide>,
+    news: impl Fn(&ServerSide) -> &event_listener::Event,
+    mut take: impl FnMut(&mut ServerSide) -> Option<T>,
+) -> T {
+    loop {
+        let work = {
+            let mut side = shared.lock();
+            if let Some(taken) = take(&mut side) {
+                return taken;
+            }
+            news(&side).listen()
+        };
+        work.await;
+    }
+}
+
+/// Lets the robot do something; when it fails, or panics, the connection ends and the policy is
+/// told.
+async fn attempt<T>(
+    shared: &Shared<ServerSide>,
+    what: &str,
+    doing: impl Future<Output = Result<T, RobotError>>,
+) -> Option<T> {
+    let why = match AssertUnwindSafe(doing).catch_unwind().await {
+        Ok(Ok(done)) => return Some(done),
+        Ok(Err(error)) => format!("{what}: {error}"),
+        Err(_) => format!("{what}: it panicked"),
+    };
+    tracing::error!("the robot failed {why}");
+    shared.call(|side, _| side.machine.fail(why));
+    None
+}

@@ -1,0 +1,130 @@
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use chiral_proto::ConnectionError;
+use chiral_proto::wire::Frame;
+use chiral_proto::ws::{CloseCode, Session};
+use futures_io::{AsyncRead, AsyncWrite};
+
+use super::Transport;
+
+/// The core's WebSocket session over a byte stream.
+pub(crate) struct WebSocket<S> {
+    stream: S,
+    session: Session,
+}
+
+/// Bytes of one read or write: large enough that system calls do not matter, small enough that the
+/// other direction gets its turn within a fraction of a millisecond.
+const STEP: usize = 1 << 20;
+/// Slices of one gather write: enough for 16 cameras with depth.
+const SLICES: usize = 36;
+
+impl<S> WebSocket<S> {
+    /// A session that follows a handshake on the stream.
+    pub(crate) fn new(stream: S, session: Session) -> Self {
+        Self { stream, session }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for WebSocket<S> {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+    ) -> Poll<Result<Option<Bytes>, ConnectionError>> {
+        if let Some(message) = self.session.poll(now) {
+            return Poll::Ready(message.map(Some).map_err(ConnectionError::from));
+        }
+        let room = self.session.reader.read_buf();
+        let room_len = room.len().min(STEP);
+        let read = Pin::new(&mut self.stream).poll_read(cx, &mut room[..room_len]);
+        let count = match ready!(read) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                return Poll::Ready(Ok(None));
+            }
+            Err(error) => return Poll::Ready(Err(lost(&error))),
+        };
+        self.session.reader.bytes_read(count);
+        Poll::Ready(self.session.poll(now).transpose().map_err(ConnectionError::from))
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+    ) -> Poll<Result<bool, ConnectionError>> {
+        if !self.session.writer.wants_write() {
+            return Poll::Ready(Ok(false));
+        }
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let count = self.session.writer.transmit(&mut slices);
+        let mut left = STEP;
+        let mut step = [IoSlice::new(&[]); SLICES];
+        for (cut, whole) in step.iter_mut().zip(&slices[..count]) {
+            let len = whole.len().min(left);
+            left -= len;
+            *cut = IoSlice::new(&whole[..len]);
+        }
+        match ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &step[..count])) {
+            Ok(0) => Poll::Ready(Err(ConnectionError::Lost("the socket takes no more".to_owned()))),
+            Ok(count) => {
+                self.session.writer.bytes_written(now, count);
+                Poll::Ready(Ok(true))
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Poll::Ready(Ok(true)),
+            Err(error) => Poll::Ready(Err(lost(&error))),
+        }
+    }
+
+    fn wants_frame(&self) -> bool {
+        self.session.writer.wants_message()
+    }
+
+    fn push(&mut self, frame: Frame) {
+        let refused = self.session.writer.push(frame);
+        debug_assert!(refused.is_ok(), "a frame was pushed that was not wanted");
+    }
+
+    fn close(&mut self, now: Instant, code: u16, reason: &str) {
+        self.session.writer.close(now, CloseCode(code), reason);
+    }
+
+    fn is_finished(&self) -> bool {
+        self.session.writer.is_finished()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.session.writer.poll_timeout()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), ConnectionError> {
+        self.session.writer.handle_timeout(now).map_err(ConnectionError::from)
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.stream).poll_close(cx).map(drop)
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut waste = [0; 4096];
+        // Bounded, so that a peer that goes on sending does not keep the task busy; it is woken
+        // again by what is still unread.
+        for _ in 0..64 {
+            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut waste)) {
+                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(_) => {}
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+fn lost(error: &io::Error) -> ConnectionError {
+    ConnectionError::Lost(error.to_string())
+}

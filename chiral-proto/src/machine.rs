@@ -1,0 +1,62 @@
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::ConnectionError;
+use crate::client::Client;
+use crate::server::Server;
+use crate::wire::Frame;
+
+/// What a run loop needs of either side's state machine: the part of [`Client`] and [`Server`]
+/// that moves frames and time. With it one loop drives both.
+pub trait Machine {
+    /// Takes one message of the transport: one whole frame.
+    fn handle_message(&mut self, now: Instant, message: Bytes);
+
+    /// Lets time pass.
+    fn handle_timeout(&mut self, now: Instant);
+
+    /// Tells that the transport's connection has ended.
+    fn handle_disconnect(&mut self, now: Instant, reason: ConnectionError);
+
+    /// The next frame to send. To be called only when the transport can take one.
+    fn poll_transmit(&mut self, now: Instant) -> Option<Frame>;
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called next.
+    fn poll_timeout(&self) -> Option<Instant>;
+
+    /// Why the connection has ended, if it has.
+    fn error(&self) -> Option<&ConnectionError>;
+}
+
+macro_rules! machines {
+    ($($machine:ty),*) => {$(
+        impl Machine for $machine {
+            fn handle_message(&mut self, now: Instant, message: Bytes) {
+                self.handle_message(now, message);
+            }
+
+            fn handle_timeout(&mut self, now: Instant) {
+                self.handle_timeout(now);
+            }
+
+            fn handle_disconnect(&mut self, now: Instant, reason: ConnectionError) {
+                self.handle_disconnect(now, reason);
+            }
+
+            fn poll_transmit(&mut self, now: Instant) -> Option<Frame> {
+                self.poll_transmit(now)
+            }
+
+            fn poll_timeout(&self) -> Option<Instant> {
+                self.poll_timeout()
+            }
+
+            fn error(&self) -> Option<&ConnectionError> {
+                self.error()
+            }
+        }
+    )*};
+}
+
+machines!(Client, Server);

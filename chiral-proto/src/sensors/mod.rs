@@ -1,0 +1,329 @@
+//! The robot's sensors: threads write their latest frames, snapshots read them all.
+//!
+//! A robot declares its cameras and proprioception streams up front. Each then has a slot that
+//! holds its latest frame; it exists from the start, filled with zeros, with the declared K and T
+//! and timestamp 0. Each sensor's thread writes at its own rate through a handle of its own, and
+//! [`Sensors::snapshot`] puts the latest of all into one [`Observation`].
+//!
+//! ```
+//! use std::time::Instant;
+//!
+//! use chiral_proto::{CameraConfig, ProprioConfig, sensors::{CameraFrame, Sensors}};
+//!
+//! // The core reads no clock. This robot stamps with the monotonic seconds since it started.
+//! let start = Instant::now();
+//! let sensors = Sensors::with_clock(
+//!     [CameraConfig::new("wrist_cam", [480, 640, 3]).depth([480, 640])],
+//!     [ProprioConfig::new("joints", 7)],
+//!     move || start.elapsed().as_secs_f64(),
+//! )?;
+//!
+//! let wrist = sensors.camera("wrist_cam")?;
+//! let camera_thread = std::thread::spawn(move || {
+//!     for brightness in 0..3 {
+//!         // Render or decode straight into recycled memory, then publish both at once.
+//!         let mut image = wrist.image_buffer::<u8>()?;
+//!         let mut depth = wrist.depth_buffer::<f32>()?;
+//!         image.fill(brightness);
+//!         depth.fill(0.8);
+//!         wrist.publish(CameraFrame::new().image(image).depth(depth))?;
+//!     }
+//!     Ok::<_, chiral_proto::sensors::SensorError>(())
+//! });
+//! sensors.update_proprio("joints", &[0.1_f32; 7])?;
+//! camera_thread.join().expect("the camera thread does not panic")?;
+//!
+//! let observation = sensors.snapshot(start.elapsed().as_secs_f64());
+//! let wrist = &observation["wrist_cam"];
+//! assert!(wrist.image.bytes().iter().all(|&pixel| pixel == 2));
+//! assert!(wrist.timestamp > 0.0 && wrist.timestamp <= observation.timestamp);
+//! assert_eq!(*observation.proprio("joints")?.values.as_slice::<f32>()?, [0.1; 7]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What costs what
+//! A snapshot clones reference counts and copies no pixel: its cost does not depend on the
+//! resolution. The pixels of a snapshot never change afterwards, because every update goes to
+//! other memory: a buffer that no snapshot holds any more, so that in the steady state no pixel
+//! memory is allocated. An update from a slice copies the pixels once, before it takes the slot's
+//! lock; a `Vec`, an [`Array`](crate::Array) or a filled [`SensorBuffer`] is published without a
+//! copy. The lock of a slot is held for the exchange of a few references and numbers, no more, and
+//! each slot has its own.
+//!
+//! # Capture times
+//! A camera's timestamp is the moment at which its image was captured, in monotonic seconds of
+//! one clock of the robot. A camera driver that knows it says it: [`CameraWriter::update_image_at`],
+//! [`CameraFrame::captured_at`]. Where nobody knows better, [`CameraWriter::update_image`] stamps
+//! with the clock that was given to [`Sensors::with_clock`]; both must then count from the same
+//! start. Sensors without a clock refuse such a call with [`SensorError::NoClock`], which says what
+//! to do: stamping with nothing would look like a camera that never delivered. It is an error and
+//! no type parameter, so that `Sensors` stays one type for every robot and adapter; and as it
+//! depends on no data, the first image of the first run shows it.
+//!
+//! # Waiting for a fresh frame
+//! A robot that answers only with frames it has not sent before compares
+//! [`CameraWriter::sequence`] with what it was at its last answer, and waits in its own way: on a
+//! condition variable or a channel that its camera thread notifies, or to its simulator's next
+//! step. Read the sequence *before* the snapshot, then the snapshot is at least that new.
+
+mod camera;
+mod channel;
+mod error;
+mod frame;
+#[cfg(all(test, loom))]
+mod loom_model;
+mod proprio;
+mod reading;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+use std::fmt;
+
+use nalgebra::{Matrix3, Matrix4};
+
+pub use camera::CameraWriter;
+pub use error::{Part, SensorError};
+pub use frame::CameraFrame;
+pub use proprio::ProprioWriter;
+pub use reading::{Reading, SensorBuffer};
+
+use crate::sync::Arc;
+use crate::{CameraConfig, Map, Observation, ProprioConfig, UnknownName};
+use camera::CameraSlot;
+use proprio::ProprioSlot;
+
+/// The latest frames of all cameras and proprioception streams of a robot. See the
+/// [module](self) for the whole picture.
+///
+/// Cloning it is cheap and gives another handle to the same sensors; it may be sent to and shared
+/// between threads.
+#[derive(Clone)]
+pub struct Sensors(Arc<Shared>);
+
+struct Shared {
+    cameras: Box<[CameraSlot]>,
+    proprios: Box<[ProprioSlot]>,
+    clock: Option<Box<Clock>>,
+}
+
+type Clock = dyn Fn() -> f64 + Send + Sync;
+
+impl Shared {
+    fn clock(&self) -> Option<&dyn Fn() -> f64> {
+        self.clock.as_deref().map(|clock| clock as _)
+    }
+}
+
+impl Sensors {
+    /// The declared sensors, without a clock: every image comes with its capture time.
+    ///
+    /// Two cameras, or two streams, may bear one name; a look-up finds the first.
+    ///
+    /// # Errors
+    /// When a declared buffer is larger than any memory could be.
+    pub fn new(
+        cameras: impl IntoIterator<Item = CameraConfig>,
+        proprios: impl IntoIterator<Item = ProprioConfig>,
+    ) -> Result<Self, SensorError> {
+        Self::build(cameras, proprios, None)
+    }
+
+    /// The declared sensors, and the clock that stamps the images that come without a capture
+    /// time: monotonic seconds.
+    ///
+    /// The clock is called by the threads that publish, never under a lock.
+    ///
+    /// # Errors
+    /// When a declared buffer is larger than any memory could be.
+    pub fn with_clock(
+        cameras: impl IntoIterator<Item = CameraConfig>,
+        proprios: impl IntoIterator<Item = ProprioConfig>,
+        clock: impl Fn() -> f64 + Send + Sync + 'static,
+    ) -> Result<Self, SensorError> {
+        Self::build(cameras, proprios, Some(Box::new(clock)))
+    }
+
+    fn build(
+        cameras: impl IntoIterator<Item = CameraConfig>,
+        proprios: impl IntoIterator<Item = ProprioConfig>,
+        clock: Option<Box<Clock>>,
+    ) -> Result<Self, SensorError> {
+        let cameras = cameras.into_iter().map(CameraSlot::new).collect::<Result<_, _>>()?;
+        let proprios = proprios.into_iter().map(ProprioSlot::new).collect::<Result<_, _>>()?;
+        Ok(Self(Arc::new(Shared { cameras, proprios, clock })))
+    }
+
+    /// The latest of all sensors, in declaration order: cameras, then proprioception streams.
+    ///
+    /// `timestamp` is the observation's own, in seconds, the application's choice. Image, depth,
+    /// K, T and capture time of a camera are those of one moment; different cameras are read one
+    /// after the other. No pixel is copied.
+    pub fn snapshot(&self, timestamp: f64) -> Observation {
+        let mut observation = Observation::default();
+        self.snapshot_into(timestamp, &mut observation);
+        observation
+    }
+
+    /// A [`snapshot`](Self::snapshot) whose timestamp is the clock's, or 0 without a clock.
+    pub fn snapshot_now(&self) -> Observation {
+        self.snapshot(self.0.clock().map_or(0.0, |clock| clock()))
+    }
+
+    /// A [`snapshot`](Self::snapshot) in the place of an earlier observation. Where that was of
+    /// the same sensors, and no shape has more than four dimensions, nothing is allocated.
+    ///
+    /// What the earlier observation held is let go first, so that its buffers can be used again.
+    pub fn snapshot_into(&self, timestamp: f64, observation: &mut Observation) {
+        let Observation { timestamp: time, cameras, proprios, extra } = observation;
+        *time = timestamp;
+        *extra = Map::new();
+        cameras.clear();
+        proprios.clear();
+        cameras.extend(self.0.cameras.iter().map(CameraSlot::snapshot));
+        proprios.extend(self.0.proprios.iter().map(ProprioSlot::snapshot));
+    }
+
+    /// The writer of a camera; where two bear the name, of the first.
+    ///
+    /// # Errors
+    /// When no camera bears it; the error lists the names that exist.
+    pub fn camera(&self, name: &str) -> Result<CameraWriter, UnknownName> {
+        let names = self.0.cameras.iter().map(|slot| &slot.config.name);
+        match names.clone().position(|known| *known == *name) {
+            Some(index) => Ok(CameraWriter::new(&self.0, index)),
+            None => Err(UnknownName::new("camera", name, names)),
+        }
+    }
+
+    /// The writer of the camera declared at `index`, from 0; `None` when there are not so many.
+    pub fn camera_at(&self, index: usize) -> Option<CameraWriter> {
+        (index < self.0.cameras.len()).then(|| CameraWriter::new(&self.0, index))
+    }
+
+    /// The writers of all cameras, in declaration order.
+    pub fn cameras(&self) -> impl ExactSizeIterator<Item = CameraWriter> {
+        (0..self.0.cameras.len()).map(|index| CameraWriter::new(&self.0, index))
+    }
+
+    /// The writer of a proprioception stream; where two bear the name, of the first.
+    ///
+    /// # Errors
+    /// When no stream bears it; the error lists the names that exist.
+    pub fn proprio(&self, name: &str) -> Result<ProprioWriter, UnknownName> {
+        let names = self.0.proprios.iter().map(|slot| &slot.config.name);
+        match names.clone().position(|known| *known == *name) {
+            Some(index) => Ok(ProprioWriter::new(&self.0, index)),
+            None => Err(UnknownName::new("proprio", name, names)),
+        }
+    }
+
+    /// The writer of the stream declared at `index`, from 0; `None` when there are not so many.
+    pub fn proprio_at(&self, index: usize) -> Option<ProprioWriter> {
+        (index < self.0.proprios.len()).then(|| ProprioWriter::new(&self.0, index))
+    }
+
+    /// The writers of all proprioception streams, in declaration order.
+    pub fn proprios(&self) -> impl ExactSizeIterator<Item = ProprioWriter> {
+        (0..self.0.proprios.len()).map(|index| ProprioWriter::new(&self.0, index))
+    }
+}
+
+/// Updates by name, each the same as the call on the sensor's writer. A thread that updates often
+/// keeps the writer and saves the look-up.
+impl Sensors {
+    /// Publishes a camera's image, captured now by the clock. See [`CameraWriter::update_image`].
+    ///
+    /// # Errors
+    /// As there, and when no camera bears the name.
+    pub fn update_image<'a>(
+        &self,
+        camera: &str,
+        image: impl Into<Reading<'a>>,
+    ) -> Result<(), SensorError> {
+        self.camera(camera)?.update_image(image)
+    }
+
+    /// Publishes a camera's image with its capture time, in monotonic seconds. See
+    /// [`CameraWriter::update_image_at`].
+    ///
+    /// # Errors
+    /// As there, and when no camera bears the name.
+    pub fn update_image_at<'a>(
+        &self,
+        camera: &str,
+        image: impl Into<Reading<'a>>,
+        captured_at: f64,
+    ) -> Result<(), SensorError> {
+        self.camera(camera)?.update_image_at(image, captured_at)
+    }
+
+    /// Publishes a camera's depth map. See [`CameraWriter::update_depth`].
+    ///
+    /// # Errors
+    /// As there, and when no camera bears the name.
+    pub fn update_depth<'a>(
+        &self,
+        camera: &str,
+        depth: impl Into<Reading<'a>>,
+    ) -> Result<(), SensorError> {
+        self.camera(camera)?.update_depth(depth)
+    }
+
+    /// Publishes a camera's K, in pixels.
+    ///
+    /// # Errors
+    /// When no camera bears the name.
+    pub fn update_intrinsics(
+        &self,
+        camera: &str,
+        intrinsics: Matrix3<f64>,
+    ) -> Result<(), SensorError> {
+        self.camera(camera)?.update_intrinsics(intrinsics);
+        Ok(())
+    }
+
+    /// Publishes a camera's T, camera to world, translation in metres.
+    ///
+    /// # Errors
+    /// When no camera bears the name.
+    pub fn update_extrinsics(
+        &self,
+        camera: &str,
+        extrinsics: Matrix4<f64>,
+    ) -> Result<(), SensorError> {
+        self.camera(camera)?.update_extrinsics(extrinsics);
+        Ok(())
+    }
+
+    /// Publishes several parts of a camera together. See [`CameraWriter::publish`].
+    ///
+    /// # Errors
+    /// As there, and when no camera bears the name.
+    pub fn publish(&self, camera: &str, frame: CameraFrame<'_>) -> Result<(), SensorError> {
+        self.camera(camera)?.publish(frame)
+    }
+
+    /// Publishes the values of a proprioception stream. See [`ProprioWriter::update`].
+    ///
+    /// # Errors
+    /// As there, and when no stream bears the name.
+    pub fn update_proprio<'a>(
+        &self,
+        proprio: &str,
+        values: impl Into<Reading<'a>>,
+    ) -> Result<(), SensorError> {
+        self.proprio(proprio)?.update(values)
+    }
+}
+
+/// Shows the names, not the frames.
+impl fmt::Debug for Sensors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cameras: Vec<_> = self.0.cameras.iter().map(|slot| &slot.config.name).collect();
+        let proprios: Vec<_> = self.0.proprios.iter().map(|slot| &slot.config.name).collect();
+        f.debug_struct("Sensors")
+            .field("cameras", &cameras)
+            .field("proprios", &proprios)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,216 @@
+use bytes::Bytes;
+use data_encoding::BASE64;
+use httparse::Status;
+use tungstenite::handshake::derive_accept_key;
+
+use super::http::{self, MAX_HEAD, MAX_HEADERS, VERSION};
+
+/// The server's side of the opening handshake: request bytes in, a [`Request`] out, which the
+/// caller accepts or refuses.
+///
+/// ```
+/// use std::io::{self, Read, Write};
+/// use chiral_proto::ws::{Accepted, ServerHandshake};
+///
+/// /// Gives `None` when no session came about.
+/// fn accept(socket: &mut (impl Read + Write), is_taken: bool) -> io::Result<Option<Accepted>> {
+///     let mut handshake = ServerHandshake::default();
+///     let mut buffer = [0; 4096];
+///     loop {
+///         let count = socket.read(&mut buffer)?;
+///         match handshake.receive(&buffer[..count]) {
+///             Ok(None) if count == 0 => return Ok(None),
+///             Ok(None) => {}
+///             Ok(Some(request)) if is_taken => {
+///                 socket.write_all(&request.refuse(503, "robot already has a policy"))?;
+///                 return Ok(None);
+///             }
+///             Ok(Some(request)) => {
+///                 let accepted = request.accept();
+///                 socket.write_all(&accepted.response)?;
+///                 return Ok(Some(accepted));
+///             }
+///             Err(bad) => {
+///                 socket.write_all(&bad.response())?;
+///                 return Ok(None);
+///             }
+///         }
+///     }
+/// }
+/// # let mut client = io::Cursor::new(b"GET / HTTP/1.0\r\n\r\n".to_vec());
+/// # assert!(accept(&mut client, false)?.is_none());
+/// # let request = client.into_inner().split_off(18);
+/// # assert!(request.starts_with(b"HTTP/1.1 400 Bad Request\r\n"));
+/// # Ok::<(), io::Error>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct ServerHandshake {
+    received: Vec<u8>,
+}
+
+impl ServerHandshake {
+    /// Takes in bytes of the stream. `Ok(None)` when more are needed; a request is given once.
+    ///
+    /// # Errors
+    /// When the bytes are no proper request for a WebSocket. Send [`BadRequest::response`] and
+    /// close the connection.
+    pub fn receive(&mut self, bytes: &[u8]) -> Result<Option<Request>, BadRequest> {
+        self.received.extend_from_slice(bytes);
+        let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut head = httparse::Request::new(&mut fields);
+        let parsed = head.parse(&self.received).map_err(|error| {
+            let status = if error == httparse::Error::TooManyHeaders { 431 } else { 400 };
+            BadRequest::new(status, format!("found no HTTP/1.1 request: {error}"))
+        })?;
+        let size = match parsed {
+            Status::Complete(size) => size,
+            Status::Partial => self.received.len(),
+        };
+        if size > MAX_HEAD {
+            let problem = format!("found a request head over {MAX_HEAD} bytes");
+            return Err(BadRequest::new(431, problem));
+        }
+        if parsed.is_partial() {
+            return Ok(None);
+        }
+        check(&head)?;
+        let request = Request {
+            path: head.path.unwrap_or_default().to_owned(),
+            headers: head
+                .headers
+                .iter()
+                .map(|field| (field.name.to_owned(), field.value.to_vec()))
+                .collect(),
+            surplus: Bytes::copy_from_slice(&self.received[size..]),
+        };
+        self.received.clear();
+        Ok(Some(request))
+    }
+}
+
+fn check(head: &httparse::Request<'_, '_>) -> Result<(), BadRequest> {
+    let fields = &*head.headers;
+    let bad = |status, problem: &str| Err(BadRequest::new(status, problem.to_owned()));
+    let method = head.method.unwrap_or_default();
+    if method != "GET" {
+        return bad(405, &format!("found the method {method}, expected GET"));
+    }
+    if head.version != Some(1) {
+        return bad(400, "found HTTP/1.0, expected HTTP/1.1");
+    }
+    if http::values(fields, "Host").count() != 1 {
+        return bad(400, "expected one `Host` field");
+    }
+    if !matches!(http::value(fields, "Content-Length"), "" | "0")
+        || http::values(fields, "Transfer-Encoding").next().is_some()
+    {
+        return bad(400, "found a body, expected none in a request for a WebSocket");
+    }
+    if !http::has_token(fields, "Upgrade", "websocket") {
+        return bad(426, "this is a WebSocket server: connect to it with ws://");
+    }
+    if !http::has_token(fields, "Connection", "upgrade") {
+        return bad(426, "found `Upgrade: websocket` without `Connection: Upgrade`");
+    }
+    let version = http::value(fields, "Sec-WebSocket-Version");
+    if version != VERSION {
+        return bad(426, &format!("found WebSocket version `{version}`, expected {VERSION}"));
+    }
+    let key = http::value(fields, "Sec-WebSocket-Key");
+    if !BASE64.decode(key.as_bytes()).is_ok_and(|nonce| nonce.len() == 16) {
+        return bad(400, "expected 16 bytes in base64 as `Sec-WebSocket-Key`");
+    }
+    Ok(())
+}
+
+/// A proper request for a WebSocket, to be accepted or refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "the client waits for an answer: accept or refuse the request"]
+pub struct Request {
+    path: String,
+    headers: Vec<(String, Vec<u8>)>,
+    surplus: Bytes,
+}
+
+impl Request {
+    /// Path and query, as in `/left?arm=1`.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The `Host` field: whom the client means to speak to.
+    pub fn host(&self) -> &str {
+        self.header("Host").unwrap_or_default()
+    }
+
+    /// The first header field of that name, in any case of letters; `None` when there is none, or
+    /// when it is not UTF-8.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers().find(|(found, _)| found.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(value).ok()
+    }
+
+    /// All header fields, in their order.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.headers.iter().map(|(name, value)| (&name[..], &value[..]))
+    }
+
+    /// The response with which the session begins, without subprotocol and extensions.
+    pub fn accept(self) -> Accepted {
+        let key = self.header("Sec-WebSocket-Key").unwrap_or_default().trim();
+        let response = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {}\r\n\r\n",
+            derive_accept_key(key.as_bytes())
+        );
+        Accepted { response: response.into(), surplus: self.surplus }
+    }
+
+    /// The response that refuses the client, for example with 503 and "robot already has a
+    /// policy": the reason is its body. Close the connection behind it.
+    ///
+    /// # Panics
+    /// When `status` is not one of an error: 400 to 599.
+    pub fn refuse(self, status: u16, reason: &str) -> Bytes {
+        assert!((400..600).contains(&status), "a refusal has a status of 400 to 599, not {status}");
+        http::refusal(status, reason, &[]).into()
+    }
+}
+
+/// The server's part of a handshake that succeeded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// The bytes to send.
+    pub response: Bytes,
+    /// What had arrived behind the request: the first bytes of the session.
+    pub surplus: Bytes,
+}
+
+/// A request that is none for a WebSocket.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no proper WebSocket request, answered with {status}: {problem}")]
+pub struct BadRequest {
+    status: u16,
+    problem: String,
+}
+
+impl BadRequest {
+    fn new(status: u16, problem: String) -> Self {
+        Self { status, problem }
+    }
+
+    /// The HTTP status of the response.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The bytes to send; close the connection behind them.
+    pub fn response(&self) -> Bytes {
+        let fields: &[_] = match self.status {
+            405 => &[("Allow", "GET")],
+            426 => &[("Upgrade", "websocket"), ("Sec-WebSocket-Version", VERSION)],
+            _ => &[],
+        };
+        http::refusal(self.status, &self.problem, fields).into()
+    }
+}

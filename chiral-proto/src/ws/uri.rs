@@ -1,0 +1,138 @@
+use std::fmt;
+use std::str::FromStr;
+
+use tungstenite::http::Uri;
+
+/// Where a WebSocket server is: `ws://host:port/path` or `wss://…`.
+///
+/// ```
+/// use chiral_proto::ws::WsUri;
+///
+/// let uri: WsUri = "ws://robot.local:8765/left?arm=1".parse()?;
+/// assert_eq!((uri.host(), uri.port(), uri.is_secure()), ("robot.local", 8765, false));
+/// assert_eq!((uri.authority(), uri.target()), ("robot.local:8765", "/left?arm=1"));
+///
+/// let uri: WsUri = "wss://[::1]".parse()?;
+/// assert_eq!((uri.host(), uri.port(), uri.authority()), ("::1", 443, "[::1]"));
+///
+/// let error = "localhost:8765".parse::<WsUri>().unwrap_err();
+/// assert!(error.to_string().contains("expected ws://host:port or wss://host:port"));
+/// # Ok::<(), chiral_proto::ws::UriError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WsUri {
+    is_secure: bool,
+    authority: String,
+    host: String,
+    port: u16,
+    target: String,
+}
+
+impl WsUri {
+    /// The host to connect to; an IPv6 address is without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port to connect to. Default: 80, and 443 for `wss`.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether the connection is to be encrypted: `wss`.
+    pub fn is_secure(&self) -> bool {
+        self.is_secure
+    }
+
+    /// Host and port as written, for the `Host` header of a
+    /// [`ClientHandshake`](super::ClientHandshake).
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// Path and query, for the request line; at least `/`.
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+}
+
+impl FromStr for WsUri {
+    type Err = UriError;
+
+    fn from_str(text: &str) -> Result<Self, UriError> {
+        let fail = |problem| UriError { uri: text.to_owned(), problem };
+        let uri: Uri = text.parse().map_err(|_| fail("no valid URI"))?;
+        let is_secure = match uri.scheme_str() {
+            Some("ws") => false,
+            Some("wss") => true,
+            _ => return Err(fail("no ws or wss scheme")),
+        };
+        if text.contains('#') {
+            return Err(fail("a fragment"));
+        }
+        let authority = uri.authority().filter(|authority| !authority.host().is_empty());
+        let authority = authority.ok_or_else(|| fail("no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(fail("a user name (send an `Authorization` header instead)"));
+        }
+        let is_bare = authority.as_str().len() == authority.host().len();
+        let port = match authority.port_u16() {
+            Some(port) => port,
+            None if is_bare => [80, 443][usize::from(is_secure)],
+            None => return Err(fail("no port number behind the colon")),
+        };
+        Ok(Self {
+            is_secure,
+            authority: authority.as_str().to_owned(),
+            host: authority.host().trim_matches(['[', ']']).to_owned(),
+            port,
+            target: uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for WsUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.is_secure { "wss" } else { "ws" };
+        write!(f, "{scheme}://{}{}", self.authority, self.target)
+    }
+}
+
+/// A text that is no WebSocket server's URI.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{uri}`: found {problem}, expected ws://host:port or wss://host:port, then a path if any")]
+pub struct UriError {
+    uri: String,
+    problem: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_uri_of_a_server_is_refused_with_the_reason() {
+        for (text, problem) in [
+            ("", "no valid URI"),
+            ("ws://", "no valid URI"),
+            ("http://localhost", "no ws or wss scheme"),
+            ("tcp/localhost:7447", "no valid URI"),
+            ("ws://localhost:port", "no port number"),
+            ("ws://localhost:99999", "no port number"),
+            ("ws://localhost:", "no port number"),
+            ("ws://:8765", "no host"),
+            ("ws://me:secret@localhost", "a user name"),
+            ("ws://localhost/#top", "a fragment"),
+        ] {
+            let error = text.parse::<WsUri>().expect_err(text).to_string();
+            assert!(error.contains(problem), "{error}");
+        }
+    }
+
+    #[test]
+    fn it_reads_back_as_written() {
+        for text in ["ws://localhost:8765/", "wss://[::1]:443/a?b=c", "ws://10.0.0.7/"] {
+            assert_eq!(text.parse::<WsUri>().expect(text).to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Keepalive on virtual time.
+
+use std::io::IoSlice;
+use std::time::{Duration, Instant};
+
+use chiral_proto::ws::{CloseCode, Config, Error, Incoming, Keepalive, Role, session};
+
+use crate::support::{
+    BINARY, CLIENT, CLOSE, CONTINUE, FIN, OBSERVATION, Ours, PING, PONG, epoch, frame, parse_raw,
+    raw, seconds,
+};
+
+const DEAD: Error = Error::Unresponsive { silence: Duration::from_secs(10) };
+
+fn client() -> Ours {
+    let keepalive = Keepalive { interval: seconds(20), timeout: seconds(10) };
+    Ours::new(CLIENT, &Config { keepalive: Some(keepalive), ..Config::default() })
+}
+
+/// Lets time pass, handling what is due.
+fn pass_until(ours: &mut Ours, end: Instant) -> Result<(), Error> {
+    while let Some(due) = ours.session.writer.poll_timeout().filter(|due| *due <= end) {
+        ours.now = ours.now.max(due);
+        ours.session.writer.handle_timeout(ours.now)?;
+        ours.write();
+    }
+    ours.now = end;
+    Ok(())
+}
+
+#[test]
+fn an_idle_peer_is_pinged_every_interval_for_an_hour() {
+    let mut ours = client();
+    let mut pings = 0;
+    for second in 1..=3600 {
+        assert_eq!(pass_until(&mut ours, epoch() + seconds(second)), Ok(()));
+        for (first, payload) in ours.written() {
+            assert_eq!((first, payload), (PING, Vec::new()));
+            pings += 1;
+            ours.receive(&raw(PONG, b"", None));
+        }
+    }
+    assert_eq!(pings, 180);
+}
+
+#[test]
+fn a_silent_peer_is_given_up_once() {
+    let mut ours = client();
+    assert_eq!(pass_until(&mut ours, epoch() + seconds(100)), Err(DEAD));
+    assert_eq!(ours.now, epoch() + seconds(30));
+    assert!(ours.session.writer.is_finished() && !ours.session.writer.wants_message());
+    assert_eq!(ours.session.writer.poll_timeout(), None);
+    assert_eq!(ours.session.writer.handle_timeout(ours.now), Ok(()));
+    ours.session.writer.close(ours.now, CloseCode::NORMAL, "");
+    assert_eq!(ours.session.writer.transmit(&mut [IoSlice::new(&[]); 1]), 0);
+}
+
+#[test]
+fn a_message_that_trickles_in_is_a_sign_of_life_though_no_pong_comes() {
+    let mut ours = client();
+    ours.receive(&raw(BINARY, &vec![1; 20_000], None));
+    let trickle = raw(FIN | CONTINUE, &vec![2; OBSERVATION], None);
+    for (index, byte) in trickle.iter().take(600).enumerate() {
+        assert_eq!(pass_until(&mut ours, epoch() + seconds(9) * index as u32), Ok(()));
+        ours.receive(&[*byte]);
+    }
+    assert!(ours.messages.is_empty());
+    let end = ours.now + seconds(31);
+    assert_eq!(pass_until(&mut ours, end), Err(DEAD));
+}
+
+#[test]
+fn an_own_message_that_trickles_out_is_a_sign_of_life_until_the_ping_is_out() {
+    let mut ours = client();
+    ours.session.writer.push(frame(1000)).expect("nothing is being written");
+    for step in 0..100 {
+        let now = epoch() + seconds(9) * step;
+        while let Some(due) = ours.session.writer.poll_timeout().filter(|due| *due <= now) {
+            assert_eq!(ours.session.writer.handle_timeout(due), Ok(()));
+        }
+        ours.now = now;
+        ours.write_some(5);
+    }
+    // The socket takes no more.
+    assert_eq!(ours.session.writer.handle_timeout(ours.now + seconds(9)), Ok(()));
+    assert_eq!(ours.session.writer.handle_timeout(ours.now + seconds(10)), Err(DEAD));
+}
+
+#[test]
+fn without_keepalive_there_is_nothing_to_time() {
+    let mut ours = Ours::new(CLIENT, &Config { keepalive: None, ..Config::default() });
+    assert_eq!(ours.session.writer.poll_timeout(), None);
+    assert_eq!(ours.session.writer.handle_timeout(epoch() + seconds(10_000)), Ok(()));
+    assert!(ours.written().is_empty() && !ours.session.writer.is_finished());
+}
+
+#[test]
+fn a_closing_session_is_not_pinged() {
+    let mut ours = client();
+    ours.now = epoch() + seconds(19);
+    ours.session.writer.close(ours.now, CloseCode::NORMAL, "");
+    ours.write();
+    assert_eq!(ours.session.writer.poll_timeout(), Some(epoch() + seconds(24)));
+    assert_eq!(ours.session.writer.handle_timeout(epoch() + seconds(21)), Ok(()));
+    assert_eq!(ours.written().len(), 1, "the close frame alone");
+}
+
+#[test]
+fn every_read_gives_the_writing_half_a_sign_of_life() {
+    let (mut reader, _) = session(epoch(), Role::Server, &Config::default(), b"");
+    let key = Some([1; 4]);
+    let bytes = [raw(FIN | BINARY, &vec![0; 40_000], key), raw(PING, b"", key)].concat();
+    for piece in bytes.chunks(777) {
+        let mut rest = piece;
+        while !rest.is_empty() {
+            let room = reader.read_buf();
+            let count = room.len().min(rest.len());
+            room[..count].copy_from_slice(&rest[..count]);
+            rest = &rest[count..];
+            reader.bytes_read(count);
+            let found: Vec<_> = std::iter::from_fn(|| reader.poll()).collect();
+            let controls = found.iter().filter(|one| matches!(one, Incoming::Control(_)));
+            assert_eq!(controls.count(), 1, "{found:?}");
+        }
+    }
+}
+
+#[test]
+fn a_mailbox_of_merged_controls_answers_the_latest_ping_and_the_first_end() {
+    let (mut reader, mut writer) = session(
+        epoch(),
+        CLIENT,
+        &Config::default(),
+        &[
+            raw(PING, b"1", None),
+            raw(FIN | BINARY, b"message", None),
+            raw(PING, b"2", None),
+            raw(PONG, b"3", None),
+            raw(CLOSE, b"", None),
+        ]
+        .concat(),
+    );
+    let mut mailbox = chiral_proto::ws::Control::default();
+    let mut messages = 0;
+    loop {
+        match reader.poll().expect("the session ends") {
+            Incoming::Message(_) => messages += 1,
+            Incoming::Control(control) => mailbox.merge(control),
+            Incoming::End(error) => break assert!(error.is_orderly()),
+        }
+    }
+    assert_eq!((messages, reader.poll()), (1, None));
+    writer.handle(epoch(), mailbox);
+    assert!(!writer.is_finished());
+    let mut slices = [IoSlice::new(&[]); 4];
+    let count = writer.transmit(&mut slices);
+    let bytes: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
+    assert_eq!(parse_raw(&bytes), [(PONG, b"2".to_vec()), (CLOSE, Vec::new())]);
+    writer.bytes_written(epoch(), bytes.len());
+    assert!(writer.is_finished());
+}

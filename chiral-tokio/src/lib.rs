@@ -1,0 +1,61 @@
+//! chiral on [tokio](https://tokio.rs).
+#![forbid(unsafe_code)]
+
+mod stream;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use chiral_driver::Runtime;
+use tokio::net::{TcpListener, TcpStream};
+
+pub use chiral_driver::proto;
+pub use chiral_driver::{
+    CallError, ConnectError, Robot, RobotError, ServerConfig, monotonic_seconds,
+};
+pub use stream::Stream;
+
+/// The policy's connection to a robot, on tokio.
+pub type PolicyClient = chiral_driver::PolicyClient<Tokio>;
+/// Serves a robot to a policy, on tokio.
+pub type PolicyServer = chiral_driver::PolicyServer<Tokio>;
+/// Settings of a [`PolicyClient`], on tokio.
+pub type Builder = chiral_driver::Builder<Tokio>;
+
+/// Tokio, as the driver sees it. Everything runs on the runtime from whose context it is called,
+/// which must have I/O and time enabled.
+#[derive(Debug, Clone, Copy)]
+pub struct Tokio;
+
+impl Runtime for Tokio {
+    type Sleep = tokio::time::Sleep;
+    type Stream = Stream;
+    type Listener = TcpListener;
+
+    fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(task);
+    }
+
+    fn sleep_until(at: Instant) -> Self::Sleep {
+        tokio::time::sleep_until(at.into())
+    }
+
+    async fn connect(host: &str, port: u16) -> io::Result<Stream> {
+        Stream::new(TcpStream::connect((host, port)).await?)
+    }
+
+    async fn bind(address: &str) -> io::Result<TcpListener> {
+        TcpListener::bind(address).await
+    }
+
+    async fn accept(listener: &TcpListener) -> io::Result<(Stream, SocketAddr)> {
+        let (stream, peer) = listener.accept().await?;
+        Ok((Stream::new(stream)?, peer))
+    }
+
+    fn local_addr(listener: &TcpListener) -> io::Result<SocketAddr> {
+        listener.local_addr()
+    }
+}
