@@ -90,13 +90,18 @@ impl Dispatch {
         self.urgent.len()
     }
 
-    /// Empties both queues and returns how many actions were in it.
-    pub(super) fn clear(&mut self) -> usize {
-        let dropped = self.queue.len() + self.urgent.len();
-        self.queue.clear();
-        self.urgent.clear();
+    /// Empties the queue and returns how many actions were in it.
+    pub(super) fn clear_queue(&mut self) -> usize {
+        let dropped = self.queue.drain(..).count();
         self.counts.dropped += dropped as u64;
         dropped
+    }
+
+    /// As [`clear_queue`](Self::clear_queue), with the actions that wait for no tick.
+    pub(super) fn clear(&mut self) -> usize {
+        let urgent = self.urgent.drain(..).count();
+        self.counts.dropped += urgent as u64;
+        urgent + self.clear_queue()
     }
 
     /// Notes the ticks that have come up to `now`.

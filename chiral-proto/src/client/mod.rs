@@ -338,7 +338,8 @@ impl Client {
     }
 
     /// Puts a new plan in the place of what is left of the old one, and returns how many old
-    /// actions were dropped. There is no moment at which a tick finds neither.
+    /// actions were dropped. There is no moment at which a tick finds neither. What was given to
+    /// [`send_action`](Self::send_action) is no part of the plan and still leaves.
     ///
     /// # Errors
     /// When the new plan does not fit into the empty queue or the connection has ended; the new
@@ -354,7 +355,7 @@ impl Client {
             let reason = NotQueuedReason::Full { waiting: 0, capacity: self.dispatch.capacity };
             return Err(NotQueued { actions, reason });
         }
-        let dropped = self.clear_actions();
+        let dropped = self.dispatch.clear_queue();
         self.put(now, actions).map(|()| dropped)
     }
 

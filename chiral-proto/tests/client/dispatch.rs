@@ -290,3 +290,86 @@ fn every_tick_is_sent_starved_or_missed_however_it_is_started_and_stopped() {
     let stats = policy.client.stats();
     assert_eq!((sent, stats.starvations, stats.dispatch_ticks_missed), (2, 0, 3));
 }
+
+#[test]
+fn a_sent_action_leaves_ahead_of_everything_and_needs_no_dispatch() {
+    let mut policy = Policy::default();
+    policy.client.request_metadata(policy.now, None).unwrap();
+    for number in [1, 2] {
+        policy.client.send_action(policy.now, action(number)).unwrap();
+    }
+    assert_eq!(policy.sleeps_for(), None);
+    let sent: Vec<_> = policy.sends_all().iter().map(ClientMessage::type_name).collect();
+    assert_eq!(sent, ["apply_action", "apply_action", "metadata"]);
+    policy.hears(ServerMessage::Metadata(metadata(0)));
+
+    // Between two ticks, and before the action of one.
+    policy.client.start_action_dispatch(policy.now, hz(100.0)).unwrap();
+    put(&mut policy, [10, 11]);
+    policy.client.send_action(policy.now, action(3)).unwrap();
+    assert_eq!(acts(&mut policy), [3, 10]);
+    policy.wait(ms(5));
+    policy.client.send_action(policy.now, action(4)).unwrap();
+    assert_eq!(acts(&mut policy), [4]);
+    policy.wait(ms(5));
+    assert_eq!(acts(&mut policy), [11]);
+    assert_eq!(policy.client.stats().actions.count(), 6);
+}
+
+#[test]
+fn a_sent_action_is_stamped_when_it_leaves() {
+    let mut policy = Policy::default();
+    sees(&mut policy, 5);
+    policy.client.send_action(policy.now, action(1)).unwrap();
+    policy.client.send_action(policy.now, action(2).decided_on(&observation(3))).unwrap();
+    for number in [5, 3] {
+        let Some(ClientMessage::ApplyAction(sent)) = policy.sends() else { panic!() };
+        assert_eq!(sent.obs_timestamps, Some(stamped(number)));
+    }
+}
+
+#[test]
+fn a_sent_action_that_the_transport_does_not_take_in_time_never_leaves() {
+    let mut policy = Policy::new(Config { max_age: Some(ms(20)), ..Config::default() });
+    policy.client.send_action(policy.now, action(1)).unwrap();
+    policy.wait(ms(15));
+    policy.client.send_action(policy.now, action(2)).unwrap();
+    policy.wait(ms(6));
+    assert_eq!(acts(&mut policy), [2]);
+    assert_eq!(policy.client.stats().actions_expired, 1);
+}
+
+#[test]
+fn no_more_actions_wait_for_the_transport_than_for_a_tick() {
+    let config = Config { queue_capacity: 2, max_age: Some(ms(20)), ..Config::default() };
+    let mut policy = Policy::new(config);
+    put(&mut policy, 0..2);
+    for number in [1, 2] {
+        policy.client.send_action(policy.now, action(number)).unwrap();
+    }
+    let refused = policy.client.send_action(policy.now, action(3)).unwrap_err();
+    assert_eq!(refused.reason, NotQueuedReason::Full { waiting: 2, capacity: 2 });
+    assert_eq!(refused.actions, [action(3)]);
+    policy.wait(ms(21));
+    policy.client.send_action(policy.now, action(4)).expect("the others have expired");
+    assert_eq!(acts(&mut policy), [4]);
+}
+
+#[test]
+fn clearing_drops_what_was_sent_but_not_taken_too() {
+    let mut policy = Policy::default();
+    put(&mut policy, 0..2);
+    policy.client.send_action(policy.now, action(5)).unwrap();
+    assert_eq!(policy.client.clear_actions(), 3);
+    assert_eq!(acts(&mut policy), []);
+}
+
+#[test]
+fn a_new_plan_takes_the_place_of_the_old_plan_only() {
+    let mut policy = dispatching(Config::default());
+    put(&mut policy, 0..2);
+    policy.client.send_action(policy.now, action(5)).unwrap(); // Open the gripper!
+    let dropped = policy.client.replace_actions(policy.now, &observation(0), [action(10)]);
+    assert_eq!(dropped, Ok(2));
+    assert_eq!(acts(&mut policy), [5, 10]);
+}

@@ -115,11 +115,12 @@ fn calls_after_it_are_refused_and_give_back_the_actions() {
     let two = [action(1), action(2)];
     let refused = [
         policy.client.put_action(now, action(1)).unwrap_err(),
+        policy.client.send_action(now, action(1)).unwrap_err(),
         policy.client.put_chunk(now, &observation(0), two.clone()).unwrap_err(),
         policy.client.replace_actions(now, &observation(0), two).unwrap_err(),
     ];
-    assert_eq!(refused.each_ref().map(|refused| refused.actions.len()), [1, 2, 2]);
-    assert_eq!(refused.map(|refused| refused.reason), [(); 3].map(|()| reason.clone()));
+    assert_eq!(refused.each_ref().map(|refused| refused.actions.len()), [1, 1, 2, 2]);
+    assert_eq!(refused.map(|refused| refused.reason), [(); 4].map(|()| reason.clone()));
     policy.client.stop_obs_stream();
     policy.client.stop_action_dispatch();
     assert_eq!(policy.client.clear_actions(), 0);

@@ -26,6 +26,7 @@ enum Op {
     StartDispatch(u64),
     StopDispatch,
     Put,
+    Send,
     PutChunk(u32),
     Replace(u32),
     Clear,
@@ -51,6 +52,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         3 => hz().prop_map(Op::StartDispatch),
         1 => Just(Op::StopDispatch),
         6 => Just(Op::Put),
+        3 => Just(Op::Send),
         3 => (0_u32..12).prop_map(Op::PutChunk),
         2 => (0_u32..12).prop_map(Op::Replace),
         1 => Just(Op::Clear),
@@ -73,6 +75,8 @@ struct Run {
     answers: u32,
     /// When each action was put, by its number.
     put: Vec<u64>,
+    /// The actions that were not to wait for a tick.
+    urgent: Vec<u32>,
     /// The actions that left.
     acted: Vec<u32>,
 }
@@ -146,6 +150,15 @@ impl Run {
                     self.refused(1);
                 }
             }
+            Op::Send => {
+                let (numbers, mut actions) = self.actions(1);
+                let sent = self.client.send_action(now, actions.remove(0));
+                prop_assert_eq!(sent.is_ok(), self.reference.send(self.now, numbers[0]));
+                match sent {
+                    Ok(()) => self.urgent.extend(numbers),
+                    Err(_) => self.refused(1),
+                }
+            }
             Op::PutChunk(count) | Op::Replace(count) => {
                 let (numbers, actions) = self.actions(count);
                 let decided_on = 1_000_000 + numbers.len() as u32;
@@ -168,8 +181,7 @@ impl Run {
                 }
             }
             Op::Clear => {
-                prop_assert_eq!(self.client.clear_actions(), self.reference.queued());
-                self.reference.clear();
+                prop_assert_eq!(self.client.clear_actions(), self.reference.clear());
             }
             Op::Transmit(frames) => {
                 for _ in 0..frames {
@@ -295,7 +307,7 @@ impl Run {
         let accounted = stats.actions.count()
             + stats.actions_expired
             + stats.actions_dropped
-            + client.queued_actions() as u64;
+            + (client.queued_actions() + reference.urgent()) as u64;
         prop_assert_eq!(accounted, self.put.len() as u64, "sent + expired + dropped + queued");
         Ok(())
     }
@@ -328,12 +340,17 @@ proptest! {
             ids: Vec::new(),
             answers: 0,
             put: Vec::new(),
+            urgent: Vec::new(),
             acted: Vec::new(),
         };
         for op in &ops {
             run.apply(op)?;
         }
         run.apply(&Op::Poll)?;
-        prop_assert!(run.acted.is_sorted_by(|a, b| a < b), "none twice, none out of order");
+        let (urgent, planned): (Vec<u32>, Vec<u32>) =
+            run.acted.iter().partition(|number| run.urgent.contains(number));
+        for acted in [urgent, planned] {
+            prop_assert!(acted.is_sorted_by(|a, b| a < b), "none twice, none out of order");
+        }
     }
 }

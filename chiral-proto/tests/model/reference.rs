@@ -109,6 +109,7 @@ pub(crate) struct Reference {
     pub(crate) told: VecDeque<Told>,
     pub(crate) ended: bool,
     queue: VecDeque<Queued>,
+    urgent: VecDeque<Queued>,
     unsent: VecDeque<Request>,
     in_flight: VecDeque<InFlight>,
 }
@@ -125,6 +126,11 @@ impl Reference {
 
     pub(crate) fn queued(&self) -> usize {
         self.queue.len()
+    }
+
+    /// Actions that wait for no tick.
+    pub(crate) fn urgent(&self) -> usize {
+        self.urgent.len()
     }
 
     /// The kind of the answer that is due.
@@ -154,9 +160,12 @@ impl Reference {
     }
 
     fn forget_the_old(&mut self, now: u64) {
-        let (max_age, before) = (self.max_age.unwrap_or(u64::MAX), self.queue.len());
-        self.queue.retain(|queued| now - queued.put_at <= max_age);
-        self.expired += (before - self.queue.len()) as u64;
+        let max_age = self.max_age.unwrap_or(u64::MAX);
+        for queue in [&mut self.queue, &mut self.urgent] {
+            let before = queue.len();
+            queue.retain(|queued| now - queued.put_at <= max_age);
+            self.expired += (before - queue.len()) as u64;
+        }
     }
 
     /// False when there is no room for it.
@@ -223,15 +232,32 @@ impl Reference {
     pub(crate) fn replace(&mut self, now: u64, numbers: &[u32], bound_to: Option<u32>) -> bool {
         let fit = !self.ended && numbers.len() <= self.capacity;
         if fit {
-            self.clear();
+            self.dropped += self.queue.len() as u64;
+            self.queue.clear();
             self.put(now, numbers, bound_to);
         }
         fit
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.dropped += self.queue.len() as u64;
+    /// False when there is no room for it.
+    pub(crate) fn send(&mut self, now: u64, number: u32) -> bool {
+        if self.ended {
+            return false;
+        }
+        self.forget_the_old(now);
+        let fits = self.urgent.len() < self.capacity;
+        if fits {
+            self.urgent.push_back(Queued { number, bound_to: None, put_at: now });
+        }
+        fits
+    }
+
+    pub(crate) fn clear(&mut self) -> usize {
+        let dropped = self.queue.len() + self.urgent.len();
+        self.dropped += dropped as u64;
         self.queue.clear();
+        self.urgent.clear();
+        dropped
     }
 
     /// Actions, then requests, then the stream.
@@ -241,6 +267,9 @@ impl Reference {
         }
         self.advance(now);
         self.forget_the_old(now);
+        if let Some(queued) = self.urgent.pop_front() {
+            return Some(Sent::Action(queued.number, self.latest));
+        }
         if std::mem::take(&mut self.dispatch.due) {
             match self.queue.pop_front() {
                 Some(queued) => {
