@@ -24,7 +24,7 @@ impl Request {
     }
 
     /// Whether actions keep their order with it.
-    fn is_barrier(&self) -> bool {
+    pub(super) fn is_barrier(&self) -> bool {
         matches!(self, Self::Reset | Self::Step(_))
     }
 }

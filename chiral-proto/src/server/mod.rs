@@ -335,15 +335,8 @@ impl Server {
             }
             ClientMessage::Metadata => Request::Metadata,
             ClientMessage::Observe => Request::Observe,
-            ClientMessage::Reset => {
-                self.watchdog.run_down();
-                Request::Reset
-            }
-            ClientMessage::Step(action) => {
-                self.stats.actions.record(now);
-                self.watchdog.run_down();
-                Request::Step(action)
-            }
+            ClientMessage::Reset => Request::Reset,
+            ClientMessage::Step(action) => Request::Step(action),
         };
         if self.shut_down_by.is_some() {
             return Ok(());
@@ -351,6 +344,12 @@ impl Server {
         let limit = self.config.pending_replies;
         if self.waiting.len() >= limit {
             return Err(ConnectionError::TooManyRequests { limit });
+        }
+        if request.is_barrier() {
+            self.watchdog.run_down();
+        }
+        if matches!(request, Request::Step(_)) {
+            self.stats.actions.record(now);
         }
         let place = Place::new();
         self.waiting.push_back(Waiting {

@@ -16,14 +16,24 @@ use crate::support::*;
 #[derive(Debug, Clone)]
 enum Op {
     Hear(What),
-    Poll,
+    Poll(Of),
     /// One of the handles is used, the answer taken late or not.
     Reply(prop::sample::Index, bool),
     Drop(prop::sample::Index),
     Transmit,
     /// In microseconds.
     Wait(u64),
+    /// So many microseconds from now at the latest.
+    ShutDown(u64),
     End,
+}
+
+/// Which of the polls is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Motion,
+    Requests,
+    All,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +64,7 @@ struct Arrivals {
     dropped: u64,
     armed_at: Option<u64>,
     alarm: Option<u64>,
+    shut_down_by: Option<u64>,
     abandoned: bool,
     ended: bool,
     end_told: bool,
@@ -79,19 +90,17 @@ impl Arrivals {
         if self.ended {
             return;
         }
-        self.alarm = if what == What::Action || what == What::Step || what == What::Reset {
-            None
-        } else {
-            self.alarm
-        };
-        match what {
-            What::Action => self.armed_at = Some(now),
-            What::Reset | What::Step => self.armed_at = None,
-            What::Metadata | What::Observe => {}
+        if what != What::Action && self.shut_down_by.is_some() {
+            return self.all.push((what, State::Over));
         }
         let pending = self.count(|what, state| what != What::Action && state != State::Over);
         if what != What::Action && pending >= self.pending {
             return self.end();
+        }
+        match what {
+            What::Action => (self.armed_at, self.alarm) = (Some(now), None),
+            What::Reset | What::Step => (self.armed_at, self.alarm) = (None, None),
+            What::Metadata | What::Observe => {}
         }
         self.all.push((what, State::Waiting));
         let waiting = |what, state| what == What::Action && state == State::Waiting;
@@ -107,6 +116,9 @@ impl Arrivals {
     }
 
     fn wait(&mut self, now: u64) {
+        if self.shut_down_by.is_some_and(|deadline| deadline <= now) {
+            self.end();
+        }
         if self.ended || self.resetting() {
             return;
         }
@@ -119,11 +131,20 @@ impl Arrivals {
     }
 
     fn next_timeout(&self) -> Option<u64> {
-        if self.ended || self.resetting() { None } else { Some(self.armed_at? + self.patience?) }
+        if self.ended {
+            return None;
+        }
+        let barks = (!self.resetting()).then(|| Some(self.armed_at? + self.patience?)).flatten();
+        barks.into_iter().chain(self.shut_down_by).min()
     }
 
-    fn poll(&mut self) -> Option<Told> {
+    fn poll(&mut self, of: Of) -> Option<Told> {
         self.notice();
+        let motion = if of == Of::Requests { None } else { self.poll_motion() };
+        if of == Of::Motion { motion } else { motion.or_else(|| self.poll_request()) }
+    }
+
+    fn poll_motion(&mut self) -> Option<Told> {
         let barrier = |what, state| match what {
             What::Reset => state < State::Answered,
             What::Step => state == State::Waiting,
@@ -138,22 +159,31 @@ impl Arrivals {
         if let Some(silence) = self.alarm.take() {
             return Some(Told::Watchdog(silence));
         }
-        if self.ended {
-            let told = std::mem::replace(&mut self.end_told, true);
-            return (!told).then_some(Told::Disconnected);
-        }
+        let tell_end = self.ended && !std::mem::replace(&mut self.end_told, self.ended);
+        tell_end.then_some(Told::Disconnected)
+    }
+
+    fn poll_request(&mut self) -> Option<Told> {
         let is_work = |what| matches!(what, What::Reset | What::Step);
         if self.find(|what, state| is_work(what) && state == State::Told).is_some() {
             return None;
         }
         let request = self.find(|what, state| what != What::Action && state == State::Waiting)?;
+        let action = self.find(|what, state| what == What::Action && state == State::Waiting);
+        if is_work(self.all[request].0) && action.is_some_and(|action| action < request) {
+            return None;
+        }
         self.all[request].1 = State::Told;
         Some(Told::Thing(self.all[request].0, request))
     }
 
     fn transmit(&mut self, now: u64) -> Option<usize> {
         self.notice();
-        let next = self.find(|what, state| what != What::Action && state != State::Over)?;
+        let next = self.find(|what, state| what != What::Action && state != State::Over);
+        if next.is_none() && self.shut_down_by.is_some() {
+            self.end();
+        }
+        let next = next?;
         if self.all[next].1 != State::Answered {
             return None;
         }
@@ -212,7 +242,7 @@ impl Run {
     fn apply(&mut self, op: &Op) -> Result<(), TestCaseError> {
         match op {
             Op::Hear(what) => self.hear(*what),
-            Op::Poll => drop(self.poll()?),
+            Op::Poll(of) => drop(self.poll(*of)?),
             Op::Reply(index, late) if !self.handles.is_empty() => {
                 let (number, handle) = self.handles.remove(index.index(self.handles.len()));
                 self.reply(number, handle, *late)?;
@@ -227,6 +257,11 @@ impl Run {
                 self.now += micros * 1000;
                 self.server.handle_timeout(self.now());
                 self.arrivals.wait(self.now);
+            }
+            Op::ShutDown(micros) => {
+                let deadline = self.now + micros * 1000;
+                self.server.shut_down(self.start + Duration::from_nanos(deadline));
+                self.arrivals.shut_down_by = Some(deadline);
             }
             Op::End => {
                 self.server.handle_disconnect(self.now(), ConnectionError::Lost(String::new()));
@@ -254,9 +289,16 @@ impl Run {
     }
 
     /// Whether something was told.
-    fn poll(&mut self) -> Result<bool, TestCaseError> {
-        let event = self.server.poll_event();
-        let expected = self.arrivals.poll();
+    fn poll(&mut self, of: Of) -> Result<bool, TestCaseError> {
+        let server = &mut self.server;
+        let (announced, event) = match of {
+            Of::Motion => (server.has_motion(), server.poll_motion()),
+            Of::Requests => (server.has_request(), server.poll_request()),
+            Of::All => (server.has_motion() || server.has_request(), server.poll_event()),
+        };
+        // A handle that was dropped is noticed by polling.
+        prop_assert!(announced == event.is_some() || self.arrivals.abandoned);
+        let expected = self.arrivals.poll(of);
         // Requests bear no number: which one was told shows when its answer leaves.
         let number = match expected {
             Some(Told::Thing(_, number)) => number,
@@ -339,16 +381,20 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     ];
     let index = any::<prop::sample::Index>;
     let rarely = |share, op: Op| {
-        prop::bool::weighted(share).prop_map(move |rare| if rare { op.clone() } else { Op::Poll })
+        prop::bool::weighted(share)
+            .prop_map(move |rare| if rare { op.clone() } else { Op::Poll(Of::All) })
     };
     let op = prop_oneof![
         12 => what.prop_map(Op::Hear),
-        10 => Just(Op::Poll),
+        6 => Just(Op::Poll(Of::All)),
+        4 => Just(Op::Poll(Of::Motion)),
+        4 => Just(Op::Poll(Of::Requests)),
         8 => (index(), any::<bool>()).prop_map(|(index, late)| Op::Reply(index, late)),
         6 => Just(Op::Transmit),
         4 => (0_u64..80_000).prop_map(Op::Wait),
         1 => index().prop_flat_map(move |index| rarely(0.1, Op::Drop(index))),
         1 => rarely(0.1, Op::End),
+        1 => (0_u64..200_000).prop_flat_map(move |within| rarely(0.1, Op::ShutDown(within))),
     ];
     vec(op, 1..150)
 }
@@ -380,7 +426,7 @@ proptest! {
             run.apply(op)?;
         }
         // Everything that can be told, answered and sent still is, in its order.
-        while run.poll()? || !run.handles.is_empty() {
+        while run.poll(Of::All)? || !run.handles.is_empty() {
             if !run.handles.is_empty() {
                 let (number, handle) = run.handles.remove(0);
                 run.reply(number, handle, false)?;

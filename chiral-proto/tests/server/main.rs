@@ -5,8 +5,10 @@ mod support;
 
 mod actions;
 mod answers;
+mod apart;
 mod end;
 mod handles;
+mod shut_down;
 mod watchdog;
 
 use std::time::{Duration, Instant};
