@@ -1,11 +1,16 @@
 //! `chiral`: see a robot and its policy at work, try one without the other, measure the line
 //! between them, and look into frames.
 
+mod args;
 mod bench;
 mod demo;
+mod describe;
 mod inspect;
+mod output;
 mod probe;
+mod robot;
 mod serve;
+mod text;
 
 use std::process::ExitCode;
 
@@ -27,6 +32,9 @@ struct Cli {
 enum Command {
     /// Run a simulated robot and a policy that drives it from the pixels.
     Demo(demo::Options),
+    /// The robot of `demo`.
+    #[command(hide = true)]
+    DemoRobot(demo::RobotOptions),
     /// Serve a simulated robot.
     Serve(serve::Options),
     /// Connect to a robot and show what it has and how fast it answers.
@@ -46,16 +54,22 @@ async fn main() -> ExitCode {
     log(cli.verbose);
     let done = match cli.command {
         Command::Demo(options) => demo::run(options).await,
+        Command::DemoRobot(options) => demo::run_robot(options).await,
         Command::Serve(options) => serve::run(options).await,
         Command::Probe(options) => probe::run(options).await,
-        Command::Bench(options) => bench::run(options).await,
+        // A task of the runtime, as a policy's would be: a thread apart would cost it wake-ups.
+        Command::Bench(options) => match tokio::spawn(bench::run(options)).await {
+            Ok(done) => done,
+            Err(error) => Err(error.into()),
+        },
         Command::BenchServer(options) => bench::run_server(options).await,
         Command::Inspect(options) => inspect::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("chiral: {error:#}");
+            // A peer may have had a say in it.
+            output::note(&text::printable(&format!("chiral: {error:#}")));
             ExitCode::FAILURE
         }
     }

@@ -64,35 +64,34 @@ impl Side for ClientSide {
         &mut self.machine
     }
 
-    fn tell(&mut self) {
+    fn tell(&mut self) -> bool {
+        let mut woken = 0;
         while let Some(event) = self.machine.poll_event() {
             // A caller who no longer waits has dropped the other end; the answer goes with it.
             match event {
                 Event::Metadata { id, metadata } => {
                     if let Some(Call::Metadata(caller)) = self.calls.remove(&id.key()) {
-                        let _ = caller.send(Ok(metadata));
+                        woken += usize::from(caller.send(Ok(metadata)).is_ok());
                     }
                 }
                 Event::Reset { id, result } => {
                     if let Some(Call::Reset(caller)) = self.calls.remove(&id.key()) {
-                        let _ = caller.send(Ok(result));
+                        woken += usize::from(caller.send(Ok(result)).is_ok());
                     }
                 }
                 Event::Observation { id, observation } => {
                     if let Some(Call::Observe(caller)) = self.calls.remove(&id.key()) {
-                        let _ = caller.send(Ok(observation));
+                        woken += usize::from(caller.send(Ok(observation)).is_ok());
                     }
                 }
                 Event::Step { id, result } => {
                     if let Some(Call::Step(caller)) = self.calls.remove(&id.key()) {
-                        let _ = caller.send(Ok(result));
+                        woken += usize::from(caller.send(Ok(result)).is_ok());
                     }
                 }
-                Event::Failed { id, error } => self.fail(id, error),
+                Event::Failed { id, error } => woken += usize::from(self.fail(id, error)),
                 Event::Streamed(_) => {}
-                Event::Disconnected(_) => {
-                    self.news.notify(usize::MAX);
-                }
+                Event::Disconnected(_) => woken += self.news.notify(usize::MAX),
             }
         }
         let latest = self.machine.latest_observation();
@@ -103,20 +102,21 @@ impl Side for ClientSide {
         if !is_same {
             self.latest = latest.cloned();
             self.observed += 1;
-            self.news.notify(usize::MAX);
+            woken += self.news.notify(usize::MAX);
         }
+        woken > 0
     }
 }
 
 impl ClientSide {
-    fn fail(&mut self, id: RequestKey, error: RequestError) {
-        let _ = match self.calls.remove(&id) {
+    fn fail(&mut self, id: RequestKey, error: RequestError) -> bool {
+        match self.calls.remove(&id) {
             Some(Call::Metadata(caller)) => caller.send(Err(error)).is_ok(),
             Some(Call::Reset(caller)) => caller.send(Err(error)).is_ok(),
             Some(Call::Observe(caller)) => caller.send(Err(error)).is_ok(),
             Some(Call::Step(caller)) => caller.send(Err(error)).is_ok(),
             None => false,
-        };
+        }
     }
 }
 

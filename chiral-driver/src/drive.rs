@@ -36,6 +36,7 @@ pub(crate) fn drive<R: Runtime, S: Side>(
             alarm: None,
             closing: false,
             peer_is_gone: false,
+            others_wait: false,
         };
         let reason = poll_fn(|cx| connection.poll(cx)).await;
         let mut transport = connection.transport;
@@ -79,6 +80,8 @@ struct Connection<'a, R: Runtime, S, T> {
     closing: bool,
     /// Nothing more can be read.
     peer_is_gone: bool,
+    /// Another task was woken.
+    others_wait: bool,
 }
 
 impl<R: Runtime, S: Side, T: Transport> Connection<'_, R, S, T> {
@@ -98,6 +101,10 @@ impl<R: Runtime, S: Side, T: Transport> Connection<'_, R, S, T> {
             if !progress {
                 return Poll::Pending;
             }
+            // Who was told of an action or an answer may be waiting for this very thread.
+            if std::mem::take(&mut self.others_wait) {
+                break;
+            }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -114,7 +121,7 @@ impl<R: Runtime, S: Side, T: Transport> Connection<'_, R, S, T> {
             Ok(Some(message)) => {
                 let mut state = self.shared.lock();
                 state.machine().handle_message(now, message);
-                state.tell();
+                self.others_wait |= state.tell();
             }
             Err(reason) => self.lose(now, reason),
         }
@@ -141,7 +148,7 @@ impl<R: Runtime, S: Side, T: Transport> Connection<'_, R, S, T> {
                     pushed = true;
                 }
             }
-            state.tell();
+            self.others_wait |= state.tell();
         }
         match self.transport.poll_write(cx, now) {
             Poll::Ready(Ok(wrote)) => pushed | wrote,
@@ -166,7 +173,7 @@ impl<R: Runtime, S: Side, T: Transport> Connection<'_, R, S, T> {
             {
                 let mut state = self.shared.lock();
                 state.machine().handle_timeout(now);
-                state.tell();
+                self.others_wait |= state.tell();
             }
             if let Err(reason) = self.transport.handle_timeout(now) {
                 self.lose(now, reason);
@@ -194,7 +201,7 @@ impl<R: Runtime, S: Side, T: Transport> Connection<'_, R, S, T> {
         self.peer_is_gone = true;
         let mut state = self.shared.lock();
         state.machine().handle_disconnect(now, reason);
-        state.tell();
+        self.others_wait |= state.tell();
     }
 
     /// Tells the peer, once, that this side has ended the connection.

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod clock;
 mod connect;
 mod drive;
 mod error;
@@ -20,6 +21,7 @@ mod transport;
 
 pub use chiral_proto as proto;
 pub use client::PolicyClient;
+pub use clock::monotonic_seconds;
 pub use connect::Builder;
 pub use error::{CallError, ConnectError};
 pub use robot::{Robot, RobotError};

@@ -1,3 +1,4 @@
+use std::future::Future;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -134,13 +135,14 @@ impl Office {
         };
         let (office, ended) = (Arc::clone(self), Arc::clone(&shared));
         R::spawn(drive::<R, _>(Arc::clone(&shared), transport, move || office.leave(&ended)));
-        let operating = R::spawn_apart(async move {
+        let apart = self.config.robot_threads;
+        let operating = run::<R>(apart, async move {
             let shared = Arc::clone(&turn.shared);
             turn.has_come().await;
             begin(&shared, &*robot).await;
             let moving = move_robot(Arc::clone(&shared), Arc::clone(&robot));
             let (done, moved) = futures_channel::oneshot::channel::<()>();
-            let moving = R::spawn_apart(async move {
+            let moving = run::<R>(apart, async move {
                 moving.await;
                 drop(done);
             });
@@ -190,6 +192,15 @@ impl Office {
         let side = current.lock();
         Some(side.machine.stats())
     }
+}
+
+/// Runs a task of the robot's code, as the settings say.
+fn run<R: Runtime>(apart: bool, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+    if apart {
+        return R::spawn_apart(task);
+    }
+    R::spawn(task);
+    Ok(())
 }
 
 /// Ends the connection when the robot's part of it could not be started.

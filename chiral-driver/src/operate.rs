@@ -13,8 +13,10 @@ use crate::shared::{Shared, Side};
 /// The server's machine, and what the two tasks that operate the robot wait for.
 pub(crate) struct ServerSide {
     pub(crate) machine: Server,
-    /// Notified when there may be something to do.
-    work: Arc<event_listener::Event>,
+    /// Notified when there may be something to do with the robot's motion.
+    motion: Arc<event_listener::Event>,
+    /// Notified when there may be something to do with requests.
+    requests: Arc<event_listener::Event>,
     /// Something that moves the robot is being done.
     moving: bool,
     /// A reset or a step is next to move the robot: what came behind it waits.
@@ -23,7 +25,13 @@ pub(crate) struct ServerSide {
 
 impl ServerSide {
     pub(crate) fn new(machine: Server) -> Self {
-        Self { machine, work: Arc::default(), moving: false, next_is_request: false }
+        Self {
+            machine,
+            motion: Arc::default(),
+            requests: Arc::default(),
+            moving: false,
+            next_is_request: false,
+        }
     }
 }
 
@@ -34,8 +42,16 @@ impl Side for ServerSide {
         &mut self.machine
     }
 
-    fn tell(&mut self) {
-        self.work.notify(usize::MAX);
+    fn tell(&mut self) -> bool {
+        // Waking a task for nothing, several times an observation, would cost more than asking.
+        let mut woken = 0;
+        if self.machine.has_motion() && !self.moving {
+            woken += self.motion.notify(usize::MAX);
+        }
+        if self.machine.has_request() || self.machine.error().is_some() {
+            woken += self.requests.notify(usize::MAX);
+        }
+        woken > 0
     }
 }
 
@@ -51,14 +67,18 @@ pub(crate) async fn begin(shared: &Shared<ServerSide>, robot: &impl Robot) {
 /// Applies actions and watches over the robot, until the connection ends.
 pub(crate) async fn move_robot(shared: Arc<Shared<ServerSide>>, robot: Arc<impl Robot>) {
     loop {
-        let event = next(&shared, |side| {
-            if side.moving || side.next_is_request {
-                return None;
-            }
-            let event = side.machine.poll_motion();
-            side.moving |= event.is_some();
-            event
-        })
+        let event = next(
+            &shared,
+            |side| &side.motion,
+            |side| {
+                if side.moving || side.next_is_request {
+                    return None;
+                }
+                let event = side.machine.poll_motion();
+                side.moving |= event.is_some();
+                event
+            },
+        )
         .await;
         let ended = matches!(event, Event::Disconnected(_));
         let moving = async {
@@ -81,13 +101,17 @@ pub(crate) async fn move_robot(shared: Arc<Shared<ServerSide>>, robot: Arc<impl 
 /// Answers requests, until the connection ends.
 pub(crate) async fn answer_requests(shared: Arc<Shared<ServerSide>>, robot: Arc<impl Robot>) {
     loop {
-        let request = next(&shared, |side| match side.machine.poll_request() {
-            Some(request) => {
-                side.next_is_request = matches!(request, Event::Reset(_) | Event::Step(..));
-                Some(Some(request))
-            }
-            None => side.machine.error().is_some().then_some(None),
-        })
+        let request = next(
+            &shared,
+            |side| &side.requests,
+            |side| match side.machine.poll_request() {
+                Some(request) => {
+                    side.next_is_request = matches!(request, Event::Reset(_) | Event::Step(..));
+                    Some(Some(request))
+                }
+                None => side.machine.error().is_some().then_some(None),
+            },
+        )
         .await;
         let Some(request) = request else { return };
         match request {
@@ -142,13 +166,14 @@ async fn answer(shared: &Shared<ServerSide>, robot: &impl Robot, request: Event)
 }
 
 async fn until_ended(shared: &Shared<ServerSide>) {
-    next(shared, |side| side.machine.error().is_some().then_some(())).await;
+    let ended = |side: &mut ServerSide| side.machine.error().is_some().then_some(());
+    next(shared, |side| &side.requests, ended).await;
 }
 
 /// Waits until nothing moves the robot, and sees to it that nothing else does. False when the
 /// connection ended first: a robot that was told to hold still is not moved any more.
 async fn hold(shared: &Shared<ServerSide>) -> bool {
-    let held = next(shared, |side| {
+    let take = |side: &mut ServerSide| {
         let ended = side.machine.error().is_some();
         if side.moving && !ended {
             return None;
@@ -156,8 +181,8 @@ async fn hold(shared: &Shared<ServerSide>) -> bool {
         side.next_is_request = false;
         side.moving |= !ended;
         Some(!ended)
-    })
-    .await;
+    };
+    let held = next(shared, |side| &side.requests, take).await;
     if !held {
         shared.lock().tell();
     }
@@ -169,11 +194,14 @@ fn rest(shared: &Shared<ServerSide>) {
     let mut side = shared.lock();
     side.moving = false;
     side.tell();
+    // A reset or a step may be waiting for just this.
+    side.requests.notify(usize::MAX);
 }
 
-/// Waits until `take` finds something.
+/// Waits until `take` finds something; it looks again whenever `news` is notified.
 async fn next<T>(
     shared: &Shared<ServerSide>,
+    news: impl Fn(&ServerSide) -> &event_listener::Event,
     mut take: impl FnMut(&mut ServerSide) -> Option<T>,
 ) -> T {
     loop {
@@ -182,7 +210,7 @@ async fn next<T>(
             if let Some(taken) = take(&mut side) {
                 return taken;
             }
-            side.work.listen()
+            news(&side).listen()
         };
         work.await;
     }

@@ -19,8 +19,9 @@ pub type RobotError = Box<dyn std::error::Error + Send + Sync>;
 /// when the policy goes; those of what moves the robot run to their end, and `on_disconnect` comes
 /// last.
 ///
-/// What moves the robot and what observes it run in a thread each, in the context of the runtime,
-/// for as long as a policy is connected: they may block, and delay nothing else.
+/// Methods must not block their thread for long, as everywhere in async code; those of a robot that
+/// must are run in threads of their own with
+/// [`ServerConfig::robot_threads`](crate::ServerConfig::robot_threads).
 ///
 /// A robot that fails, or panics, ends the connection, and the policy is told why; the server
 /// goes on.

@@ -10,8 +10,9 @@ pub(crate) trait Side: Send + 'static {
 
     fn machine(&mut self) -> &mut Self::Machine;
 
-    /// Called after the machine was driven: passes its events on.
-    fn tell(&mut self);
+    /// Called after the machine was driven: passes its events on. Says whether that has woken
+    /// another task.
+    fn tell(&mut self) -> bool;
 }
 
 /// A side's state, between its handles and the task that drives its connection.

@@ -12,7 +12,9 @@ use chiral_driver::Runtime;
 use tokio::net::{TcpListener, TcpStream};
 
 pub use chiral_driver::proto;
-pub use chiral_driver::{CallError, ConnectError, Robot, RobotError, ServerConfig};
+pub use chiral_driver::{
+    CallError, ConnectError, Robot, RobotError, ServerConfig, monotonic_seconds,
+};
 pub use stream::Stream;
 
 /// The policy's connection to a robot, on tokio.

@@ -55,9 +55,10 @@ pub struct Served {
 }
 
 impl Served {
-    /// Serves a robot with default settings.
+    /// Serves a robot with default settings; one that blocks its thread, with threads of its own.
     pub async fn new(robot: Recorder) -> Self {
-        Self::with(robot, ServerConfig::default()).await
+        let robot_threads = robot.blocks();
+        Self::with(robot, ServerConfig { robot_threads, ..ServerConfig::default() }).await
     }
 
     /// Serves a robot.

@@ -103,6 +103,11 @@ impl Recorder {
         self
     }
 
+    /// Whether an observation blocks its thread.
+    pub fn blocks(&self) -> bool {
+        !self.observe_blocks.is_zero()
+    }
+
     /// The same robot, for which applying an action takes that long.
     #[must_use]
     pub fn apply_takes(mut self, duration: Duration) -> Self {

@@ -62,9 +62,9 @@ impl Observing {
         }
         if sample.is_multiple_of(2) {
             self.observe(client).await?;
-            self.floor.push(tokio::task::block_in_place(|| floor.exchange())?);
+            self.floor.push(floor.exchange()?);
         } else {
-            self.floor.push(tokio::task::block_in_place(|| floor.exchange())?);
+            self.floor.push(floor.exchange()?);
             self.observe(client).await?;
         }
         Ok(())

@@ -18,8 +18,8 @@ pub(crate) struct WebSocket<S> {
 }
 
 /// Bytes of one read or write: large enough that system calls do not matter, small enough that the
-/// other direction gets its turn within a tenth of a millisecond.
-const STEP: usize = 512 << 10;
+/// other direction gets its turn within a fraction of a millisecond.
+const STEP: usize = 1 << 20;
 /// Slices of one gather write: enough for 16 cameras with depth.
 const SLICES: usize = 36;
 

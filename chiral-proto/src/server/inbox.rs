@@ -100,9 +100,7 @@ impl Inbox {
     /// The next request that nothing holds back: not a reset or step being worked on, nor, for
     /// another of these, an action from before it that is not told yet.
     pub(super) fn poll_request(&mut self) -> Option<Event> {
-        let (request, ..) = self.requests.front().filter(|_| self.working.is_none())?;
-        let earlier_action = self.actions.front().is_some_and(|(action, _)| action < request);
-        if earlier_action && self.is_barrier_next() {
+        if !self.may_tell_request() {
             return None;
         }
         let (_, request, place) = self.requests.pop_front()?;
@@ -120,14 +118,16 @@ impl Inbox {
         })
     }
 
-    fn may_tell_action(&self) -> bool {
+    pub(super) fn may_tell_action(&self) -> bool {
         let Some((action, _)) = self.actions.front() else { return false };
         let resetting = matches!(self.working, Some((Work::Reset, _)));
         let barrier = self.requests.iter().find(|(_, request, _)| request.is_barrier());
         !resetting && barrier.is_none_or(|(barrier, ..)| action < barrier)
     }
 
-    fn is_barrier_next(&self) -> bool {
-        self.requests.front().is_some_and(|(_, request, _)| request.is_barrier())
+    pub(super) fn may_tell_request(&self) -> bool {
+        let Some((arrival, request, _)) = self.requests.front() else { return false };
+        let earlier_action = self.actions.front().is_some_and(|(action, _)| action < arrival);
+        self.working.is_none() && !(request.is_barrier() && earlier_action)
     }
 }

@@ -220,6 +220,18 @@ impl Server {
         Some(Event::Disconnected(error))
     }
 
+    /// Whether [`poll_motion`](Self::poll_motion) has something to tell.
+    pub fn has_motion(&self) -> bool {
+        self.inbox.may_tell_action()
+            || self.alarm.is_some()
+            || (self.error.is_some() && !self.end_told)
+    }
+
+    /// Whether [`poll_request`](Self::poll_request) has something to tell.
+    pub fn has_request(&self) -> bool {
+        self.inbox.may_tell_request()
+    }
+
     /// The next request to answer.
     pub fn poll_request(&mut self) -> Option<Event> {
         self.check_abandoned();

@@ -9,6 +9,7 @@ mod observation;
 mod proprio;
 mod shape;
 mod value;
+mod views;
 
 pub use action::{Action, ResetResult, StepResult};
 pub use array::{Array, DtypeMismatch, SizeMismatch};
@@ -19,5 +20,7 @@ pub use observation::{Observation, Timestamps};
 pub use proprio::{Proprio, ProprioConfig};
 pub use shape::Shape;
 pub use value::{Map, Value, ValueError};
+#[cfg(feature = "image")]
+pub use views::{Picture, PictureError};
 
 pub(crate) use array::byte_len;

@@ -18,9 +18,9 @@ impl Name {
         std::str::from_utf8(&self.0).expect("checked at construction")
     }
 
-    /// A name that shares the bytes, if they are UTF-8.
-    pub(crate) fn from_utf8(bytes: Bytes) -> Option<Self> {
-        std::str::from_utf8(&bytes).is_ok().then_some(Self(bytes))
+    /// A name that shares the bytes, which the caller has found to be UTF-8.
+    pub(crate) fn from_checked(bytes: Bytes) -> Self {
+        Self(bytes)
     }
 }
 

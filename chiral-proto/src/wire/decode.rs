@@ -4,7 +4,7 @@ use bytes::Bytes;
 use nalgebra::{Matrix3, Matrix4};
 
 use super::error::{ErrorKind, WireError};
-use super::fields::Fields;
+use super::fields::{Field, Fields};
 use super::frame::{Frame, PREFIX_LEN, Payload};
 use super::limits::Limits;
 use super::message::{ClientMessage, Message, ServerMessage};
@@ -64,6 +64,7 @@ impl<'a> Header<'a> {
     pub(super) fn scan(frame: &'a Frame, limits: &'a Limits) -> Result<Self> {
         let mut reader = Reader::new(frame.header());
         let mut budget = limits.values;
+        reader.clone().map_len("").map_err(WireError::of_no_header)?;
         let fields = Fields::scan(&mut reader, &KEYS, limits, &mut budget)?;
         if reader.rest() > 0 {
             return Err(WireError::frame(ErrorKind::NotMsgpack, reader.offset())
@@ -108,13 +109,13 @@ impl<'a> Header<'a> {
     }
 
     fn action(&self) -> Result<Action> {
-        let at_shape = self.fields.required("shape")?;
-        let shape_offset = at_shape.offset();
-        let shape = read_shape("shape", at_shape, self.limits)?;
-        let dtype = read_dtype("dtype", self.fields.required("dtype")?)?;
+        let at_shape = self.fields.field("shape");
+        let shape = read_shape(&at_shape, self.limits)?;
+        let dtype = read_dtype(&self.fields.field("dtype"))?;
         let payload = self.frame.payload();
         if byte_len(dtype, &shape) != Some(payload.len()) {
-            return Err(WireError::at(ErrorKind::BadBuffer, "shape", shape_offset)
+            let offset = at_shape.required()?.offset();
+            return Err(WireError::at(ErrorKind::BadBuffer, "shape", offset)
                 .found(format_args!(
                     "{dtype} of shape {shape} and {} bytes of payload",
                     payload.len()
@@ -141,7 +142,7 @@ impl<'a> Header<'a> {
     }
 
     fn observation(&self) -> Result<Observation> {
-        let mut buffers = Buffers { payload: Cow::Borrowed(self.frame.payload()) };
+        let mut buffers = Buffers::of(self.frame.payload());
         Ok(Observation {
             timestamp: self.fields.required("timestamp")?.float("timestamp")?,
             cameras: read_entries(
@@ -163,32 +164,29 @@ impl<'a> Header<'a> {
     }
 
     fn camera(&self, reader: &mut Reader<'a>, buffers: &mut Buffers<'_>) -> Result<Camera> {
-        let fields = Fields::rescan(reader, &CAMERA_KEYS, self.limits)?;
-        let timestamp = fields.present("timestamp").map(|mut at| at.float("timestamp"));
-        let intrinsics = read_floats::<9>("intrinsics", fields.required("intrinsics")?)?;
-        let extrinsics = read_floats::<16>("extrinsics", fields.required("extrinsics")?)?;
-        let image = ["image_shape", "image_dtype", "image_offset", "image_size"];
-        let depth = ["depth_shape", "depth_dtype", "depth_offset", "depth_size"];
-        let has_depth = depth.iter().any(|key| fields.present(key).is_some());
+        let [name, timestamp, intrinsics, extrinsics, arrays @ ..] =
+            Fields::rescan(reader, &CAMERA_KEYS, self.limits)?.all();
+        let [image @ .., _, _, _, _] = &arrays;
+        let [_, _, _, _, depth @ ..] = &arrays;
+        let timestamp = timestamp.present().map(|mut at| at.float(timestamp.name));
+        let has_depth = depth.iter().any(|field| field.present().is_some());
         Ok(Camera {
-            name: self.name("name", &mut fields.required("name")?)?,
+            name: self.name(name.name, &mut name.required()?)?,
             timestamp: timestamp.unwrap_or(Ok(0.0))?,
-            intrinsics: Matrix3::from_row_slice(&intrinsics),
-            extrinsics: Matrix4::from_row_slice(&extrinsics),
-            image: read_array(&fields, image, buffers, self.limits)?,
-            depth: has_depth
-                .then(|| read_array(&fields, depth, buffers, self.limits))
-                .transpose()?,
+            intrinsics: Matrix3::from_row_slice(&read_floats::<9>(&intrinsics)?),
+            extrinsics: Matrix4::from_row_slice(&read_floats::<16>(&extrinsics)?),
+            image: read_array(image, buffers, self.limits)?,
+            depth: has_depth.then(|| read_array(depth, buffers, self.limits)).transpose()?,
         })
     }
 
     fn proprio(&self, reader: &mut Reader<'a>, buffers: &mut Buffers<'_>) -> Result<Proprio> {
-        let fields = Fields::rescan(reader, &PROPRIO_KEYS, self.limits)?;
-        let name = self.name("name", &mut fields.required("name")?)?;
-        let dtype = read_dtype("dtype", fields.required("dtype")?)?;
-        let at = Placed::read(&fields, "offset", "size")?;
+        let [name, dtype, offset, size] = Fields::rescan(reader, &PROPRIO_KEYS, self.limits)?.all();
+        let name = self.name(name.name, &mut name.required()?)?;
+        let dtype = read_dtype(&dtype)?;
+        let at = Placed::read(&offset, &size)?;
         if at.size % dtype.size() != 0 {
-            return Err(WireError::at(ErrorKind::BadBuffer, "size", fields.offset())
+            return Err(WireError::at(ErrorKind::BadBuffer, size.name, size.required()?.offset())
                 .found(format_args!("{} bytes of {dtype}", at.size))
                 .expected(format_args!("a multiple of the element's {} bytes", dtype.size())));
         }
@@ -198,7 +196,7 @@ impl<'a> Header<'a> {
 
     fn name(&self, field: &'static str, reader: &mut Reader<'a>) -> Result<Name> {
         let (text, start) = reader.string(field)?;
-        Ok(Name::from_utf8(self.share(start, start + text.len())).expect("just checked"))
+        Ok(Name::from_checked(self.share(start, start + text.len())))
     }
 
     /// A free-form map that may be left out.
@@ -228,27 +226,30 @@ struct Placed {
 }
 
 impl Placed {
-    fn read<const N: usize>(
-        fields: &Fields<'_, N>,
-        offset: &'static str,
-        size: &'static str,
-    ) -> Result<Self> {
-        let mut at_offset = fields.required(offset)?;
+    fn read(offset: &Field<'_>, size: &Field<'_>) -> Result<Self> {
+        let mut at_offset = offset.required()?;
         Ok(Self {
-            field: offset,
+            field: offset.name,
             at: at_offset.offset(),
-            offset: at_offset.size(offset)?,
-            size: fields.required(size)?.size(size)?,
+            offset: at_offset.size(offset.name)?,
+            size: size.required()?.size(size.name)?,
         })
     }
 }
 
-/// Hands out the payload's buffers.
+/// Hands out the payload's buffers: shared where they lie in one segment, gathered where not.
 struct Buffers<'a> {
     payload: Cow<'a, Payload>,
+    /// Bytes that may still be gathered one buffer at a time: buffers beside one another never
+    /// need more than the payload has.
+    to_gather: usize,
 }
 
-impl Buffers<'_> {
+impl<'a> Buffers<'a> {
+    fn of(payload: &'a Payload) -> Self {
+        Self { payload: Cow::Borrowed(payload), to_gather: payload.len() }
+    }
+
     fn slice(&mut self, at: &Placed) -> Result<Bytes> {
         let Placed { offset, size, .. } = *at;
         if offset.checked_add(size).is_none_or(|end| end > self.payload.len()) {
@@ -257,8 +258,11 @@ impl Buffers<'_> {
                 .expected(format_args!("it within the payload's {} bytes", self.payload.len())));
         }
         if !self.payload.is_shared(offset, size) {
-            // Gathered once, at most: many buffers over the same border share the copy.
-            self.payload = Cow::Owned(self.payload.contiguous().into());
+            match self.to_gather.checked_sub(size) {
+                Some(left) => self.to_gather = left,
+                // Buffers over one another: they share one copy of everything.
+                None => self.payload = Cow::Owned(self.payload.contiguous().into()),
+            }
         }
         Ok(self.payload.slice(offset, size))
     }
@@ -284,52 +288,52 @@ fn read_entries<'a, T>(
 }
 
 fn read_array(
-    fields: &Fields<'_, { CAMERA_KEYS.len() }>,
-    [shape, dtype, offset, size]: [&'static str; 4],
+    [shape, dtype, offset, size]: &[Field<'_>; 4],
     buffers: &mut Buffers<'_>,
     limits: &Limits,
 ) -> Result<Array> {
-    let at = Placed::read(fields, offset, size)?;
-    let shape_at = fields.required(shape)?;
-    let shape_offset = shape_at.offset();
-    let dims = read_shape(shape, shape_at, limits)?;
-    let element = read_dtype(dtype, fields.required(dtype)?)?;
+    let at = Placed::read(offset, size)?;
+    let dims = read_shape(shape, limits)?;
+    let element = read_dtype(dtype)?;
     if byte_len(element, &dims) != Some(at.size) {
-        return Err(WireError::at(ErrorKind::BadBuffer, shape, shape_offset)
+        return Err(WireError::at(ErrorKind::BadBuffer, shape.name, shape.required()?.offset())
             .found(format_args!("{element} of shape {dims} in {} bytes", at.size))
-            .expected(format_args!("a shape whose elements fill the buffer, `{size}`")));
+            .expected(format_args!("a shape whose elements fill the buffer, `{}`", size.name)));
     }
     Ok(Array::new(element, dims, buffers.slice(&at)?).expect("just checked"))
 }
 
-fn read_shape(field: &'static str, mut reader: Reader<'_>, limits: &Limits) -> Result<Shape> {
+fn read_shape(field: &Field<'_>, limits: &Limits) -> Result<Shape> {
+    let mut reader = field.required()?;
     let start = reader.offset();
-    let rank = reader.array_len(field)?;
-    check_count(field, start, rank, limits.rank, "rank")?;
-    (0..rank).map(|_| reader.size(field)).collect()
+    let rank = reader.array_len(field.name)?;
+    check_count(field.name, start, rank, limits.rank, "rank")?;
+    (0..rank).map(|_| reader.size(field.name)).collect()
 }
 
-fn read_dtype(field: &'static str, mut reader: Reader<'_>) -> Result<Dtype> {
+fn read_dtype(field: &Field<'_>) -> Result<Dtype> {
+    let mut reader = field.required()?;
     let offset = reader.offset();
-    let (name, _) = reader.string(field)?;
+    let (name, _) = reader.string(field.name)?;
     Dtype::from_name(name).ok_or_else(|| {
-        WireError::at(ErrorKind::OutOfRange, field, offset)
+        WireError::at(ErrorKind::OutOfRange, field.name, offset)
             .found(format_args!("{name:?}"))
             .expected("one of bool, int8 to int64, uint8 to uint64, float16, float32, float64")
     })
 }
 
-fn read_floats<const N: usize>(field: &'static str, mut reader: Reader<'_>) -> Result<[f64; N]> {
+fn read_floats<const N: usize>(field: &Field<'_>) -> Result<[f64; N]> {
+    let mut reader = field.required()?;
     let offset = reader.offset();
-    let len = reader.array_len(field)?;
+    let len = reader.array_len(field.name)?;
     if len != N {
-        return Err(WireError::at(ErrorKind::OutOfRange, field, offset)
+        return Err(WireError::at(ErrorKind::OutOfRange, field.name, offset)
             .found(format_args!("{len} numbers"))
             .expected(format_args!("{N}, row-major")));
     }
     let mut values = [0.0; N];
     for value in &mut values {
-        *value = reader.float(field)?;
+        *value = reader.float(field.name)?;
     }
     Ok(values)
 }

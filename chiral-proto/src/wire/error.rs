@@ -92,6 +92,14 @@ impl WireError {
         self
     }
 
+    /// The error of a header that was expected to be a map and is something else.
+    pub(crate) fn of_no_header(mut self) -> Self {
+        if self.0.kind == ErrorKind::WrongType {
+            self.0.kind = ErrorKind::NotMsgpack;
+        }
+        self
+    }
+
     pub(crate) fn in_message(mut self, message: &'static str) -> Self {
         self.0.message.get_or_insert(message);
         self

@@ -21,12 +21,19 @@ impl<'a, const N: usize> Fields<'a, N> {
     ) -> Result<Self, WireError> {
         let map = reader.clone();
         let mut values = [None; N];
+        let mut next = 0;
         for _ in 0..reader.map_len("")? {
             let key_offset = reader.offset();
-            let mut at_key = reader.clone();
-            reader.skip("", limits, 2, budget)?;
-            let key = at_key.try_string("")?;
-            let known = key.and_then(|key| names.iter().position(|name| name.as_bytes() == key));
+            let key = reader.try_string("")?;
+            match key {
+                Some(_) => reader.count(1, "", limits, budget)?,
+                None => reader.skip("", limits, 2, budget)?,
+            }
+            // Peers write keys in a fixed order: the next one is likely where the last one ended.
+            let known = key.and_then(|key| {
+                (next..N).chain(0..next).find(|&index| names[index].as_bytes() == key)
+            });
+            next = known.map_or(next, |index| index + 1);
             let name = known.map_or("", |index| names[index]);
             if let Some(index) = known
                 && values[index].replace(reader.position()).is_some()
@@ -50,29 +57,55 @@ impl<'a, const N: usize> Fields<'a, N> {
         Self::scan(reader, names, limits, &mut counted)
     }
 
+    /// The field of one of the names.
+    pub(super) fn field(&self, name: &'static str) -> Field<'a> {
+        let index = self.names.iter().position(|known| *known == name);
+        self.at(index.expect("asked only for names that were scanned for"))
+    }
+
+    /// Every field, in the order of the names: for maps of which a frame has many.
+    pub(super) fn all(&self) -> [Field<'a>; N] {
+        std::array::from_fn(|index| self.at(index))
+    }
+
+    fn at(&self, index: usize) -> Field<'a> {
+        Field { name: self.names[index], map: self.map.clone(), value: self.values[index] }
+    }
+
     /// The value of a key that the map must have.
     pub(super) fn required(&self, name: &'static str) -> Result<Reader<'a>, WireError> {
-        self.optional(name).ok_or_else(|| {
-            WireError::at(ErrorKind::MissingField, name, self.map.offset())
+        self.field(name).required()
+    }
+
+    /// The value of a key that the map may leave out; nil stands for no value.
+    pub(super) fn present(&self, name: &'static str) -> Option<Reader<'a>> {
+        self.field(name).present()
+    }
+}
+
+/// A key of the protocol and its value in one map, if it has one there.
+pub(super) struct Field<'a> {
+    pub(super) name: &'static str,
+    map: Reader<'a>,
+    value: Option<usize>,
+}
+
+impl<'a> Field<'a> {
+    /// The value, which the map must have.
+    pub(super) fn required(&self) -> Result<Reader<'a>, WireError> {
+        self.optional().ok_or_else(|| {
+            WireError::at(ErrorKind::MissingField, self.name, self.map.offset())
                 .found("no such key in the map")
                 .expected("the key")
         })
     }
 
-    /// The value of a key that the map may leave out.
-    pub(super) fn optional(&self, name: &'static str) -> Option<Reader<'a>> {
-        let index = self.names.iter().position(|known| *known == name);
-        let index = index.expect("asked only for names that were scanned for");
-        self.values[index].map(|at| self.map.seek(at))
+    /// The value, which the map may leave out; nil stands for no value.
+    pub(super) fn present(&self) -> Option<Reader<'a>> {
+        self.optional().filter(|reader| !reader.clone().nil(self.name).unwrap_or(false))
     }
 
-    /// As [`optional`](Self::optional), with nil standing for no value.
-    pub(super) fn present(&self, name: &'static str) -> Option<Reader<'a>> {
-        self.optional(name).filter(|reader| !reader.clone().nil(name).unwrap_or(false))
-    }
-
-    /// The byte of the frame at which the map begins.
-    pub(super) fn offset(&self) -> usize {
-        self.map.offset()
+    fn optional(&self) -> Option<Reader<'a>> {
+        self.value.map(|at| self.map.seek(at))
     }
 }

@@ -38,7 +38,9 @@ impl Number {
         match self {
             Self::Unsigned(n) => n.try_into().ok(),
             Self::Signed(n) => n.try_into().ok(),
-            Self::Float(x) if (0.0..=EXACT).contains(&x) && x.fract() == 0.0 => Some(x as usize),
+            Self::Float(x) if (0.0..=EXACT).contains(&x) && x.fract() == 0.0 => {
+                (x as u64).try_into().ok()
+            }
             Self::Float(_) => None,
         }
     }
@@ -230,6 +232,11 @@ impl<'a> Reader<'a> {
 
     /// A number in any format, as a float.
     pub(super) fn float(&mut self, field: &str) -> Result<f64, WireError> {
+        // As most floats come: matrices are many of them.
+        if let Some([F64, bytes @ ..]) = self.header[self.at..].first_chunk::<9>() {
+            self.at += 9;
+            return Ok(f64::from_be_bytes(*bytes));
+        }
         self.number(field).map(Number::as_f64)
     }
 
@@ -253,40 +260,77 @@ impl<'a> Reader<'a> {
         depth: usize,
         budget: &mut usize,
     ) -> Result<(), WireError> {
-        let start = self.offset();
-        if depth > limits.depth.min(Limits::MAX_DEPTH) {
-            return Err(WireError::at(ErrorKind::Limit, field, start)
-                .found(format_args!("values nested {depth} deep"))
-                .expected(format_args!("at most {} (`Limits::depth`)", limits.depth)));
-        }
-        let Some(left) = budget.checked_sub(1) else {
-            return Err(WireError::at(ErrorKind::Limit, field, start)
-                .found("one more value in the header")
-                .expected(format_args!("at most {} (`Limits::values`)", limits.values)));
-        };
-        *budget = left;
+        self.skip_values(1, field, limits, depth, budget)
+    }
 
-        let marker = self.marker(field)?;
-        let (bytes, values) = match marker {
-            Marker::Null | Marker::True | Marker::False | Marker::FixPos(_) | Marker::FixNeg(_) => {
-                (0, 0)
+    fn skip_values(
+        &mut self,
+        count: usize,
+        field: &str,
+        limits: &Limits,
+        depth: usize,
+        budget: &mut usize,
+    ) -> Result<(), WireError> {
+        if count > self.rest() {
+            return Err(self.truncated(field, count)); // a value has one byte at the least
+        }
+        if count > 0 && depth > limits.depth.min(Limits::MAX_DEPTH) {
+            return Err(self.too_deep(field, limits, depth));
+        }
+        self.count(count, field, limits, budget)?;
+        let mut left = count;
+        loop {
+            left -= self.skip_leaves(left);
+            if left == 0 {
+                return Ok(());
             }
-            Marker::U8 | Marker::I8 => (1, 0),
-            // An ext has one byte of type before its data.
-            Marker::U16 | Marker::I16 | Marker::FixExt1 => (2, 0),
-            Marker::U32 | Marker::I32 | Marker::F32 => (4, 0),
-            Marker::U64 | Marker::I64 | Marker::F64 => (8, 0),
-            Marker::FixStr(len) => (len.into(), 0),
+            let (bytes, values) = self.extent(field)?;
+            self.take(field, bytes)?;
+            self.skip_values(values, field, limits, depth + 1, budget)?;
+            left -= 1;
+        }
+    }
+
+    /// Counts values that were stepped over.
+    pub(super) fn count(
+        &self,
+        values: usize,
+        field: &str,
+        limits: &Limits,
+        budget: &mut usize,
+    ) -> Result<(), WireError> {
+        *budget = budget.checked_sub(values).ok_or_else(|| self.too_many(field, limits))?;
+        Ok(())
+    }
+
+    /// Steps over the leaves that come next, and returns how many they were. Most values by far
+    /// are leaves.
+    fn skip_leaves(&mut self, at_most: usize) -> usize {
+        let mut rest = &self.header[self.at..];
+        let mut skipped = 0;
+        while skipped < at_most
+            && let Some(&marker) = rest.first()
+            && let len @ 1.. = usize::from(LEAF_LEN[usize::from(marker)])
+            && let Some(behind) = rest.get(len..)
+        {
+            rest = behind;
+            skipped += 1;
+        }
+        self.at = self.header.len() - rest.len();
+        skipped
+    }
+
+    /// What follows the marker of a value that is no leaf: so many bytes, then so many values.
+    fn extent(&mut self, field: &str) -> Result<(usize, usize), WireError> {
+        let start = self.offset();
+        Ok(match self.marker(field)? {
             Marker::Str8 | Marker::Bin8 => (self.length(field, 1)?, 0),
             Marker::Str16 | Marker::Bin16 => (self.length(field, 2)?, 0),
             Marker::Str32 | Marker::Bin32 => (self.length(field, 4)?, 0),
-            Marker::FixExt2 => (3, 0),
-            Marker::FixExt4 => (5, 0),
-            Marker::FixExt8 => (9, 0),
-            Marker::FixExt16 => (17, 0),
+            // An ext has one byte of type before its data.
             Marker::Ext8 => (self.length(field, 1)? + 1, 0),
             Marker::Ext16 => (self.length(field, 2)? + 1, 0),
-            Marker::Ext32 => (self.length(field, 4)? + 1, 0),
+            Marker::Ext32 => (self.length(field, 4)?.saturating_add(1), 0),
             Marker::FixArray(len) => (0, len.into()),
             Marker::Array16 => (0, self.length(field, 2)?),
             Marker::Array32 => (0, self.length(field, 4)?),
@@ -298,14 +342,48 @@ impl<'a> Reader<'a> {
                     .found("the byte 0xc1")
                     .expected("a msgpack value: 0xc1 is none"));
             }
-        };
-        self.take(field, bytes)?;
-        for _ in 0..values {
-            self.skip(field, limits, depth + 1, budget)?;
-        }
-        Ok(())
+            // A leaf that the header's end cuts off.
+            leaf => (usize::from(LEAF_LEN[usize::from(leaf.to_u8())]) - 1, 0),
+        })
+    }
+
+    #[cold]
+    fn too_deep(&self, field: &str, limits: &Limits, depth: usize) -> WireError {
+        let deepest = limits.depth.min(Limits::MAX_DEPTH);
+        WireError::at(ErrorKind::Limit, field, self.offset())
+            .found(format_args!("values nested {depth} deep"))
+            .expected(format_args!("at most {deepest} (`Limits::depth`)"))
+    }
+
+    #[cold]
+    fn too_many(&self, field: &str, limits: &Limits) -> WireError {
+        WireError::at(ErrorKind::Limit, field, self.offset())
+            .found("more values in the header")
+            .expected(format_args!("at most {} (`Limits::values`)", limits.values))
     }
 }
+
+const F64: u8 = 0xcb;
+
+/// Bytes of a value whose marker alone tells its length, the marker included; 0 for the others.
+const LEAF_LEN: [u8; 256] = {
+    let mut lens = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        lens[byte] = match byte as u8 {
+            0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 => 1, // small integers, nil, bools
+            text @ 0xa0..=0xbf => 1 + (text & 0x1f),
+            0xcc | 0xd0 => 2,
+            0xcd | 0xd1 => 3,
+            0xca | 0xce | 0xd2 => 5,
+            F64 | 0xcf | 0xd3 => 9,
+            ext @ 0xd4..=0xd8 => 2 + (1 << (ext - 0xd4)),
+            _ => 0,
+        };
+        byte += 1;
+    }
+    lens
+};
 
 fn describe(marker: Marker) -> &'static str {
     match marker {

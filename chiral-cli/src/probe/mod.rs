@@ -1,0 +1,82 @@
+//! `chiral probe`: what a robot has, how fast it answers, and what its cameras see.
+
+mod live;
+mod report;
+mod snapshot;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use chiral_proto::Rate;
+use chiral_tokio::PolicyClient;
+use clap::Args;
+
+use crate::describe::to_json;
+use crate::{args, output};
+use report::Report;
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Where the robot is.
+    #[arg(default_value = "ws://127.0.0.1:8765")]
+    uri: String,
+
+    /// How long to wait for the robot, and then for each of its answers.
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = args::seconds)]
+    timeout: Duration,
+
+    /// How long to measure rates and latency; 0 leaves that out.
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = args::seconds)]
+    seconds: Duration,
+
+    /// How often to ask for an observation while measuring.
+    #[arg(long, value_name = "HZ", default_value = "30", value_parser = args::rate)]
+    rate: Rate,
+
+    /// Write what the cameras see to this folder, as PNG.
+    #[arg(long, value_name = "DIR")]
+    snapshot: Option<PathBuf>,
+
+    /// Print one line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How long the robot may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
+    let client = PolicyClient::builder()
+        .connect_timeout(options.timeout)
+        .request_timeout(options.timeout)
+        .connect(&options.uri)
+        .await?;
+    let metadata = client.metadata().await.context("the robot did not describe itself")?;
+    let mut observation = client.observe().await.context("the robot gave no observation")?;
+    let mut report = Report::new(&options.uri, metadata, &observation);
+    if !options.json {
+        output::print(&report.sensors_text(&observation))?;
+    }
+    if !options.seconds.is_zero() {
+        let (live, last) = live::measure(&client, options.rate, options.seconds).await?;
+        observation = last;
+        if !options.json {
+            output::print(&live.to_string())?;
+        }
+        report.live = Some(live);
+    }
+    // What was asked for is known: a robot that does not say goodbye changes nothing of it.
+    let _ = tokio::time::timeout(GOODBYE, client.close()).await;
+    if let Some(folder) = &options.snapshot {
+        let shots = snapshot::write(folder, &observation)?;
+        if !options.json {
+            output::print(&snapshot::to_text(&shots))?;
+        }
+        report.snapshot = Some(shots);
+    }
+    if options.json {
+        output::print(&(to_json(&report, false)? + "\n"))?;
+    }
+    Ok(())
+}

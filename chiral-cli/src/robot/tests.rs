@@ -1,0 +1,143 @@
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use chiral_proto::Observation;
+use clap::Parser;
+
+use super::*;
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    spec: Spec,
+}
+
+fn spec(arguments: &str) -> Spec {
+    Arguments::parse_from(["robot", "--size", "32x24"].into_iter().chain(arguments.split(' '))).spec
+}
+
+fn robot(arguments: &str) -> SimulatedRobot {
+    SimulatedRobot::start(spec(arguments), ()).unwrap()
+}
+
+fn joints(observation: &Observation) -> Vec<f32> {
+    observation.proprio("joint_pos").unwrap().values.to_f32().into_owned()
+}
+
+#[test]
+fn the_first_observation_already_shows_something() {
+    for scene in ["arm", "noise", "gradient"] {
+        let robot = robot(&format!("--scene {scene} --cameras 4 --depth --proprio force:6"));
+        let observation = robot.sensors.snapshot_now();
+        assert_eq!(observation.cameras.len(), 4);
+        for camera in &observation.cameras {
+            assert!(camera.timestamp > 0.0, "{scene}: {}", camera.name);
+            assert_eq!(*camera.image.shape(), [24, 32, 3]);
+            assert!(camera.image.bytes().iter().any(|&byte| byte > 0), "{scene}");
+            let depth = camera.depth.as_ref().unwrap();
+            assert!(depth.to_f32().iter().any(|&metres| metres > 0.0), "{scene}");
+            assert!(camera.intrinsics[(0, 0)] > 1.0, "{scene}");
+        }
+        assert!(observation.proprio("force").unwrap().values.to_f32().iter().any(|&v| v != 0.0));
+    }
+}
+
+#[test]
+fn the_sensors_go_on_delivering() {
+    for scene in ["arm", "noise", "gradient"] {
+        let robot = robot(&format!("--scene {scene} --rate 500 --proprio force:6"));
+        let camera = robot.sensors.camera_at(0).unwrap();
+        let force = robot.sensors.proprio("force").unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while camera.sequence() < 3 || force.sequence() < 3 {
+            assert!(Instant::now() < deadline, "{scene}: the sensors do not deliver");
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_arm_can_be_reset_to_one_scene_after_the_other() {
+    let robot = robot("--seed 5");
+    let before = monotonic_seconds();
+    let first = robot.reset().await.unwrap();
+    let second = robot.reset().await.unwrap();
+    assert_eq!(first.info, Map::new().with("seed", 5_u64));
+    assert_eq!(second.info, Map::new().with("seed", 6_u64));
+    for (a, b) in first.observation.cameras.iter().zip(&second.observation.cameras) {
+        assert!(before <= a.timestamp && a.timestamp < b.timestamp);
+        assert_ne!(a.image, b.image, "{}", a.name);
+    }
+}
+
+#[tokio::test]
+async fn a_step_moves_the_arm_and_shows_it() {
+    let robot = robot("--seed 5");
+    let start = robot.reset().await.unwrap().observation;
+    let target: Vec<f32> = joints(&start).iter().map(|angle| angle + 0.1).collect();
+    let rows = chiral_proto::Array::from_vec([50, 7], target.repeat(50)).unwrap();
+    let result = robot.step(rows.into()).await.unwrap();
+    let reached = joints(&result.observation);
+    for (reached, target) in reached.iter().zip(&target) {
+        assert!((reached - target).abs() < 1e-3, "{reached} of {target}");
+    }
+    let wrist = |observation: &Observation| observation["wrist_cam"].clone();
+    assert_ne!(wrist(&start).image, wrist(&result.observation).image);
+    assert_ne!(wrist(&start).extrinsics, wrist(&result.observation).extrinsics);
+    assert!(result.reward < 0.0 && !result.terminated);
+}
+
+#[tokio::test]
+async fn an_arm_takes_seven_joints_or_nothing() {
+    let robot = robot("--cameras 0");
+    let error = robot.apply_action(vec![0.0; 5].into()).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "found an action of 5 values, expected 7 joint angles, or rows of them"
+    );
+    robot.apply_action(vec![].into()).await.unwrap();
+    robot.apply_action(vec![0.0; 7].into()).await.unwrap();
+    robot.apply_action(vec![f32::NAN; 14].into()).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_witness_hears_of_every_action() {
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<usize>>);
+    impl Witness for Arc<Heard> {
+        fn acted(&self, action: &Action) {
+            self.0.lock().unwrap().push(action.values.len());
+        }
+    }
+
+    let heard = Arc::new(Heard::default());
+    let spec = spec("--scene noise");
+    let robot = SimulatedRobot::start(spec, Arc::clone(&heard)).unwrap();
+    robot.apply_action(vec![0.0; 3].into()).await.unwrap();
+    robot.step(vec![0.0; 4].into()).await.unwrap();
+    assert_eq!(*heard.0.lock().unwrap(), [3, 4]);
+}
+
+#[tokio::test]
+async fn the_metadata_says_what_there_is() {
+    let robot = robot("--cameras 2 --rate 12.5 --proprio force:6");
+    let metadata = robot.metadata().await.unwrap();
+    let get = |key| metadata.get(key).unwrap();
+    assert_eq!(get("scene"), "arm".into());
+    assert_eq!(get("cameras"), Value::Array(vec!["wrist_cam".into(), "front_cam".into()]));
+    assert_eq!(get("sensor_hz"), 12.5.into());
+    assert_eq!(get("proprios")["force"], 6.into());
+    assert_eq!(get("action")["shape"][0], 7.into());
+}
+
+#[test]
+fn what_no_client_would_take_is_refused() {
+    for (arguments, fault) in [
+        ("--cameras 257", "257 cameras"),
+        ("--cameras 256 --size 1920x1080", "an observation would have"),
+    ] {
+        let spec = Arguments::parse_from(["robot"].into_iter().chain(arguments.split(' '))).spec;
+        let error = SimulatedRobot::start(spec, ()).err().expect("it is too much").to_string();
+        assert!(error.contains(fault), "{error}");
+    }
+}

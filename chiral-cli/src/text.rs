@@ -1,0 +1,92 @@
+//! Text for people: tables, and words of a peer made fit for a terminal.
+
+use std::fmt;
+
+/// Characters of a peer's name that are shown at the most.
+const LONGEST_NAME: usize = 64;
+
+/// Whether a terminal shows a character as itself: it controls nothing, turns no text around and
+/// is not invisible.
+pub(crate) fn is_plain(character: char) -> bool {
+    match character {
+        ' '..='~' => true,
+        _ => character.escape_debug().eq([character]),
+    }
+}
+
+/// A text on one line, with everything escaped that is not plain.
+pub(crate) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_plain(character) {
+            shown.push(character);
+        } else {
+            shown.extend(character.escape_debug());
+        }
+    }
+    shown
+}
+
+/// A name that a peer chose: quoted, escaped, and cut where it is very long.
+pub(crate) fn name(name: &str) -> String {
+    match name.char_indices().nth(LONGEST_NAME) {
+        Some((end, _)) => format!("{:?}…", &name[..end]),
+        None => format!("{name:?}"),
+    }
+}
+
+/// Rows of cells whose columns line up.
+#[derive(Debug, Default)]
+pub(crate) struct Table(Vec<Vec<String>>);
+
+impl Table {
+    pub(crate) fn row<C: Into<String>>(&mut self, cells: impl IntoIterator<Item = C>) {
+        self.0.push(cells.into_iter().map(Into::into).collect());
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let len = |cell: &String| cell.chars().count();
+        let columns = self.0.iter().map(Vec::len).max().unwrap_or_default();
+        let width = |column| self.0.iter().filter_map(|row| row.get(column)).map(len).max();
+        let widths: Vec<usize> = (0..columns).filter_map(width).collect();
+        for row in &self.0 {
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(&widths) {
+                line.push_str(cell);
+                line.extend(std::iter::repeat_n(' ', width - len(cell) + 2));
+            }
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_control_a_terminal_is_escaped() {
+        let hostile = "a\u{1b}[2Jb\u{9b}31mc\u{7f}d\re\u{202e}f\n";
+        let shown = printable(hostile);
+        assert_eq!(shown, r"a\u{1b}[2Jb\u{9b}31mc\u{7f}d\re\u{202e}f\n");
+        assert_eq!(name(hostile), format!("\"{shown}\""));
+        assert_eq!(printable("手首 \"é\" \\"), "手首 \"é\" \\");
+    }
+
+    #[test]
+    fn a_very_long_name_is_cut_between_characters() {
+        assert_eq!(name(&"é".repeat(64)), format!("\"{}\"", "é".repeat(64)));
+        assert_eq!(name(&"é".repeat(9999)), format!("\"{}\"…", "é".repeat(64)));
+    }
+
+    #[test]
+    fn columns_line_up() {
+        let mut table = Table::default();
+        table.row(["a", "bb", "c"]);
+        table.row(["aaa", "b"]);
+        assert_eq!(table.to_string(), "a    bb  c\naaa  b\n");
+    }
+}

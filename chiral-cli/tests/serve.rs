@@ -1,0 +1,116 @@
+//! `chiral serve`, as a program over loopback.
+#![cfg(unix)]
+
+mod support;
+
+use std::time::Duration;
+
+use chiral_proto::{Array, Rate};
+use chiral_tokio::PolicyClient;
+use rustix::process::Signal;
+use support::{Served, chiral};
+
+/// What must not take long.
+async fn soon(future: impl Future<Output = ()>) {
+    tokio::time::timeout(Duration::from_secs(20), future).await.expect("it takes too long");
+}
+
+#[tokio::test]
+async fn a_policy_gets_everything_it_may_ask_for() {
+    let mut served = Served::start(&["--cameras", "2", "--depth", "--proprio", "force:6"]);
+    assert_eq!(served.next_note(), format!("listening on {}; Ctrl-C ends it", served.uri));
+    let client = PolicyClient::connect(&served.uri).await.unwrap();
+    assert_eq!(served.next_note(), "a policy has connected");
+
+    let metadata = client.metadata().await.unwrap();
+    assert_eq!(metadata.get("scene"), Some("arm".into()));
+    let observation = client.observe().await.unwrap();
+    let names: Vec<&str> = observation.cameras.iter().map(|camera| &*camera.name).collect();
+    assert_eq!(names, ["wrist_cam", "front_cam"]);
+    assert!(observation.cameras.iter().all(|camera| camera.depth.is_some()));
+    let streams: Vec<&str> = observation.proprios.iter().map(|stream| &*stream.name).collect();
+    assert_eq!(streams, ["joint_pos", "joint_vel", "ee_pose", "force"]);
+    // One clock on the host.
+    let age = chiral_tokio::monotonic_seconds() - observation["wrist_cam"].timestamp;
+    assert!((0.0..60.0).contains(&age), "captured {age} s ago");
+
+    let reset = client.reset().await.unwrap();
+    assert_eq!(reset.info.get("seed"), Some(1.into()));
+    let joints = reset.observation.proprio("joint_pos").unwrap().values.to_f32().into_owned();
+    let rows = Array::from_vec([2, 7], joints.repeat(2)).unwrap();
+    let step = client.step(rows).await.unwrap();
+    assert!(step.reward < 0.0);
+
+    client.start_action_dispatch(Rate::hz(200.0).unwrap()).unwrap();
+    let target: Vec<f32> = joints.iter().map(|angle| angle + 0.2).collect();
+    client.put_chunk(&reset.observation, vec![target.clone(); 3]).unwrap();
+    soon(async {
+        let first_joint = async || {
+            let observation = client.observe().await.unwrap();
+            observation.proprio("joint_pos").unwrap().values.to_f32()[0]
+        };
+        while first_joint().await < target[0] - 0.01 {}
+    })
+    .await;
+
+    client.close().await;
+    assert!(served.next_note().starts_with("the policy has gone: closed by the peer"));
+}
+
+#[tokio::test]
+async fn noise_and_gradient_take_any_action() {
+    for scene in ["noise", "gradient"] {
+        let served = Served::start(&["--scene", scene]);
+        let client = PolicyClient::connect(&served.uri).await.unwrap();
+        let first = client.observe().await.unwrap();
+        assert_eq!(first.cameras.len(), 1);
+        client.send_action([1.0, 2.0]).unwrap();
+        client.step([1.0]).await.unwrap();
+        // The sensors deliver meanwhile.
+        let captured = async || client.observe().await.unwrap()["cam_0"].timestamp;
+        soon(async { while captured().await <= first["cam_0"].timestamp {} }).await;
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_action_is_told_to_the_policy() {
+    let mut served = Served::start(&[]);
+    let client = PolicyClient::connect(&served.uri).await.unwrap();
+    client.send_action([1.0, 2.0]).unwrap();
+    soon(async { while client.observe().await.is_ok() {} }).await;
+    let error = client.error().expect("the connection has ended").to_string();
+    assert!(error.contains("found an action of 2 values, expected 7 joint angles"), "{error}");
+    // The robot is there for the next one.
+    PolicyClient::connect(&served.uri).await.unwrap().observe().await.unwrap();
+    served.kill();
+}
+
+// The client must be able to say goodbye while the test waits for the program's end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_ends_it_in_an_orderly_way() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let served = Served::start(&["--scene", "gradient"]);
+        let client = PolicyClient::connect(&served.uri).await.unwrap();
+        client.observe().await.unwrap();
+        served.signal(signal);
+        let (status, said) = served.end();
+        assert!(status.success(), "{status}: {said}");
+        assert!(said.ends_with("the robot is at rest\n"), "{said}");
+        soon(async { while client.observe().await.is_ok() {} }).await;
+        let error = client.error().expect("the connection has ended").to_string();
+        assert!(error.contains("code 1001"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_an_error() {
+    let served = Served::start(&["--scene", "gradient"]);
+    let address = served.uri.trim_start_matches("ws://");
+    let output = chiral()
+        .args(["serve", "--size", "32x24", "--scene", "gradient", "--bind", address])
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).expect("it is text");
+    assert!(error.contains(&format!("cannot listen on {address}")), "{error}");
+}

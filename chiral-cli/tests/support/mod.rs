@@ -1,0 +1,76 @@
+//! What the tests of the program share; none uses all of it.
+#![allow(dead_code)]
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+
+use serde_json::Value;
+
+/// The program.
+pub(crate) fn chiral() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_chiral"))
+}
+
+/// A running `chiral serve`. Dropped, it is killed.
+pub(crate) struct Served {
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+    /// Where the robot can be reached.
+    pub(crate) uri: String,
+}
+
+impl Served {
+    /// Serves a small robot at a free port of the loopback.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut child = chiral()
+            .args(["serve", "--bind", "127.0.0.1:0", "--json", "--size", "32x24"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("it is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("it says where it listens");
+        let line: Value = serde_json::from_str(&line).expect("it is JSON");
+        let uri = line["listening"].as_str().expect("it is a string").to_owned();
+        let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+        Self { child, stderr, uri }
+    }
+
+    /// The next line on standard error, without its end.
+    pub(crate) fn next_note(&mut self) -> String {
+        let mut line = String::new();
+        let len = self.stderr.read_line(&mut line).expect("it is text");
+        assert!(len > 0, "the program has ended");
+        line.trim_end().to_owned()
+    }
+
+    /// Sends the program a signal.
+    #[cfg(unix)]
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("it still runs");
+    }
+
+    /// Waits until the program ends; how it did, and what it said before.
+    pub(crate) fn end(mut self) -> (ExitStatus, String) {
+        let mut said = String::new();
+        self.stderr.read_to_string(&mut said).expect("it is text");
+        (self.child.wait().expect("it can be waited for"), said)
+    }
+
+    /// Kills the program: its policy hears nothing.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it still runs");
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
