@@ -209,7 +209,7 @@ impl<R: Runtime, S: Side, T: Transport> Connection<'_, R, S, T> {
         let untold = reason.is_ours() && !self.closing;
         if untold {
             self.closing = true;
-            self.transport.close(now(), reason.close_code(), &reason.to_string());
+            self.transport.close(now(), reason.close_code(), &reason.close_reason());
         }
         untold
     }

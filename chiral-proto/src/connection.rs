@@ -68,6 +68,15 @@ impl ConnectionError {
         }
     }
 
+    /// The words with which to tell the peer, beside the code. A WebSocket has room for 123 bytes,
+    /// so it gets the fault itself.
+    pub fn close_reason(&self) -> String {
+        match self {
+            Self::BadFrame(error) => error.to_string(),
+            other => other.to_string(),
+        }
+    }
+
     /// Whether this side ended the connection, and the peer is still to be told.
     pub fn is_ours(&self) -> bool {
         !matches!(self, Self::ClosedByPeer { .. } | Self::Lost(_) | Self::BadTransport(_))

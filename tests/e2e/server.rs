@@ -50,22 +50,20 @@ async fn a_server_that_vanishes_silently_is_noticed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pings_are_answered_while_the_robot_is_busy() {
-    // A camera that never delivers; and one whose driver blocks the thread.
+    // A camera that never delivers; and one whose driver blocks the thread until it does.
     let waits = Recorder::small().observe_takes(Duration::from_secs(3600));
-    let blocks = Recorder::small().observe_blocks(Duration::from_secs(1));
-    for robot in [waits, blocks] {
+    for robot in [waits, Recorder::small().observe_blocks()] {
         let served = Served::new(robot).await;
         let mut raw = served.raw().await;
         let request = ClientMessage::Observe.encode().to_bytes();
         raw.send_message(Opcode::Binary, &request).await;
         raw.send_message(Opcode::Binary, &request).await;
         served.robot.until(1, |entry| *entry == Entry::Observing).await;
-        let start = Instant::now();
         for payload in [b"one", b"two"] {
             raw.send_message(Opcode::Ping, payload).await;
             assert_eq!(raw.next().await.unwrap(), (Opcode::Pong, payload.to_vec()));
         }
-        assert!(start.elapsed() < Duration::from_millis(700), "{:?}", start.elapsed());
+        served.robot.unblock();
     }
 }
 

@@ -1,5 +1,5 @@
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use chiral_proto::sensors::Sensors;
@@ -20,7 +20,8 @@ pub struct Recorder {
     diary: Mutex<Vec<(Instant, Entry)>>,
     written: Notify,
     observe_takes: Duration,
-    observe_blocks: Duration,
+    /// Whether observations may go on, for a robot whose observations block their thread.
+    gate: Option<(Mutex<bool>, Condvar)>,
     apply_takes: Duration,
     fault: Option<Fault>,
 }
@@ -78,7 +79,7 @@ impl Recorder {
             diary: Mutex::default(),
             written: Notify::new(),
             observe_takes: Duration::ZERO,
-            observe_blocks: Duration::ZERO,
+            gate: None,
             apply_takes: Duration::ZERO,
             fault: None,
         }
@@ -96,16 +97,24 @@ impl Recorder {
         self
     }
 
-    /// The same robot, whose observations block their thread for that long.
+    /// The same robot, whose observations block their thread until [`unblock`](Self::unblock).
     #[must_use]
-    pub fn observe_blocks(mut self, duration: Duration) -> Self {
-        self.observe_blocks = duration;
+    pub fn observe_blocks(mut self) -> Self {
+        self.gate = Some((Mutex::new(false), Condvar::new()));
         self
     }
 
-    /// Whether an observation blocks its thread.
+    /// Whether observations block their thread.
     pub fn blocks(&self) -> bool {
-        !self.observe_blocks.is_zero()
+        self.gate.is_some()
+    }
+
+    /// Lets observations go on, these and all to come.
+    pub fn unblock(&self) {
+        if let Some((is_open, opened)) = &self.gate {
+            *is_open.lock().expect("nothing panics with it") = true;
+            opened.notify_all();
+        }
     }
 
     /// The same robot, for which applying an action takes that long.
@@ -218,7 +227,10 @@ impl Robot for Recorder {
     async fn observe(&self) -> Result<Answer, RobotError> {
         self.write(Entry::Observing);
         tokio::time::sleep(self.observe_takes).await;
-        std::thread::sleep(self.observe_blocks);
+        if let Some((is_open, opened)) = &self.gate {
+            let is_open = is_open.lock().expect("nothing panics with it");
+            drop(opened.wait_while(is_open, |is_open| !*is_open));
+        }
         if self.fault == Some(Fault::LateObservationsPanic) {
             return Ok(Answer::when_sent(|_| panic!("the camera was unplugged")));
         }

@@ -249,7 +249,8 @@ impl Server {
     }
 
     /// Why the connection has ended, if it has. When [it is ours](ConnectionError::is_ours) the
-    /// transport is to be closed with its [code](ConnectionError::close_code) and its text.
+    /// transport is to be closed with its [code](ConnectionError::close_code) and its
+    /// [words](ConnectionError::close_reason).
     pub fn error(&self) -> Option<&ConnectionError> {
         self.error.as_ref()
     }
