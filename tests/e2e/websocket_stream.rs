@@ -1,0 +1,302 @@
+//! Robots and policies over connections that somebody else has opened: `async_tungstenite` streams.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_tungstenite::tungstenite::protocol::WebSocketConfig;
+use async_tungstenite::{WebSocketStream, accept_async_with_config, client_async_with_config};
+use chiral_proto::sensors::{CameraFrame, Sensors};
+use chiral_proto::wire::ClientMessage;
+use chiral_proto::ws::Keepalive;
+use chiral_proto::{Action, CameraConfig, ConnectionError, ProprioConfig, Rate};
+use chiral_tests::{Entry, Opcode, Raw, Recorder, Served, eventually, message, soon};
+use chiral_tokio::{PolicyClient, PolicyServer, ServerConfig, Stream, monotonic_seconds};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+/// For observations larger than tungstenite lets through by itself.
+fn unlimited() -> WebSocketConfig {
+    WebSocketConfig::default().max_message_size(None).max_frame_size(None)
+}
+
+/// Opens a WebSocket as a client.
+async fn open(address: SocketAddr) -> WebSocketStream<Stream> {
+    let stream = Stream::new(TcpStream::connect(address).await.unwrap()).unwrap();
+    let opening = client_async_with_config(format!("ws://{address}/"), stream, Some(unlimited()));
+    soon(opening).await.unwrap().0
+}
+
+/// A robot behind a listener that is none of ours.
+struct Upgraded {
+    robot: Arc<Recorder>,
+    server: PolicyServer,
+    address: SocketAddr,
+    /// For each connection, when it is over: whether it was served.
+    outcomes: mpsc::UnboundedReceiver<bool>,
+}
+
+impl Upgraded {
+    async fn new(robot: Recorder, config: ServerConfig) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = PolicyServer::unbound(config);
+        let robot = Arc::new(robot);
+        let (over, outcomes) = mpsc::unbounded_channel();
+        let (upgrading, upgraded) = (server.clone(), Arc::clone(&robot));
+        tokio::spawn(async move {
+            loop {
+                let stream = Stream::new(listener.accept().await.unwrap().0).unwrap();
+                let (server, robot) = (upgrading.clone(), Arc::clone(&upgraded));
+                let over = over.clone();
+                tokio::spawn(async move {
+                    let stream = accept_async_with_config(stream, Some(unlimited())).await.unwrap();
+                    let _ = over.send(server.serve_websocket(stream, robot).await);
+                });
+            }
+        });
+        Self { robot, server, address, outcomes }
+    }
+
+    async fn small() -> Self {
+        Self::new(Recorder::small(), ServerConfig::default()).await
+    }
+
+    async fn client(&self) -> PolicyClient {
+        soon(PolicyClient::connect(&format!("ws://{}", self.address))).await.unwrap()
+    }
+
+    async fn raw(&self) -> Raw {
+        let mut raw = Raw::connect(self.address).await;
+        raw.shake_hands().await;
+        raw
+    }
+}
+
+/// Eight cameras of 640×480 with depth, no two pixels in a row alike.
+fn large() -> Sensors {
+    let cameras =
+        (0..8).map(|n| CameraConfig::new(format!("cam_{n}"), [480, 640, 3]).depth([480, 640]));
+    let sensors =
+        Sensors::with_clock(cameras, [ProprioConfig::new("joint_pos", 7)], monotonic_seconds)
+            .unwrap();
+    for (n, camera) in (0..).zip(sensors.cameras()) {
+        let image: Vec<u8> = (0..480 * 640 * 3_u32).map(|at| (at * 7 + n) as u8).collect();
+        let depth: Vec<f32> = (0..480 * 640_u32).map(|at| (at + n) as f32 * 0.001).collect();
+        camera.publish(CameraFrame::new().image(image).depth(depth)).unwrap();
+    }
+    sensors
+}
+
+/// Goes through every kind of call, with large observations, and closes.
+async fn exercise(client: PolicyClient, robot: &Recorder, expected: &Sensors) {
+    let expected = expected.snapshot(0.0).cameras;
+    assert_eq!(soon(client.metadata()).await.unwrap().get("robot"), Some("recorder".into()));
+    assert_eq!(soon(client.reset()).await.unwrap().observation.cameras, expected);
+    assert_eq!(soon(client.observe()).await.unwrap().cameras, expected);
+    let step = soon(client.step([1.0, 2.0])).await.unwrap();
+    assert!((step.reward - 3.0).abs() < 1e-9);
+    assert_eq!(step.observation.cameras, expected);
+
+    client.start_obs_stream(Rate::hz(30.0).unwrap()).unwrap();
+    client.start_action_dispatch(Rate::hz(500.0).unwrap()).unwrap();
+    let first = soon(client.next_obs()).await.unwrap();
+    client.put_chunk(&first, (0_u8..50).map(|n| [f32::from(n)])).unwrap();
+    for _ in 0..3 {
+        assert_eq!(soon(client.next_obs()).await.unwrap().cameras, expected);
+    }
+    robot.until(50, |entry| matches!(entry, Entry::Applied(_))).await;
+    for (n, (_, action)) in robot.applied().into_iter().enumerate() {
+        assert_eq!(action, Action::from([n as f32]).decided_on(&first));
+    }
+    soon(client.close()).await;
+    match robot.until_gone(1).await {
+        ConnectionError::ClosedByPeer { code: Some(1000), .. } => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_over_a_websocket_of_its_own() {
+    let sensors = large();
+    let served = Served::new(Recorder::of(sensors.clone())).await;
+    let stream = open(served.server.local_addr().unwrap()).await;
+    exercise(PolicyClient::from_websocket(stream), &served.robot, &sensors).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_robot_over_a_websocket_of_its_own() {
+    let sensors = large();
+    let robot = Recorder::of(sensors.clone());
+    let mut upgraded = Upgraded::new(robot, ServerConfig::default()).await;
+    exercise(upgraded.client().await, &upgraded.robot, &sensors).await;
+    assert_eq!(soon(upgraded.outcomes.recv()).await, Some(true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_over_websockets_of_their_own() {
+    let sensors = large();
+    let robot = Recorder::of(sensors.clone());
+    let mut upgraded = Upgraded::new(robot, ServerConfig::default()).await;
+    let client = PolicyClient::from_websocket(open(upgraded.address).await);
+    exercise(client, &upgraded.robot, &sensors).await;
+    assert_eq!(soon(upgraded.outcomes.recv()).await, Some(true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_policy_is_told_to_try_again_later() {
+    let mut upgraded = Upgraded::small().await;
+    let first = upgraded.client().await;
+    first.start_obs_stream(Rate::hz(200.0).unwrap()).unwrap();
+    soon(first.next_obs()).await.unwrap();
+
+    let second = upgraded.client().await;
+    // It hears of it although it is talking itself.
+    let error = loop {
+        if let Err(error) = soon(second.metadata()).await {
+            break error.to_string();
+        }
+    };
+    assert!(error.contains("code 1013: this robot already has a policy"), "{error}");
+    assert_eq!(soon(upgraded.outcomes.recv()).await, Some(false));
+
+    soon(first.next_obs()).await.unwrap();
+    assert_eq!(first.error(), None);
+    drop(first);
+    assert_eq!(soon(upgraded.outcomes.recv()).await, Some(true));
+    soon(upgraded.client().await.metadata()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_robot_may_close_too() {
+    let robot = Recorder::small().observe_takes(Duration::from_millis(200));
+    let upgraded = Upgraded::new(robot, ServerConfig::default()).await;
+    let client = PolicyClient::from_websocket(open(upgraded.address).await);
+    let asking = client.clone();
+    let asking = tokio::spawn(async move { asking.observe().await });
+    upgraded.robot.until(1, |entry| *entry == Entry::Observing).await;
+
+    soon(upgraded.server.shutdown()).await;
+
+    soon(asking).await.unwrap().expect("it was in flight, and is answered");
+    let error = soon(client.metadata()).await.unwrap_err().to_string();
+    assert!(error.contains("code 1001: the robot's server is shutting down"), "{error}");
+    assert_eq!(upgraded.robot.until_gone(1).await, ConnectionError::ShutDown);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_stops_serving_a_websocket_closes_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = PolicyServer::unbound(ServerConfig::default());
+    let robot = Arc::new(Recorder::small());
+    for round in 1..=2 {
+        let (handle, moved) = (server.clone(), Arc::clone(&robot));
+        let accepting = async {
+            let stream = Stream::new(listener.accept().await.unwrap().0).unwrap();
+            accept_async_with_config(stream, None).await.unwrap()
+        };
+        let (theirs, ours) = tokio::join!(open(address), accepting);
+        let serving = tokio::spawn(async move { handle.serve_websocket(ours, moved).await });
+        let client = PolicyClient::from_websocket(theirs);
+        soon(client.metadata()).await.unwrap();
+        serving.abort();
+        assert_eq!(robot.until_gone(round).await, ConnectionError::ClosedLocally);
+        eventually(|| client.error().is_some()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rude_peers_are_told_and_let_go() {
+    let mut upgraded = Upgraded::small().await;
+    let metadata = ClientMessage::Metadata.encode().to_bytes();
+    for (index, (bad, code, why)) in [
+        (message(Opcode::Text, b"{}", true), 1003, "text message"),
+        (message(Opcode::Binary, &metadata, false), 1002, "unmasked frame"),
+        (message(Opcode::Binary, b"nonsense", true), 1009, "header"),
+        (vec![0xc2, 0x80, 0, 0, 0, 0], 1002, "eserved bits"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut raw = upgraded.raw().await;
+        raw.send(&bad).await;
+        let (told, reason) = raw.closed().await;
+        assert_eq!(told, code, "{reason}");
+        assert!(reason.to_lowercase().contains(why), "{reason}");
+        upgraded.robot.until_gone(index + 1).await;
+        drop(raw);
+        assert_eq!(soon(upgraded.outcomes.recv()).await, Some(true));
+    }
+    soon(upgraded.client().await.metadata()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_over_the_websockets_own_limit_is_told() {
+    let served = Served::new(Recorder::of(large())).await;
+    let address = served.server.local_addr().unwrap();
+    let stream = Stream::new(TcpStream::connect(address).await.unwrap()).unwrap();
+    // The default: 16 MiB a frame.
+    let opening = client_async_with_config(format!("ws://{address}/"), stream, None);
+    let client = PolicyClient::from_websocket(soon(opening).await.unwrap().0);
+    let error = soon(client.observe()).await.unwrap_err().to_string();
+    assert!(error.contains("too long"), "{error}");
+    match served.robot.until_gone(1).await {
+        ConnectionError::ClosedByPeer { code: Some(1009), reason } => {
+            assert!(reason.contains("too long"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+const QUICK: Keepalive =
+    Keepalive { interval: Duration::from_millis(100), timeout: Duration::from_millis(200) };
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_that_vanishes_silently_is_noticed() {
+    let config = ServerConfig { keepalive: Some(QUICK), ..ServerConfig::default() };
+    let mut upgraded = Upgraded::new(Recorder::small(), config).await;
+    let start = Instant::now();
+    let mut vanished = upgraded.raw().await;
+    let ConnectionError::Lost(why) = upgraded.robot.until_gone(1).await else {
+        panic!("it is lost")
+    };
+    assert!(why.contains("unresponsive"), "{why}");
+    assert!(start.elapsed() >= QUICK.interval + QUICK.timeout);
+    assert_eq!(vanished.next().await, Some((Opcode::Ping, vec![])));
+    assert_eq!(soon(upgraded.outcomes.recv()).await, Some(true));
+
+    // One that answers pings may say nothing else for as long as it likes.
+    let quiet = upgraded.client().await;
+    tokio::time::sleep(3 * (QUICK.interval + QUICK.timeout)).await;
+    soon(quiet.metadata()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_robot_that_vanishes_silently_is_noticed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let accepting = async {
+        let stream = Stream::new(listener.accept().await.unwrap().0).unwrap();
+        accept_async_with_config(stream, None).await.unwrap()
+    };
+    let (theirs, _vanished) = tokio::join!(open(address), accepting);
+    let client = PolicyClient::builder().keepalive(QUICK).over_websocket(theirs);
+    let error = soon(client.observe()).await.unwrap_err().to_string();
+    assert!(error.contains("unresponsive"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_answers_no_close_is_given_up() {
+    let shutdown_timeout = Duration::from_millis(100);
+    let config = ServerConfig { shutdown_timeout, ..ServerConfig::default() };
+    let mut upgraded = Upgraded::new(Recorder::of(large()), config).await;
+    // It asks for more than the sockets hold, and takes nothing of it.
+    let mut stuck = upgraded.raw().await;
+    for _ in 0..3 {
+        stuck.send_message(Opcode::Binary, &ClientMessage::Observe.encode().to_bytes()).await;
+    }
+    upgraded.robot.until(1, |entry| *entry == Entry::Observing).await;
+    soon(upgraded.server.shutdown()).await;
+    assert_eq!(soon(upgraded.outcomes.recv()).await, Some(true));
+}
