@@ -50,6 +50,13 @@ impl fmt::Display for Rate {
 #[error("{0} Hz is no rate: give one from {min} to {max} Hz", min = Rate::MIN_HZ, max = Rate::MAX_HZ)]
 pub struct BadRate(f64);
 
+/// `now + wait`; of a wait beyond what an `Instant` can tell, such as `Duration::MAX`, an instant
+/// that never comes.
+pub(crate) fn after(now: Instant, wait: Duration) -> Instant {
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    now + wait.min(CENTURY)
+}
+
 /// A fixed grid of ticks: tick `n` is at `start + n / rate`, computed afresh from `n` each time,
 /// so that no rounding adds up and 50 Hz stays 50 Hz.
 ///

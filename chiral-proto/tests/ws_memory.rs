@@ -1,8 +1,6 @@
 //! What the WebSocket session allocates: no more than a small constant of what arrived from a
 //! hostile peer, and nothing for pixels in the steady state. Counted per thread by an allocator.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::io::IoSlice;
 use std::sync::LazyLock;
 use std::time::Instant;
@@ -11,66 +9,14 @@ use bytes::Bytes;
 use chiral_proto::wire::{Frame, Limits};
 use chiral_proto::ws::{Config, Incoming, Reader, Role, Writer, session};
 
-struct Counting;
-
-thread_local! {
-    static HELD: Cell<isize> = const { Cell::new(0) };
-    static PEAK: Cell<isize> = const { Cell::new(0) };
-    static TOTAL: Cell<usize> = const { Cell::new(0) };
-}
-
-fn count(change: isize) {
-    // Fails only while a thread ends.
-    let _ = HELD.try_with(|held| {
-        held.set(held.get() + change);
-        PEAK.with(|peak| peak.set(peak.get().max(held.get())));
-    });
-    let _ = TOTAL.try_with(|total| total.set(total.get() + change.max(0) as usize));
-}
-
-// SAFETY: everything is done by the system's allocator, only counted here.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size().cast_signed());
-        // SAFETY: as the caller promised.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size().cast_signed());
-        // SAFETY: as the caller promised.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size.cast_signed() - layout.size().cast_signed());
-        // SAFETY: as the caller promised.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-layout.size().cast_signed());
-        // SAFETY: as the caller promised.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
 /// Bytes held at the most during `run`, beyond what was held before.
 fn peak(run: impl FnOnce()) -> usize {
-    let before = HELD.get();
-    PEAK.set(before);
-    run();
-    (PEAK.get() - before) as usize
+    allocation_counter::measure(run).bytes_max as usize
 }
 
 /// Bytes allocated during `run`, whether or not they are freed again.
 fn allocated(run: impl FnOnce()) -> usize {
-    let before = TOTAL.get();
-    run();
-    TOTAL.get() - before
+    allocation_counter::measure(run).bytes_total as usize
 }
 
 #[expect(clippy::disallowed_methods, reason = "an instant has no other origin")]
@@ -142,14 +88,14 @@ fn memory_grows_with_what_arrives() {
     let (mut reader, _writer) = open(CLIENT);
     let announced = header(0x82, 200 << 20);
     let piece = vec![3; 1 << 20];
-    let mut arrived = 0;
+    let (mut arrived, mut held) = (0, 0);
     feed(&mut reader, &announced, |_| {});
     for _ in 0..40 {
-        let before = HELD.get();
-        let peak = peak(|| feed(&mut reader, &piece, |_| {}));
+        let counted = allocation_counter::measure(|| feed(&mut reader, &piece, |_| {}));
         arrived += piece.len();
-        let held = (before + peak.cast_signed()) as usize;
-        assert!(held < CONSTANT + (3 << 20) + 4 * arrived, "{held} held for {arrived}");
+        let peak = held + counted.bytes_max.cast_signed();
+        held += counted.bytes_current;
+        assert!(peak < (CONSTANT + 4 * arrived).cast_signed() as i64, "{peak} held for {arrived}");
     }
 }
 

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use chiral_proto::client::Stats;
 use chiral_proto::{Action, Array, Map, Observation, Rate};
-use chiral_tokio::PolicyClient;
+use chiral_tokio::{PolicyClient, monotonic_seconds};
 
 use super::floor;
 use super::report::Dispatch;
-use super::server::{MARK, monotonic_nanos};
+use super::server::MARK;
 
 /// Round trips that warm up caches, sockets and buffers, and are not counted.
 const WARM_UP: usize = 20;
@@ -140,7 +140,7 @@ impl ActionLatency {
         let end = Instant::now() + Duration::from_secs_f64(seconds);
         while Instant::now() < end {
             ticks.tick().await;
-            let stamped = Array::vector(vec![MARK, monotonic_nanos()]);
+            let stamped = Array::vector(vec![MARK, monotonic_seconds()]);
             client.send_action(Action::new(stamped))?;
         }
         let metadata = client.metadata().await?;

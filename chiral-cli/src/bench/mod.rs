@@ -19,6 +19,8 @@ use measure::{ActionLatency, Observing};
 use report::{Dispatch, Report, Run};
 use server::ServerProcess;
 
+use crate::output;
+
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// A running server to measure. Without it, servers are started for 1 and for 8 cameras, and
@@ -36,6 +38,10 @@ pub(crate) struct Options {
     /// Seconds of streaming, and of idling, while the latency of actions is measured.
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
+    /// Milliseconds that the measured robot takes over an observation, asynchronously: what a slow
+    /// camera does to the latency of actions. Zero for a snapshot.
+    #[arg(long, default_value_t = 0)]
+    observe_takes_ms: u64,
     /// Rates of the action dispatch to measure, in hertz; none to leave it out.
     #[arg(long, value_delimiter = ',')]
     dispatch: Vec<f64>,
@@ -68,11 +74,10 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         None => measure_own(&options).await?,
     };
     if options.json {
-        println!("{}", serde_json::to_string(&report)?);
+        output::print(&format!("{}\n", serde_json::to_string(&report)?))
     } else {
-        println!("{report}");
+        output::print(&report.to_string())
     }
-    Ok(())
 }
 
 /// Measures a server that somebody else has started: what a client can see.
@@ -102,7 +107,7 @@ async fn measure_given(uri: &str, options: &Options) -> anyhow::Result<Report> {
 async fn measure_own(options: &Options) -> anyhow::Result<Report> {
     let mut report = Report::default();
     for &cameras in &options.cameras {
-        let server = ServerProcess::start(cameras).await?;
+        let server = ServerProcess::start(cameras, options.observe_takes_ms).await?;
         let mut lines = Vec::new();
         for &transport in &options.transport {
             let client = server.connect(transport).await?;

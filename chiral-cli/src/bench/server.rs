@@ -1,14 +1,17 @@
 //! The robot that is measured, in a process of its own.
 
 use std::process::Stdio;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use chiral_proto::sensors::{CameraFrame, Sensors};
+use chiral_proto::sensors::Sensors;
+use chiral_proto::server::Answer;
 use chiral_proto::stats::Histogram;
-use chiral_proto::{Action, Array, CameraConfig, Map, ResetResult};
-use chiral_tokio::{PolicyClient, PolicyServer, Robot, RobotError, ServerConfig};
+use chiral_proto::{Action, Map, Rate, ResetResult};
+use chiral_tokio::{
+    PolicyClient, PolicyServer, Robot, RobotError, ServerConfig, monotonic_seconds,
+};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -16,18 +19,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 
 use super::{Transport, floor, measure};
-
-const HEIGHT: usize = 480;
-const WIDTH: usize = 640;
+use crate::output;
+use crate::robot::{Scene, SimulatedRobot, Size, Spec};
 
 /// The first element of an action whose second is the time at which it was sent.
 pub(super) const MARK: f64 = 8765.0;
-
-/// Nanoseconds of a clock that all processes of the machine share.
-pub(super) fn monotonic_nanos() -> f64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    now.tv_sec as f64 * 1e9 + now.tv_nsec as f64
-}
 
 /// CPU seconds that this process has used.
 fn process_cpu_seconds() -> f64 {
@@ -40,6 +36,8 @@ fn process_cpu_seconds() -> f64 {
 pub(crate) struct Options {
     #[arg(long)]
     cameras: usize,
+    #[arg(long, default_value_t = 0)]
+    observe_takes_ms: u64,
 }
 
 /// Where a server process is to be reached.
@@ -52,8 +50,8 @@ struct Addresses {
 }
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
-    let (robot, payload_len) = BenchRobot::new(options.cameras)?;
-    let robot = std::sync::Arc::new(robot);
+    let robot = Arc::new(BenchRobot::new(&options)?);
+    let payload_len = measure::payload_len(&robot.sensors().snapshot_now());
     let server = PolicyServer::bind("127.0.0.1:0").await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let addresses = Addresses {
@@ -62,8 +60,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         floor: floor::serve(payload_len)?,
         payload_len,
     };
-    println!("{}", serde_json::to_string(&addresses)?);
-    let upgraded = std::sync::Arc::clone(&robot);
+    output::print(&format!("{}\n", serde_json::to_string(&addresses)?))?;
+    let upgraded = Arc::clone(&robot);
     tokio::spawn(async move { serve_tungstenite(listener, upgraded).await });
     let until_shutdown = server.serve(robot);
     // The parent holds the other end of standard input; when it goes, so does this process.
@@ -92,64 +90,56 @@ fn unlimited() -> async_tungstenite::tungstenite::protocol::WebSocketConfig {
         .max_frame_size(None)
 }
 
-/// A robot whose cameras deliver at 30 Hz at no cost, and which measures how long the actions that
-/// it gets were under way. A reset makes it forget what it measured.
+/// A simulated robot that measures how long the actions that it gets were under way. A reset makes
+/// it forget what it measured.
 struct BenchRobot {
-    sensors: Sensors,
+    simulated: SimulatedRobot,
+    observe_takes: Duration,
     latency: Mutex<Histogram>,
 }
 
 impl BenchRobot {
-    fn new(cameras: usize) -> anyhow::Result<(Self, usize)> {
-        let configs = (0..cameras).map(|index| {
-            CameraConfig::new(format!("cam_{index}"), [HEIGHT, WIDTH, 3]).depth([HEIGHT, WIDTH])
-        });
-        let sensors = Sensors::new(configs, [])?;
-        let payload_len = measure::payload_len(&sensors.snapshot(0.0));
-        let thread_sensors = sensors.clone();
-        std::thread::Builder::new().name("cameras".to_owned()).spawn(move || {
-            // Each camera has two frames of its own, handed over whole in turns: it costs nothing,
-            // so that the transport is what is measured, and it is as much memory as real cameras'.
-            let frames = |pixel: u8| -> Vec<_> {
-                let frame = |_| {
-                    let image = vec![pixel; HEIGHT * WIDTH * 3];
-                    let depth = vec![f32::from(pixel) / 100.0; HEIGHT * WIDTH];
-                    let image = Array::from_vec([HEIGHT, WIDTH, 3], image);
-                    let depth = Array::from_vec([HEIGHT, WIDTH], depth);
-                    (image.expect("the shape fits"), depth.expect("the shape fits"))
-                };
-                (0..cameras).map(frame).collect()
-            };
-            for frames in [frames(1), frames(255)].iter().cycle() {
-                for (camera, (image, depth)) in thread_sensors.cameras().zip(frames) {
-                    let frame = CameraFrame::new()
-                        .image(image.clone())
-                        .depth(depth.clone())
-                        .captured_at(monotonic_nanos() * 1e-9);
-                    camera.publish(frame).expect("the frame is as declared");
-                }
-                std::thread::sleep(Duration::from_millis(33));
-            }
-        })?;
-        Ok((Self { sensors, latency: Mutex::default() }, payload_len))
+    /// The cameras' noise costs next to nothing, so that the transport is what is measured.
+    fn new(options: &Options) -> anyhow::Result<Self> {
+        let spec = Spec {
+            scene: Scene::Noise,
+            cameras: Some(options.cameras),
+            size: Size { width: 640, height: 480 },
+            depth: true,
+            proprios: Vec::new(),
+            rate: Rate::hz(30.0)?,
+            seed: 1,
+        };
+        Ok(Self {
+            simulated: SimulatedRobot::start(spec, ())?,
+            observe_takes: Duration::from_millis(options.observe_takes_ms),
+            latency: Mutex::default(),
+        })
     }
 
-    fn latency(&self) -> std::sync::MutexGuard<'_, Histogram> {
+    fn latency(&self) -> MutexGuard<'_, Histogram> {
         self.latency.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Robot for BenchRobot {
     fn sensors(&self) -> &Sensors {
-        &self.sensors
+        self.simulated.sensors()
+    }
+
+    async fn observe(&self) -> Result<Answer, RobotError> {
+        if !self.observe_takes.is_zero() {
+            tokio::time::sleep(self.observe_takes).await;
+        }
+        Ok(Answer::from(self.sensors()))
     }
 
     async fn apply_action(&self, action: Action) -> Result<(), RobotError> {
-        let now = monotonic_nanos();
+        let now = monotonic_seconds();
         if let [mark, sent_at] = action.values.to_f64()[..]
             && mark.to_bits() == MARK.to_bits()
         {
-            self.latency().record(Duration::from_nanos((now - sent_at).max(0.0) as u64));
+            self.latency().record(Duration::from_secs_f64((now - sent_at).max(0.0)));
         }
         Ok(())
     }
@@ -181,10 +171,11 @@ pub(super) struct ServerProcess {
 }
 
 impl ServerProcess {
-    pub(super) async fn start(cameras: usize) -> anyhow::Result<Self> {
+    pub(super) async fn start(cameras: usize, observe_takes_ms: u64) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("where is this program?")?;
         let mut child = Command::new(program)
             .args(["bench-server", "--cameras", &cameras.to_string()])
+            .args(["--observe-takes-ms", &observe_takes_ms.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

@@ -47,18 +47,26 @@ impl Default for Config {
 /// How to live with a transport that may lose or repeat messages, but keeps their order.
 ///
 /// One request of a kind is then in flight at a time. Metadata and observations are asked for
-/// again; a reset, a step or an action never is. A request that has no deadline gets one.
+/// again, but not while the robot is at a reset or a step; a reset, a step or an action never is.
+/// A request that has no deadline gets one. Answers that nobody waits for are passed over; one
+/// that the transport repeats only after the next request of its kind was sent cannot be told
+/// from the answer to that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lossy {
-    /// After this long without an answer, metadata and observations are asked for again.
-    /// Default: 500 ms.
+    /// After this long without an answer, metadata and observations are asked for again; less
+    /// than a millisecond counts as one. Default: 500 ms.
     pub retry_after: Duration,
     /// The deadline of a request that was made without one. Default: 10 s.
     pub timeout: Duration,
-    /// For how long after a request is over an answer to it may still arrive. The next request
-    /// of the kind waits that long, or until the answer has come, so that it cannot be taken for
-    /// its own. Default: 1 s.
+    /// For how long after a request is over another answer to it may still arrive. When one may,
+    /// because the request was given up or sent more than once, the next request of the kind
+    /// waits that long, so that the answer cannot be taken for its own. Default: 1 s.
     pub linger: Duration,
+}
+
+impl Lossy {
+    /// What asks more often only fills the transport.
+    pub(super) const SHORTEST_RETRY: Duration = Duration::from_millis(1);
 }
 
 impl Default for Lossy {

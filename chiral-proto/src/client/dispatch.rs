@@ -48,13 +48,13 @@ impl Dispatch {
     }
 
     pub(super) fn start(&mut self, now: Instant, rate: Rate) {
+        self.stop();
         self.pacer = Some(Pacer::new(now, rate));
-        self.due = false;
     }
 
     pub(super) fn stop(&mut self) {
         self.pacer = None;
-        self.due = false;
+        self.counts.missed += u64::from(std::mem::take(&mut self.due));
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -65,8 +65,9 @@ impl Dispatch {
         self.queue.len()
     }
 
-    /// Appends actions, all or none.
+    /// Appends actions, all or none; expired ones leave their places to them.
     pub(super) fn put(&mut self, now: Instant, actions: Vec<Action>) -> Result<(), Vec<Action>> {
+        self.drop_expired(now);
         if actions.len() > self.capacity - self.queue.len() {
             return Err(actions);
         }
@@ -76,6 +77,7 @@ impl Dispatch {
 
     /// Takes an action that leaves with the next frame.
     pub(super) fn put_urgent(&mut self, now: Instant, action: Action) -> Result<(), Action> {
+        self.drop_expired(now);
         if self.urgent.len() >= self.capacity {
             return Err(action);
         }
@@ -88,13 +90,18 @@ impl Dispatch {
         self.urgent.len()
     }
 
-    /// Empties both queues and returns how many actions were in it.
-    pub(super) fn clear(&mut self) -> usize {
-        let dropped = self.queue.len() + self.urgent.len();
-        self.queue.clear();
-        self.urgent.clear();
+    /// Empties the queue and returns how many actions were in it.
+    pub(super) fn clear_queue(&mut self) -> usize {
+        let dropped = self.queue.drain(..).count();
         self.counts.dropped += dropped as u64;
         dropped
+    }
+
+    /// As [`clear_queue`](Self::clear_queue), with the actions that wait for no tick.
+    pub(super) fn clear(&mut self) -> usize {
+        let urgent = self.urgent.drain(..).count();
+        self.counts.dropped += urgent as u64;
+        urgent + self.clear_queue()
     }
 
     /// Notes the ticks that have come up to `now`.
@@ -107,7 +114,7 @@ impl Dispatch {
         // Of several ticks that came at once, and of one whose action could not leave before the
         // next, all but the last are missed.
         self.counts.missed += ticks - 1 + u64::from(self.due);
-        self.counts.expired += drop_expired(&mut self.queue, self.max_age, now);
+        self.drop_expired(now);
         self.due = !self.queue.is_empty();
         self.counts.starved += u64::from(!self.due);
     }
@@ -115,14 +122,13 @@ impl Dispatch {
     /// The next action that waits for no tick, or the action of the tick that has come, if it has
     /// not left yet.
     pub(super) fn transmit(&mut self, now: Instant) -> Option<Action> {
-        self.counts.expired += drop_expired(&mut self.urgent, self.max_age, now);
+        self.drop_expired(now);
         if let Some(urgent) = self.urgent.pop_front() {
             return Some(urgent.action);
         }
         if !std::mem::take(&mut self.due) {
             return None;
         }
-        self.counts.expired += drop_expired(&mut self.queue, self.max_age, now);
         let next = self.queue.pop_front();
         self.counts.starved += u64::from(next.is_none());
         next.map(|queued| queued.action)
@@ -131,16 +137,15 @@ impl Dispatch {
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         self.pacer.as_ref().map(Pacer::next_tick)
     }
-}
 
-/// Drops what has waited for too long, and returns how much that was. Actions were put one after
-/// the other, so the oldest is always in front.
-fn drop_expired(queue: &mut VecDeque<Queued>, max_age: Option<Duration>, now: Instant) -> u64 {
-    let Some(max_age) = max_age else { return 0 };
-    let mut expired = 0;
-    while queue.front().is_some_and(|queued| now.duration_since(queued.put_at) > max_age) {
-        queue.pop_front();
-        expired += 1;
+    // Actions were put one after the other, so the oldest is always in front.
+    fn drop_expired(&mut self, now: Instant) {
+        let Some(max_age) = self.max_age else { return };
+        for queue in [&mut self.urgent, &mut self.queue] {
+            while queue.front().is_some_and(|oldest| now.duration_since(oldest.put_at) > max_age) {
+                queue.pop_front();
+                self.counts.expired += 1;
+            }
+        }
     }
-    expired
 }

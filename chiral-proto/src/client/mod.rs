@@ -60,6 +60,7 @@ pub use event::{Event, Misuse, NotQueued, NotQueuedReason, RequestError};
 pub use request::{RequestId, RequestKey};
 pub use stats::Stats;
 
+use crate::pacer::after;
 use crate::wire::{ClientMessage, Frame, ServerMessage};
 use crate::{Action, ConnectionError, Map, Observation, Rate, ResetResult, StepResult, Timestamps};
 use dispatch::Dispatch;
@@ -238,9 +239,11 @@ impl Client {
     /// Gives a request up, as its deadline would: it fails with [`RequestError::TimedOut`]. False
     /// if it was over already.
     pub fn cancel(&mut self, now: Instant, id: impl Into<RequestKey>) -> bool {
+        self.handle_timeout(now);
         let id = id.into();
         let cancelled = self.requests.cancel(id.serial(), now);
         if cancelled {
+            self.stats.requests_timed_out += 1;
             self.events.push_back(Event::Failed { id, error: RequestError::TimedOut });
         }
         cancelled
@@ -259,7 +262,7 @@ impl Client {
         }
         let serial = self.next_serial;
         self.next_serial += 1;
-        let default = self.config.lossy.as_ref().map(|lossy| now + lossy.timeout);
+        let default = self.config.lossy.as_ref().map(|lossy| after(now, lossy.timeout));
         self.requests.submit(kind, serial, deadline.or(default), action);
         Ok(RequestId::new(serial))
     }
@@ -336,7 +339,8 @@ impl Client {
     }
 
     /// Puts a new plan in the place of what is left of the old one, and returns how many old
-    /// actions were dropped. There is no moment at which a tick finds neither.
+    /// actions were dropped. There is no moment at which a tick finds neither. What was given to
+    /// [`send_action`](Self::send_action) is no part of the plan and still leaves.
     ///
     /// # Errors
     /// When the new plan does not fit into the empty queue or the connection has ended; the new
@@ -348,11 +352,11 @@ impl Client {
         actions: impl IntoIterator<Item = Action>,
     ) -> Result<usize, NotQueued> {
         let actions = bind(observation, actions);
-        if actions.len() > self.dispatch.capacity {
+        if self.error.is_none() && actions.len() > self.dispatch.capacity {
             let reason = NotQueuedReason::Full { waiting: 0, capacity: self.dispatch.capacity };
             return Err(NotQueued { actions, reason });
         }
-        let dropped = if self.error.is_none() { self.clear_actions() } else { 0 };
+        let dropped = self.dispatch.clear_queue();
         self.put(now, actions).map(|()| dropped)
     }
 
@@ -392,10 +396,9 @@ impl Client {
             let reason = NotQueuedReason::Disconnected(error.clone());
             return Err(NotQueued { actions, reason });
         }
-        let (waiting, capacity) = (self.dispatch.len(), self.dispatch.capacity);
         self.dispatch.put(now, actions).map_err(|actions| {
-            let reason = NotQueuedReason::Full { waiting, capacity };
-            NotQueued { actions, reason }
+            let (waiting, capacity) = (self.dispatch.len(), self.dispatch.capacity);
+            NotQueued { actions, reason: NotQueuedReason::Full { waiting, capacity } }
         })
     }
 
@@ -424,7 +427,7 @@ impl Client {
         self.stream.advance(now);
         self.dispatch.advance(now);
         let Self { requests, events, stats, .. } = self;
-        requests.expire(now, |serial| {
+        requests.advance(now, |serial| {
             stats.requests_timed_out += 1;
             let id = RequestKey::of(serial);
             events.push_back(Event::Failed { id, error: RequestError::TimedOut });

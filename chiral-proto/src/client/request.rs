@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::config::Lossy;
 use crate::Action;
+use crate::pacer::after;
 
 /// A request that was made, by the answer that it will get: `RequestId<Map>` for metadata,
 /// `RequestId<ResetResult>`, `RequestId<Observation>`, `RequestId<StepResult>`.
@@ -125,15 +126,14 @@ struct InFlight {
     kind: Kind,
     owner: Owner,
     deadline: Option<Instant>,
+    /// When it was sent, the first time.
     sent_at: Instant,
-    sends: u32,
-}
-
-/// Answers that may still come for requests that are over, on a lossy transport.
-#[derive(Debug, Clone, Copy)]
-struct Surplus {
-    answers: u32,
-    until: Instant,
+    /// Since when its answer is due: since the last time, or since the robot was busy.
+    due_since: Instant,
+    /// It was sent more than once.
+    repeated: bool,
+    /// It is to be sent again, as soon as the transport takes it.
+    again: bool,
 }
 
 /// An answer and the request that it answers.
@@ -151,11 +151,16 @@ pub(super) struct Requests {
     queued: VecDeque<Queued>,
     in_flight: VecDeque<InFlight>,
     lossy: Option<Lossy>,
-    surplus: [Option<Surplus>; 4],
+    /// On a lossy transport, by kind: until when answers may still come for requests that are
+    /// over.
+    lingering: [Option<Instant>; 4],
 }
 
 impl Requests {
-    pub(super) fn new(lossy: Option<Lossy>) -> Self {
+    pub(super) fn new(mut lossy: Option<Lossy>) -> Self {
+        if let Some(Lossy { retry_after, .. }) = &mut lossy {
+            *retry_after = Lossy::SHORTEST_RETRY.max(*retry_after);
+        }
         Self { lossy, ..Self::default() }
     }
 
@@ -185,7 +190,7 @@ impl Requests {
             return Some((again, true));
         }
         let kind = self.queued.front()?.kind;
-        if !self.may_send(kind, now) {
+        if !self.may_send(kind) {
             return None;
         }
         let Queued { serial, deadline, action, .. } = self.queued.pop_front()?;
@@ -201,7 +206,7 @@ impl Requests {
 
     /// Sends a request of the stream, unless an answer of its kind is not yet told apart.
     pub(super) fn transmit_stream(&mut self, now: Instant) -> bool {
-        let may = self.may_send(Kind::Observe, now);
+        let may = self.may_send(Kind::Observe);
         if may {
             self.sent(Kind::Observe, Owner::Stream, None, now);
         }
@@ -209,27 +214,31 @@ impl Requests {
     }
 
     fn transmit_again(&mut self, now: Instant) -> Option<Outgoing> {
-        let retry_after = self.lossy.as_ref()?.retry_after;
-        let due = |request: &&mut InFlight| {
-            request.kind.is_repeatable() && request.sent_at + retry_after <= now
-        };
-        let request = self.in_flight.iter_mut().find(due)?;
-        request.sends = request.sends.saturating_add(1);
-        request.sent_at = now;
+        let request = self.in_flight.iter_mut().find(|request| request.again)?;
+        request.due_since = now;
+        request.repeated = true;
+        request.again = false;
         Some(if request.kind == Kind::Metadata { Outgoing::Metadata } else { Outgoing::Observe })
     }
 
     /// On a lossy transport one request of a kind is in flight at a time, and the next waits until
     /// no answer to an earlier one can be taken for its own.
-    fn may_send(&self, kind: Kind, now: Instant) -> bool {
+    fn may_send(&self, kind: Kind) -> bool {
         self.lossy.is_none()
             || (self.in_flight.iter().all(|request| request.kind != kind)
-                && self.surplus[kind as usize].is_none_or(|surplus| surplus.until <= now))
+                && self.lingering[kind as usize].is_none())
     }
 
     fn sent(&mut self, kind: Kind, owner: Owner, deadline: Option<Instant>, now: Instant) {
-        self.surplus[kind as usize] = None;
-        self.in_flight.push_back(InFlight { kind, owner, deadline, sent_at: now, sends: 1 });
+        self.in_flight.push_back(InFlight {
+            kind,
+            owner,
+            deadline,
+            sent_at: now,
+            due_since: now,
+            repeated: false,
+            again: false,
+        });
     }
 
     /// Matches an answer to its request. `Err` names the answer that was due instead; `Ok(None)`
@@ -247,67 +256,81 @@ impl Requests {
             let request = self.in_flight.pop_front().expect("its kind was just seen");
             return Ok(Some(Answered { owner: request.owner, sent_at: Some(request.sent_at) }));
         };
-        let linger = lossy.linger;
         let Some(index) = self.in_flight.iter().position(|request| request.kind == kind) else {
-            let surplus = &mut self.surplus[kind as usize];
-            *surplus = surplus.and_then(|left| {
-                let answers = left.answers - 1;
-                (answers > 0).then_some(Surplus { answers, ..left })
-            });
             return Ok(None);
         };
         let request = self.in_flight.remove(index).expect("just found there");
-        self.expect_surplus(kind, request.sends - 1, now + linger);
-        let sent_at = (request.sends == 1).then_some(request.sent_at);
+        if request.repeated {
+            // The other sendings may be answered too. How many answers that makes, nobody can
+            // tell: they may be lost and repeated as well.
+            self.lingering[kind as usize] = Some(after(now, lossy.linger));
+        }
+        let sent_at = (!request.repeated).then_some(request.sent_at);
         Ok(Some(Answered { owner: request.owner, sent_at }))
     }
 
-    fn expect_surplus(&mut self, kind: Kind, answers: u32, until: Instant) {
-        self.surplus[kind as usize] = (answers > 0).then_some(Surplus { answers, until });
+    /// Lets time pass; `expired` gets the serial of each request whose deadline has come.
+    ///
+    /// What is due is noted here, not only when it is sent: the transport may be blocked, and
+    /// [`next_timeout`](Self::next_timeout) must not ask for an instant that has passed.
+    pub(super) fn advance(&mut self, now: Instant, expired: impl FnMut(u64)) {
+        self.expire(now, expired);
+        for lingering in &mut self.lingering {
+            lingering.take_if(|until| *until <= now);
+        }
+        let Some(Lossy { retry_after, .. }) = self.lossy else { return };
+        let busy = self.is_robot_busy();
+        for request in self.in_flight.iter_mut().filter(|request| request.kind.is_repeatable()) {
+            if busy {
+                request.due_since = now;
+            }
+            request.again = after(request.due_since, retry_after) <= now;
+        }
     }
 
-    /// Gives up on the requests whose deadline has come; `expired` gets the serial of each.
-    pub(super) fn expire(&mut self, now: Instant, mut expired: impl FnMut(u64)) {
+    /// Whether the robot is at a reset or a step, before which it answers nothing else: to ask
+    /// again would only give it more to do afterwards.
+    fn is_robot_busy(&self) -> bool {
+        self.in_flight.iter().any(|request| !request.kind.is_repeatable())
+    }
+
+    fn expire(&mut self, now: Instant, mut expired: impl FnMut(u64)) {
         let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        while let Some(index) = self.in_flight.iter().position(|request| due(request.deadline)) {
+            if let Owner::User(serial) = self.in_flight[index].owner {
+                expired(serial);
+            }
+            self.let_go(index, now);
+        }
         self.queued.retain(|request| {
             if due(request.deadline) {
                 expired(request.serial);
             }
             !due(request.deadline)
         });
-        for request in &mut self.in_flight {
-            if let Owner::User(serial) = request.owner
-                && due(request.deadline)
-            {
-                expired(serial);
-                request.owner = Owner::Nobody;
-                request.deadline = None;
-            }
-        }
-        // A reliable transport still brings the answer, in its turn; a lossy one may not.
-        if let Some(linger) = self.lossy.as_ref().map(|lossy| lossy.linger) {
-            while let Some(index) = self.in_flight.iter().position(|r| r.owner == Owner::Nobody) {
-                let over = self.in_flight.remove(index).expect("just found there");
-                self.expect_surplus(over.kind, over.sends, now + linger);
-            }
-        }
     }
 
-    /// Lets a user's request go, as its deadline would; false if it is over already.
+    /// Gives up on one request of the user; false if it is over already.
     pub(super) fn cancel(&mut self, serial: u64, now: Instant) -> bool {
-        for request in &mut self.queued {
-            if request.serial == serial {
-                request.deadline = Some(now);
-            }
+        let owner = Owner::User(serial);
+        if let Some(index) = self.in_flight.iter().position(|request| request.owner == owner) {
+            self.let_go(index, now);
+            return true;
         }
-        for request in &mut self.in_flight {
-            if request.owner == Owner::User(serial) {
-                request.deadline = Some(now);
-            }
+        let queued = self.queued.len();
+        self.queued.retain(|request| request.serial != serial);
+        self.queued.len() < queued
+    }
+
+    /// A reliable transport still brings the answer, in its turn; a lossy one may not.
+    fn let_go(&mut self, index: usize, now: Instant) {
+        if let Some(Lossy { linger, .. }) = self.lossy {
+            let over = self.in_flight.remove(index).expect("the index of a request in flight");
+            self.lingering[over.kind as usize] = Some(after(now, linger));
+        } else {
+            self.in_flight[index].owner = Owner::Nobody;
+            self.in_flight[index].deadline = None;
         }
-        let mut found = false;
-        self.expire(now, |expired| found |= expired == serial);
-        found
     }
 
     /// Ends all requests of the user; `ended` gets the serial of each.
@@ -320,8 +343,8 @@ impl Requests {
         self.queued.drain(..).for_each(|request| ended(request.serial));
     }
 
-    /// When [`expire`](Self::expire) or [`transmit`](Self::transmit) next has something to do that
-    /// only time brings about. `stream_waits`: the stream has a tick that is not sent yet.
+    /// When [`advance`](Self::advance) next has something to do, always later than it was last
+    /// called. `stream_waits`: the stream has a tick that is not sent yet.
     pub(super) fn next_timeout(&self, stream_waits: bool) -> Option<Instant> {
         let deadlines = self
             .queued
@@ -329,16 +352,15 @@ impl Requests {
             .map(|request| request.deadline)
             .chain(self.in_flight.iter().map(|request| request.deadline))
             .flatten();
-        let retries = self.lossy.iter().flat_map(|lossy| {
-            let repeatable = self.in_flight.iter().filter(|request| request.kind.is_repeatable());
-            repeatable.map(|request| request.sent_at + lossy.retry_after)
+        let retries = self.lossy.iter().filter(|_| !self.is_robot_busy()).flat_map(|lossy| {
+            let waiting = self.in_flight.iter().filter(|request| !request.again);
+            waiting.map(|request| after(request.due_since, lossy.retry_after))
         });
         let waiting = self.queued.front().map(|request| request.kind);
         let settled = waiting
             .into_iter()
             .chain(stream_waits.then_some(Kind::Observe))
-            .filter_map(|kind| self.surplus[kind as usize])
-            .map(|surplus| surplus.until);
+            .filter_map(|kind| self.lingering[kind as usize]);
         deadlines.chain(retries).chain(settled).min()
     }
 }

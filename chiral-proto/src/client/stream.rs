@@ -9,19 +9,19 @@ pub(super) struct ObservationStream {
     pacer: Option<Pacer>,
     /// A tick has come and its request has not left yet.
     pub(super) due: bool,
-    /// Ticks that came while an earlier one was still waiting.
+    /// Ticks that came while an earlier one was still waiting, or were given up by a stop.
     pub(super) missed: u64,
 }
 
 impl ObservationStream {
     pub(super) fn start(&mut self, now: Instant, rate: Rate) {
+        self.stop();
         self.pacer = Some(Pacer::new(now, rate));
-        self.due = false;
     }
 
     pub(super) fn stop(&mut self) {
         self.pacer = None;
-        self.due = false;
+        self.missed += u64::from(std::mem::take(&mut self.due));
     }
 
     pub(super) fn is_running(&self) -> bool {

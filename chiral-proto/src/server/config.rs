@@ -15,7 +15,8 @@ pub struct Config {
     /// Default: 64.
     pub action_backlog: usize,
     /// After this long without an action, once the first has come, [`Event::Watchdog`] tells the
-    /// robot to hold still. Default: `None`, no watchdog.
+    /// robot to hold still. A reset ends the watch until the next action, and so does a step until
+    /// its answer leaves. Default: `None`, no watchdog.
     ///
     /// [`Event::Watchdog`]: super::Event::Watchdog
     pub watchdog: Option<Duration>,

@@ -24,7 +24,7 @@ impl Request {
     }
 
     /// Whether actions keep their order with it.
-    fn is_barrier(&self) -> bool {
+    pub(super) fn is_barrier(&self) -> bool {
         matches!(self, Self::Reset | Self::Step(_))
     }
 }
@@ -73,12 +73,15 @@ impl Inbox {
     /// Drops what was never told, when the connection ends during a reset: a robot that was reset
     /// for a client that has gone must not move on its old commands.
     pub(super) fn end(&mut self) {
-        if matches!(self.working, Some((Work::Reset, _))) {
+        if self.is_at_reset() {
             self.dropped += self.actions.len() as u64;
             self.actions.clear();
         }
         self.working = None;
-        // Requests cannot be answered any more. Actions behind an untold reset are void as well.
+        // Requests cannot be answered any more, and a step's action goes with it. Actions behind
+        // an untold reset are void as well.
+        let is_step = |(_, request, _): &&(_, Request, _)| matches!(request, Request::Step(_));
+        self.dropped += self.requests.iter().filter(is_step).count() as u64;
         let reset = self.requests.iter().find(|(_, request, _)| matches!(request, Request::Reset));
         if let Some(&(barrier, ..)) = reset {
             let before = self.actions.len();
@@ -118,11 +121,20 @@ impl Inbox {
         })
     }
 
+    /// Whether a reset is being worked on or waits for it.
+    pub(super) fn is_resetting(&self) -> bool {
+        self.is_at_reset()
+            || self.requests.iter().any(|(_, request, _)| matches!(request, Request::Reset))
+    }
+
+    fn is_at_reset(&self) -> bool {
+        matches!(self.working, Some((Work::Reset, _)))
+    }
+
     pub(super) fn may_tell_action(&self) -> bool {
         let Some((action, _)) = self.actions.front() else { return false };
-        let resetting = matches!(self.working, Some((Work::Reset, _)));
         let barrier = self.requests.iter().find(|(_, request, _)| request.is_barrier());
-        !resetting && barrier.is_none_or(|(barrier, ..)| action < barrier)
+        !self.is_at_reset() && barrier.is_none_or(|(barrier, ..)| action < barrier)
     }
 
     pub(super) fn may_tell_request(&self) -> bool {

@@ -61,7 +61,6 @@ pub struct Server {
     /// The requests that are not answered yet, in the order in which the answers must leave.
     waiting: VecDeque<Waiting>,
     watchdog: Watchdog,
-    alarm: Option<Event>,
     shut_down_by: Option<Instant>,
     error: Option<ConnectionError>,
     /// The end of the connection was told.
@@ -94,7 +93,6 @@ impl Server {
             inbox: Inbox::default(),
             waiting: VecDeque::new(),
             watchdog: Watchdog::new(config.watchdog),
-            alarm: None,
             shut_down_by: None,
             error: None,
             end_told: false,
@@ -135,11 +133,9 @@ impl Server {
         if self.shut_down_by.is_some_and(|deadline| deadline <= now) {
             self.end(ConnectionError::ShutDown);
         }
-        if self.error.is_none()
-            && let Some(silent_for) = self.watchdog.bark(now)
-        {
-            self.stats.watchdog_alarms += 1;
-            self.alarm = Some(Event::Watchdog { silent_for });
+        // A robot at a reset moves by itself.
+        if self.error.is_none() && !self.inbox.is_resetting() {
+            self.watchdog.check(now);
         }
     }
 
@@ -189,6 +185,9 @@ impl Server {
         if !matches!(message, ServerMessage::Metadata(_)) {
             self.stats.observations.record(now);
         }
+        if matches!(message, ServerMessage::Step(_)) && !self.inbox.is_resetting() {
+            self.watchdog.wind_up(now);
+        }
         Some(frame)
     }
 
@@ -209,8 +208,9 @@ impl Server {
         if let Some(action) = self.inbox.poll_action() {
             return Some(Event::Action(action));
         }
-        if let Some(alarm) = self.alarm.take() {
-            return Some(alarm);
+        if let Some(silent_for) = self.watchdog.take_alarm() {
+            self.stats.watchdog_alarms += 1;
+            return Some(Event::Watchdog { silent_for });
         }
         if self.end_told {
             return None;
@@ -223,7 +223,7 @@ impl Server {
     /// Whether [`poll_motion`](Self::poll_motion) has something to tell.
     pub fn has_motion(&self) -> bool {
         self.inbox.may_tell_action()
-            || self.alarm.is_some()
+            || self.watchdog.has_alarm()
             || (self.error.is_some() && !self.end_told)
     }
 
@@ -244,7 +244,8 @@ impl Server {
         if self.error.is_some() {
             return None;
         }
-        self.watchdog.next_timeout().into_iter().chain(self.shut_down_by).min()
+        let watchdog = self.watchdog.next_timeout().filter(|_| !self.inbox.is_resetting());
+        watchdog.into_iter().chain(self.shut_down_by).min()
     }
 
     /// Why the connection has ended, if it has. When [it is ours](ConnectionError::is_ours) the
@@ -328,20 +329,15 @@ impl Server {
     ) -> Result<(), ConnectionError> {
         let request = match message {
             ClientMessage::ApplyAction(action) => {
-                self.acted(now);
+                self.stats.actions.record(now);
+                self.watchdog.wind_up(now);
                 self.inbox.push_action(action, self.config.action_backlog);
                 return Ok(());
             }
             ClientMessage::Metadata => Request::Metadata,
             ClientMessage::Observe => Request::Observe,
-            ClientMessage::Reset => {
-                self.watchdog.run_down();
-                Request::Reset
-            }
-            ClientMessage::Step(action) => {
-                self.acted(now);
-                Request::Step(action)
-            }
+            ClientMessage::Reset => Request::Reset,
+            ClientMessage::Step(action) => Request::Step(action),
         };
         if self.shut_down_by.is_some() {
             return Ok(());
@@ -349,6 +345,12 @@ impl Server {
         let limit = self.config.pending_replies;
         if self.waiting.len() >= limit {
             return Err(ConnectionError::TooManyRequests { limit });
+        }
+        if request.is_barrier() {
+            self.watchdog.run_down();
+        }
+        if matches!(request, Request::Step(_)) {
+            self.stats.actions.record(now);
         }
         let place = Place::new();
         self.waiting.push_back(Waiting {
@@ -359,12 +361,6 @@ impl Server {
         });
         self.inbox.push_request(request, place);
         Ok(())
-    }
-
-    fn acted(&mut self, now: Instant) {
-        self.stats.actions.record(now);
-        self.watchdog.wind_up(now);
-        self.alarm = None;
     }
 
     /// Ends the connection when a handle was dropped: its answer, and all behind it, would never

@@ -21,9 +21,9 @@ pub struct Stats {
     /// Actions received, of legacy steps too.
     pub actions: Meter,
     /// Actions that were never told: more came than the robot took, or the client went during a
-    /// reset.
+    /// reset or before its step was told.
     pub actions_dropped: u64,
-    /// How often the watchdog barked.
+    /// How often the robot was told that the watchdog barked.
     pub watchdog_alarms: u64,
 }
 

@@ -1,11 +1,13 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::ConnectionError;
 use crate::wire::Frame;
 
 /// One direction of a connection: how long frames take, and what becomes of them.
 ///
-/// Frames keep their order. The default takes no time and loses nothing.
+/// Frames keep their order, and the end of the connection comes behind them. The default takes no
+/// time and loses nothing.
 #[derive(Debug, Clone)]
 pub struct Link {
     latency: Duration,
@@ -15,9 +17,18 @@ pub struct Link {
     random: SplitMix,
     /// Until when the sender's socket is busy with the last frame.
     busy_until: Option<Instant>,
-    under_way: VecDeque<(Instant, Frame)>,
+    under_way: VecDeque<(Instant, Delivery)>,
+    closed: bool,
     /// Frames that were lost so far.
     pub lost: u64,
+}
+
+/// What a link brings.
+#[derive(Debug, Clone)]
+pub(super) enum Delivery {
+    Frame(Frame),
+    /// The sender has ended the connection.
+    End(ConnectionError),
 }
 
 impl Default for Link {
@@ -30,6 +41,7 @@ impl Default for Link {
             random: SplitMix(0),
             busy_until: None,
             under_way: VecDeque::new(),
+            closed: false,
             lost: 0,
         }
     }
@@ -74,6 +86,7 @@ impl Link {
         let writing = self.bytes_per_second.map_or(0.0, |bandwidth| frame.len() as f64 / bandwidth);
         let written = now + Duration::from_secs_f64(writing);
         self.busy_until = Some(written);
+        let frame = Delivery::Frame(frame);
         let arrives = written + self.latency;
         if self.random.share() < self.loss {
             self.lost += 1;
@@ -85,12 +98,24 @@ impl Link {
         self.under_way.push_back((arrives, frame));
     }
 
-    pub(super) fn receive(&mut self, now: Instant) -> Option<Frame> {
-        let (arrives, _) = self.under_way.front()?;
-        if *arrives > now {
-            return None;
+    pub(super) fn receive(&mut self, now: Instant) -> Option<Delivery> {
+        self.under_way.front().filter(|(arrives, _)| *arrives <= now)?;
+        self.under_way.pop_front().map(|(_, delivery)| delivery)
+    }
+
+    /// Lets the receiver know that the sender has ended the connection, unless it knows.
+    pub(super) fn close(&mut self, now: Instant, error: &ConnectionError) {
+        if error.is_ours() && !std::mem::replace(&mut self.closed, true) {
+            let code = Some(error.close_code());
+            let end = ConnectionError::ClosedByPeer { code, reason: error.to_string() };
+            let written = self.busy_until.map_or(now, |until| until.max(now));
+            self.under_way.push_back((written + self.latency, Delivery::End(end)));
         }
-        self.under_way.pop_front().map(|(_, frame)| frame)
+    }
+
+    /// Loses what is under way.
+    pub(super) fn cut(&mut self) {
+        self.under_way.clear();
     }
 
     /// When the link next does something by itself after `now`.
@@ -102,7 +127,8 @@ impl Link {
 
     /// How many frames are under way.
     pub fn in_flight(&self) -> usize {
-        self.under_way.len()
+        let is_frame = |(_, delivery): &&(_, Delivery)| matches!(delivery, Delivery::Frame(_));
+        self.under_way.iter().filter(is_frame).count()
     }
 }
 

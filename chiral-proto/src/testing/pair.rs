@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use super::link::Link;
+use super::link::{Delivery, Link};
 use crate::ConnectionError;
 use crate::client::{self, Client};
 use crate::server::{self, Server};
@@ -31,7 +31,7 @@ pub enum Happening {
 
 impl Pair {
     /// So many rounds without time passing mean that a machine asks to be called in the past.
-    const STUCK: u32 = 100_000;
+    const STUCK: u32 = 1000;
 
     /// A pair over links that take no time, to be replaced or configured through the fields. Its
     /// clock begins at `start`, any instant, and time passes only in [`next`](Self::next).
@@ -61,9 +61,9 @@ impl Pair {
     /// # Panics
     /// When a machine keeps asking to be called without time passing, which is a fault of it.
     pub fn next(&mut self, until: Instant) -> Option<Happening> {
-        for _ in 0..Self::STUCK {
+        let mut stuck = 0;
+        loop {
             self.exchange();
-            self.hang_up();
             if let Some(event) = self.server.poll_event() {
                 return Some(Happening::Server(event));
             }
@@ -76,18 +76,16 @@ impl Pair {
                 self.to_server.next_timeout(self.now),
                 self.to_client.next_timeout(self.now),
             ];
-            match next.into_iter().flatten().min() {
-                Some(next) if next <= until => self.now = self.now.max(next),
-                _ => {
-                    self.now = self.now.max(until);
-                    return None;
-                }
-            }
+            let next = next.into_iter().flatten().min().filter(|next| *next <= until);
+            stuck = if next > Some(self.now) { 0 } else { stuck + 1 };
+            self.now = self.now.max(next.unwrap_or(until));
+            next?;
+            assert!(
+                stuck < Self::STUCK,
+                "stuck {:?} after the start: a machine asks to be called again and again",
+                self.elapsed()
+            );
         }
-        panic!(
-            "stuck {:?} after the start: a machine asks to be called again and again",
-            self.elapsed()
-        );
     }
 
     /// Cuts the connection: both sides see it lost, and what was under way is gone.
@@ -95,28 +93,26 @@ impl Pair {
         let lost = ConnectionError::Lost("cut".to_owned());
         self.client.handle_disconnect(self.now, lost.clone());
         self.server.handle_disconnect(self.now, lost);
+        self.to_server.cut();
+        self.to_client.cut();
     }
 
-    /// Tells a side that the other has ended the connection.
-    fn hang_up(&mut self) {
-        if let Some(error) = self.client.error().filter(|error| error.is_ours()) {
-            self.server.handle_disconnect(self.now, closed(error));
-        }
-        if let Some(error) = self.server.error().filter(|error| error.is_ours()) {
-            self.client.handle_disconnect(self.now, closed(error));
-        }
-    }
-
-    /// Moves every frame that can move at this moment.
+    /// Moves everything that can move at this moment.
     fn exchange(&mut self) {
         let now = self.now;
         self.client.handle_timeout(now);
         self.server.handle_timeout(now);
-        while let Some(frame) = self.to_server.receive(now) {
-            self.server.handle_frame(now, &frame);
+        while let Some(delivery) = self.to_server.receive(now) {
+            match delivery {
+                Delivery::Frame(frame) => self.server.handle_frame(now, &frame),
+                Delivery::End(error) => self.server.handle_disconnect(now, error),
+            }
         }
-        while let Some(frame) = self.to_client.receive(now) {
-            self.client.handle_frame(now, &frame);
+        while let Some(delivery) = self.to_client.receive(now) {
+            match delivery {
+                Delivery::Frame(frame) => self.client.handle_frame(now, &frame),
+                Delivery::End(error) => self.client.handle_disconnect(now, error),
+            }
         }
         while self.to_server.can_send(now)
             && let Some(frame) = self.client.poll_transmit(now)
@@ -128,10 +124,11 @@ impl Pair {
         {
             self.to_client.send(now, frame);
         }
+        if let Some(error) = self.client.error() {
+            self.to_server.close(now, error);
+        }
+        if let Some(error) = self.server.error() {
+            self.to_client.close(now, error);
+        }
     }
-}
-
-/// A connection's end as its peer sees it.
-fn closed(error: &ConnectionError) -> ConnectionError {
-    ConnectionError::ClosedByPeer { code: Some(error.close_code()), reason: error.to_string() }
 }

@@ -94,7 +94,8 @@ impl Timestamps {
 /// Where a name comes twice, its first time counts: it is the camera that a look-up finds.
 impl<N: Into<Name>> FromIterator<(N, f64)> for Timestamps {
     fn from_iter<I: IntoIterator<Item = (N, f64)>>(timestamps: I) -> Self {
-        let mut kept: Vec<(Name, f64)> = Vec::new();
+        let timestamps = timestamps.into_iter();
+        let mut kept: Vec<(Name, f64)> = Vec::with_capacity(timestamps.size_hint().0);
         for (name, timestamp) in timestamps {
             let name = name.into();
             if !kept.iter().any(|(earlier, _)| *earlier == name) {

@@ -52,7 +52,6 @@ impl Control {
     /// Adds a later one to this one. Only the latest ping needs an answer.
     ///
     /// ```
-    /// # fn reader() -> chiral_proto::ws::Reader { unimplemented!() }
     /// use std::sync::Mutex;
     /// use chiral_proto::ws::{Control, Incoming};
     ///

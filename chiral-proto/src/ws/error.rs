@@ -15,8 +15,8 @@ pub enum Error {
         reason: String,
     },
     /// The stream ended without a close frame: the peer crashed, or the network broke.
-    #[error("the connection was lost{}: the stream ended without a close frame",
-        if *inside_message { " in the middle of a message" } else { "" })]
+    #[error("the stream ended without a close frame{}",
+        if *inside_message { ", in the middle of a message" } else { "" })]
     Lost {
         /// Whether a part of a message had arrived.
         inside_message: bool,

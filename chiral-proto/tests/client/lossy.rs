@@ -1,0 +1,275 @@
+//! Transports that may lose or repeat messages.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chiral_proto::ConnectionError;
+use chiral_proto::client::{Config, Event, Lossy};
+use chiral_proto::wire::{ClientMessage, ServerMessage};
+
+use super::support::*;
+use super::{Policy, hz, timed_out};
+
+fn lossy() -> Policy {
+    lossy_with(Lossy { retry_after: ms(100), timeout: ms(2000), linger: ms(500) })
+}
+
+fn lossy_with(lossy: Lossy) -> Policy {
+    Policy::new(Config { lossy: Some(lossy), ..Config::default() })
+}
+
+fn sees(number: u32) -> ServerMessage {
+    ServerMessage::Observation(observation(number))
+}
+
+#[test]
+fn metadata_and_observations_are_asked_for_again_until_they_come() {
+    let mut policy = lossy();
+    let told = policy.client.request_metadata(policy.now, None).unwrap();
+    let seen = policy.client.request_observation(policy.now, None).unwrap();
+    let both = [ClientMessage::Metadata, ClientMessage::Observe];
+    assert_eq!(policy.sends_all(), both);
+    for _ in 0..3 {
+        assert_eq!(policy.sleeps_for(), Some(ms(100)));
+        policy.wait(ms(99));
+        assert_eq!(policy.sends(), None);
+        policy.wait(ms(1));
+        assert_eq!(policy.sends_all(), both);
+    }
+    policy.hears(ServerMessage::Metadata(metadata(1)));
+    policy.hears(sees(2));
+    assert_eq!(
+        policy.events(),
+        [
+            Event::Metadata { id: told, metadata: metadata(1) },
+            Event::Observation { id: seen, observation: Arc::new(observation(2)) },
+        ]
+    );
+    assert_eq!(policy.sleeps_for(), None);
+    let stats = policy.client.stats();
+    assert_eq!(stats.retries, 6);
+    assert_eq!(stats.round_trip.count(), 0, "of which sending the answers are, nobody knows");
+}
+
+#[test]
+fn the_stream_asks_again_too_and_goes_on_after_the_linger() {
+    let mut policy = lossy();
+    policy.client.start_obs_stream(policy.now, hz(10.0)).unwrap();
+    assert_eq!(policy.sends_all(), [ClientMessage::Observe]);
+    policy.wait(ms(100));
+    assert_eq!(policy.sends_all(), [ClientMessage::Observe], "once more, not once for the tick");
+    policy.hears(sees(1));
+    assert_eq!(policy.events(), [Event::Streamed(Arc::new(observation(1)))]);
+    // One more answer may come, and must not be taken for that of the next tick.
+    policy.wait(ms(499));
+    assert_eq!(policy.sends(), None);
+    assert_eq!(policy.sleeps_for(), Some(ms(1)));
+    policy.wait(ms(1));
+    assert_eq!(policy.sends_all(), [ClientMessage::Observe]);
+}
+
+#[test]
+fn a_reset_and_a_step_are_never_sent_twice() {
+    let mut policy = lossy();
+    let reset_id = policy.client.request_reset(policy.now, None).unwrap();
+    let stepped = policy.client.request_step(policy.now, action(0), None).unwrap();
+    assert_eq!(policy.sends_all().len(), 2);
+    for _ in 0..19 {
+        policy.wait(ms(100));
+        assert_eq!(policy.sends(), None);
+    }
+    assert_eq!(policy.sleeps_for(), Some(ms(100)), "the default deadline");
+    policy.wait(ms(100));
+    assert_eq!(policy.sends(), None);
+    assert_eq!(policy.events(), [timed_out(reset_id), timed_out(stepped)]);
+    policy.wait(ms(5000));
+    assert_eq!(policy.sends(), None);
+}
+
+#[test]
+fn an_action_is_never_sent_twice() {
+    let mut policy = lossy();
+    policy.client.put_action(policy.now, action(0)).unwrap();
+    policy.client.start_action_dispatch(policy.now, hz(10.0)).unwrap();
+    assert_eq!(policy.sends_all().len(), 1);
+    for _ in 0..50 {
+        policy.wait(ms(100));
+        assert_eq!(policy.sends(), None);
+    }
+}
+
+#[test]
+fn a_deadline_of_its_own_goes_before_the_default() {
+    let mut policy = lossy();
+    let deadline = Some(policy.now + ms(3000));
+    let id = policy.client.request_reset(policy.now, deadline).unwrap();
+    policy.sends_all();
+    policy.wait(ms(2999));
+    assert_eq!(policy.events(), []);
+    policy.wait(ms(1));
+    assert_eq!(policy.events(), [timed_out(id)]);
+}
+
+#[test]
+fn repeated_and_stale_answers_are_passed_over() {
+    let mut policy = lossy();
+    policy.hears(ServerMessage::Metadata(metadata(1))); // to somebody else's probe
+    let id = policy.client.request_metadata(policy.now, None).unwrap();
+    policy.sends_all();
+    policy.hears(ServerMessage::Metadata(metadata(2)));
+    policy.hears(ServerMessage::Metadata(metadata(2)));
+    policy.hears(ServerMessage::Reset(reset(3)));
+    policy.hears(ServerMessage::Step(step(4)));
+    policy.hears(sees(5));
+    assert_eq!(policy.events(), [Event::Metadata { id, metadata: metadata(2) }]);
+    assert_eq!(policy.client.latest_observation(), None);
+    assert_eq!(policy.client.stats().strays, 5);
+    assert_eq!(policy.client.error(), None);
+}
+
+#[test]
+fn answers_of_different_kinds_may_overtake_lost_ones() {
+    let mut policy = lossy();
+    policy.client.request_reset(policy.now, None).unwrap();
+    let seen = policy.client.request_observation(policy.now, None).unwrap();
+    policy.sends_all();
+    policy.hears(sees(1)); // The reset, or its answer, was lost.
+    assert_eq!(
+        policy.events(),
+        [Event::Observation { id: seen, observation: Arc::new(observation(1)) }]
+    );
+    assert_eq!(policy.client.error(), None);
+}
+
+#[test]
+fn one_request_of_a_kind_is_in_flight_at_a_time() {
+    let mut policy = lossy();
+    let first = policy.client.request_observation(policy.now, None).unwrap();
+    let second = policy.client.request_observation(policy.now, None).unwrap();
+    policy.client.start_obs_stream(policy.now, hz(10.0)).unwrap();
+    assert_eq!(policy.sends_all(), [ClientMessage::Observe]);
+    policy.hears(sees(1));
+    assert_eq!(policy.sends_all(), [ClientMessage::Observe]);
+    policy.hears(sees(2));
+    assert_eq!(policy.sends_all(), [ClientMessage::Observe], "the stream's");
+    policy.hears(sees(3));
+    assert_eq!(
+        policy.events(),
+        [
+            Event::Observation { id: first, observation: Arc::new(observation(1)) },
+            Event::Observation { id: second, observation: Arc::new(observation(2)) },
+            Event::Streamed(Arc::new(observation(3))),
+        ]
+    );
+}
+
+#[test]
+fn the_answer_to_a_request_given_up_is_not_taken_for_the_next_ones() {
+    let mut policy = lossy();
+    let first = policy.client.request_reset(policy.now, Some(policy.now + ms(50))).unwrap();
+    policy.sends_all();
+    policy.wait(ms(50));
+    let second = policy.client.request_reset(policy.now, None).unwrap();
+    assert_eq!(policy.sends(), None, "the first one's answer may still come");
+    policy.wait(ms(499));
+    policy.hears(ServerMessage::Reset(reset(1)));
+    assert_eq!(policy.events(), [timed_out(first)]);
+    policy.wait(ms(1));
+    assert_eq!(policy.sends_all(), [ClientMessage::Reset]);
+    policy.hears(ServerMessage::Reset(reset(2)));
+    assert_eq!(policy.events(), [Event::Reset { id: second, result: reset(2) }]);
+}
+
+#[test]
+fn a_frame_that_cannot_be_read_still_ends_the_connection() {
+    let mut policy = lossy();
+    policy.client.handle_message(policy.now, (&b"no"[..]).into());
+    assert!(matches!(policy.client.error(), Some(ConnectionError::BadFrame(_))));
+}
+
+#[test]
+fn the_longest_duration_means_never() {
+    let never = Duration::MAX;
+    let mut policy = lossy_with(Lossy { retry_after: never, timeout: never, linger: never });
+    policy.client.request_metadata(policy.now, None).unwrap();
+    let given_up = policy.client.request_reset(policy.now, None).unwrap();
+    assert_eq!(policy.sends_all().len(), 2);
+    assert!(policy.client.cancel(policy.now, given_up));
+    policy.client.request_reset(policy.now, None).unwrap();
+    policy.wait(Duration::from_secs(3600 * 24 * 365));
+    assert_eq!(policy.sends(), None);
+    assert_eq!(policy.events(), [timed_out(given_up)]);
+}
+
+#[test]
+fn a_transport_that_is_blocked_is_not_asked_for_a_wake_up_that_has_passed() {
+    let mut policy = lossy();
+    let now = policy.now;
+    policy.client.request_metadata(now, Some(now + ms(50))).unwrap();
+    policy.client.request_observation(now, None).unwrap();
+    policy.sends_all();
+    policy.wait(ms(50)); // Metadata is quiet until 550 ms,
+    policy.client.request_metadata(policy.now, None).unwrap();
+    for _ in 0..100 {
+        // and the observation's second sending is due at 100 ms. Nothing is taken, though.
+        policy.wait(ms(7));
+        assert!(policy.sleeps_for().is_none_or(|time| time > ms(0)), "{:?}", policy.client);
+    }
+    assert_eq!(policy.sends_all(), [ClientMessage::Observe, ClientMessage::Metadata]);
+}
+
+#[test]
+fn a_transport_that_takes_everything_is_not_flooded_by_retries_without_pause() {
+    let mut policy = lossy_with(Lossy { retry_after: ms(0), ..Lossy::default() });
+    policy.client.request_metadata(policy.now, None).unwrap();
+    for _ in 0..3 {
+        assert_eq!(policy.sends(), Some(ClientMessage::Metadata));
+        assert_eq!(policy.sleeps_for(), Some(ms(1)));
+        assert_eq!(policy.sends(), None);
+        policy.wait(ms(1));
+    }
+}
+
+#[test]
+fn nor_is_a_repeated_answer_counted_as_the_one_that_may_still_come() {
+    let mut policy = lossy();
+    let first = policy.client.request_observation(policy.now, None).unwrap();
+    policy.sends_all();
+    policy.wait(ms(100));
+    assert_eq!(policy.sends_all().len(), 1); // Asked twice: two answers, 1 and 2, are on the way.
+    let second = policy.client.request_observation(policy.now, None).unwrap();
+    policy.hears(sees(1));
+    policy.hears(sees(1)); // The transport repeated it.
+    assert_eq!(policy.sends(), None, "2 is still on the way");
+    policy.hears(sees(2));
+    policy.wait(ms(500));
+    assert_eq!(policy.sends_all().len(), 1);
+    policy.hears(sees(3));
+    assert_eq!(
+        policy.events(),
+        [
+            Event::Observation { id: first, observation: Arc::new(observation(1)) },
+            Event::Observation { id: second, observation: Arc::new(observation(3)) },
+        ]
+    );
+}
+
+#[test]
+fn while_a_reset_is_under_way_nothing_is_asked_for_again() {
+    let mut policy = lossy();
+    policy.client.start_obs_stream(policy.now, hz(10.0)).unwrap();
+    let deadline = Some(policy.now + Duration::from_secs(60));
+    policy.client.request_reset(policy.now, deadline).unwrap();
+    policy.client.request_metadata(policy.now, deadline).unwrap();
+    assert_eq!(policy.sends_all().len(), 3);
+    // The robot answers nothing before the reset: it would only find more to do behind it.
+    for _ in 0..300 {
+        policy.wait(ms(100));
+        assert_eq!(policy.sends(), None);
+    }
+    policy.hears(ServerMessage::Reset(reset(1)));
+    policy.wait(ms(99));
+    assert_eq!(policy.sends(), None, "the answers are right behind the reset's");
+    policy.wait(ms(1));
+    assert_eq!(policy.sends_all(), [ClientMessage::Metadata, ClientMessage::Observe]);
+}

@@ -1,0 +1,219 @@
+//! The client against a real server, over links that take their time.
+
+use std::time::Duration;
+
+use chiral_proto::client::{Config, Lossy};
+use chiral_proto::server;
+use chiral_proto::testing::{Happening, Link, Pair};
+use chiral_proto::{ConnectionError, client};
+
+use super::hz;
+use super::support::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn pair(client: Config) -> Pair {
+    Pair::new(start(), client, server::Config::default())
+}
+
+/// A robot that answers at once; every event of the client goes to `told`.
+fn run(pair: &mut Pair, time: Duration, mut told: impl FnMut(&Pair, client::Event)) {
+    let until = pair.now() + time;
+    let mut seen = 0;
+    while let Some(happening) = pair.next(until) {
+        match happening {
+            Happening::Client(event) => told(pair, event),
+            Happening::Server(server::Event::Observe(reply)) => {
+                seen += 1;
+                pair.server.reply_observation(reply, observation(seen)).unwrap();
+            }
+            Happening::Server(server::Event::Reset(reply)) => {
+                pair.server.reply_reset(reply, reset(0)).unwrap();
+            }
+            Happening::Server(server::Event::Metadata(reply)) => {
+                pair.server.reply_metadata(reply, metadata(0)).unwrap();
+            }
+            Happening::Server(server::Event::Step(_, reply)) => {
+                pair.server.reply_step(reply, step(0)).unwrap();
+            }
+            Happening::Server(_) => {}
+        }
+    }
+}
+
+#[test]
+fn fifty_hertz_are_fifty_hertz() {
+    let mut pair = pair(Config::default());
+    pair.to_client = Link::default().latency(ms(3));
+    pair.to_server = Link::default().latency(ms(3));
+    pair.client.start_obs_stream(pair.now(), hz(50.0)).unwrap();
+    pair.client.start_action_dispatch(pair.now(), hz(50.0)).unwrap();
+    pair.client.put_chunk(pair.now(), &observation(0), (0..1000).map(action)).unwrap();
+    run(&mut pair, Duration::from_secs(10) + ms(6), |_, _| {});
+    for stats in [pair.client.stats().observations, pair.server.stats().actions] {
+        assert_eq!(stats.count(), 501);
+        assert!((stats.hz().unwrap() - 50.0).abs() < 1e-9, "{stats}");
+    }
+}
+
+#[test]
+fn a_round_trip_longer_than_the_period_sets_the_rate() {
+    let mut pair = pair(Config::default());
+    pair.to_client = Link::default().latency(ms(40));
+    pair.client.start_obs_stream(pair.now(), hz(50.0)).unwrap();
+    run(&mut pair, MINUTE, |_, _| {});
+    assert_eq!(pair.client.stats().observations.count(), 1500);
+}
+
+#[test]
+fn a_window_of_three_hides_it() {
+    let mut pair = pair(Config { stream_window: 3, ..Config::default() });
+    pair.to_client = Link::default().latency(ms(40));
+    pair.client.start_obs_stream(pair.now(), hz(50.0)).unwrap();
+    run(&mut pair, MINUTE + ms(40), |_, _| {});
+    assert_eq!(pair.client.stats().observations.count(), 3001);
+    assert_eq!(pair.client.stats().stream_ticks_missed, 0);
+}
+
+#[test]
+fn on_a_thin_line_actions_still_leave_at_every_tick() {
+    let mut pair = pair(Config { stream_window: 8, ..Config::default() });
+    let observation_len =
+        chiral_proto::wire::ServerMessage::Observation(observation(1)).encode().len();
+    // Five observations a second fit through, although fifty are asked for.
+    pair.to_client = Link::default().bytes_per_second(5.0 * observation_len as f64);
+    pair.client.start_obs_stream(pair.now(), hz(50.0)).unwrap();
+    pair.client.start_action_dispatch(pair.now(), hz(50.0)).unwrap();
+    pair.client.put_chunk(pair.now(), &observation(0), (0..1000).map(action)).unwrap();
+    run(&mut pair, Duration::from_secs(19), |pair, _| {
+        assert!(pair.to_client.in_flight() <= 8);
+    });
+    assert_eq!(pair.server.stats().actions.count(), 951);
+    let observations = pair.client.stats().observations.count();
+    assert!((90..=95).contains(&observations), "{observations}");
+}
+
+#[test]
+fn a_blocked_line_in_lossy_mode_passes() {
+    let mut pair = pair(Config { lossy: Some(Lossy::default()), ..Config::default() });
+    // A request takes three seconds to write: longer than the client waits before it asks again.
+    let request_len = chiral_proto::wire::ClientMessage::Observe.encode().len();
+    pair.to_server = Link::default().bytes_per_second(request_len as f64 / 3.0);
+    pair.client.start_obs_stream(pair.now(), hz(10.0)).unwrap();
+    run(&mut pair, MINUTE, |_, _| {});
+    assert!(pair.client.stats().observations.count() > 5);
+}
+
+#[test]
+fn a_minute_of_reset_in_lossy_mode_is_not_too_many_requests() {
+    let mut pair = pair(Config { lossy: Some(Lossy::default()), ..Config::default() });
+    let deadline = pair.now() + 2 * MINUTE;
+    pair.client.start_obs_stream(pair.now(), hz(30.0)).unwrap();
+    pair.client.request_reset(pair.now(), Some(deadline)).unwrap();
+    let Some(Happening::Server(server::Event::Reset(reply))) = pair.next(deadline) else {
+        panic!("the reset goes first")
+    };
+    let until = pair.now() + MINUTE;
+    assert!(pair.next(until).is_none(), "nothing but the reset");
+    pair.server.reply_reset(reply, reset(0)).unwrap();
+    run(&mut pair, MINUTE, |_, _| {});
+    assert_eq!(pair.client.error(), None);
+    // Those of the reset, of the request behind it, of the tick that waited, and of a minute.
+    assert_eq!(pair.client.stats().observations.count(), 3 + 60 * 30);
+}
+
+#[test]
+fn an_hour_of_starving_passes() {
+    let mut pair = pair(Config::default());
+    pair.client.start_action_dispatch(pair.now(), hz(50.0)).unwrap();
+    run(&mut pair, 60 * MINUTE, |_, event| panic!("{event:?}"));
+    assert_eq!(pair.client.stats().starvations, 180_001);
+}
+
+#[test]
+fn a_cut_takes_what_was_under_way() {
+    let mut pair = pair(Config::default());
+    pair.to_server = Link::default().latency(ms(50));
+    pair.client.request_metadata(pair.now(), None).unwrap();
+    let until = pair.now() + ms(10);
+    assert!(pair.next(until).is_none());
+    assert_eq!(pair.to_server.in_flight(), 1);
+    pair.cut();
+    assert_eq!(pair.to_server.in_flight(), 0);
+    let until = pair.now() + MINUTE;
+    let told: Vec<_> = std::iter::from_fn(|| pair.next(until)).collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(pair.client.error().is_some() && pair.server.error().is_some());
+}
+
+#[test]
+fn closing_reaches_the_other_side_behind_what_was_sent_before() {
+    let mut pair = pair(Config::default());
+    pair.to_server = Link::default().latency(ms(50));
+    pair.client.put_action(pair.now(), action(1)).unwrap();
+    pair.client.start_action_dispatch(pair.now(), hz(10.0)).unwrap();
+    let until = pair.now() + ms(10);
+    assert!(pair.next(until).is_none());
+    pair.client.close(pair.now());
+    let mut told = Vec::new();
+    let until = pair.now() + MINUTE;
+    while let Some(happening) = pair.next(until) {
+        told.push((pair.elapsed(), happening));
+    }
+    let [
+        (_, Happening::Client(_)),
+        (acted, Happening::Server(first)),
+        (ended, Happening::Server(last)),
+    ] = &told[..]
+    else {
+        panic!("{told:?}")
+    };
+    assert!(matches!(first, server::Event::Action(told) if number_of(told) == 1));
+    assert!(matches!(last, server::Event::Disconnected(ConnectionError::ClosedByPeer { .. })));
+    assert_eq!((*acted, *ended), (ms(50), ms(60)));
+}
+
+#[test]
+fn a_link_takes_its_latency_and_the_time_to_write() {
+    let mut pair = pair(Config::default());
+    let frame_len = chiral_proto::wire::ClientMessage::Metadata.encode().len() as f64;
+    pair.to_server = Link::default().latency(ms(30)).bytes_per_second(frame_len / 0.1);
+    for _ in 0..3 {
+        pair.client.request_metadata(pair.now(), None).unwrap();
+    }
+    let mut arrivals = Vec::new();
+    let mut handles = Vec::new();
+    let until = pair.now() + MINUTE;
+    while let Some(happening) = pair.next(until) {
+        arrivals.push(pair.elapsed());
+        handles.push(happening);
+    }
+    assert_eq!(arrivals, [ms(130), ms(230), ms(330)]);
+}
+
+#[test]
+fn a_link_loses_and_repeats_the_share_that_it_is_told_to() {
+    let told = |link: Link| {
+        let mut pair = pair(Config::default());
+        pair.to_server = link;
+        pair.client.start_action_dispatch(pair.now(), hz(100.0)).unwrap();
+        pair.client.put_chunk(pair.now(), &observation(0), (0..1000).map(action)).unwrap();
+        let mut numbers = Vec::new();
+        let until = pair.now() + MINUTE;
+        while let Some(happening) = pair.next(until) {
+            let Happening::Server(server::Event::Action(action)) = happening else { panic!() };
+            numbers.push(number_of(&action));
+        }
+        assert!(numbers.is_sorted());
+        (numbers, pair.to_server.lost)
+    };
+    let (numbers, lost) = told(Link::default().loss(0.25, 1));
+    assert_eq!(numbers.len() as u64 + lost, 1000);
+    assert!((200..300).contains(&lost), "{lost} of 1000");
+    assert_eq!(told(Link::default().loss(0.25, 1)), (numbers.clone(), lost), "always the same");
+    assert_ne!(told(Link::default().loss(0.25, 2)).0, numbers, "unless the seed is another");
+
+    let (numbers, lost) = told(Link::default().repetition(0.25));
+    assert_eq!(lost, 0);
+    assert!((1200..1300).contains(&numbers.len()), "{} of 1000", numbers.len());
+}

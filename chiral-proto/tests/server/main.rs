@@ -1,0 +1,99 @@
+//! How the robot's machine behaves, on a clock that the tests turn by hand.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod actions;
+mod answers;
+mod apart;
+mod end;
+mod handles;
+mod shut_down;
+mod watchdog;
+
+use std::time::{Duration, Instant};
+
+use chiral_proto::server::{Config, Event, MetadataReply, ObserveReply, ResetReply, Server};
+use chiral_proto::wire::{ClientMessage, Limits, ServerMessage};
+
+use support::{action, number_of};
+
+/// A server, and the time.
+struct Robot {
+    server: Server,
+    now: Instant,
+}
+
+impl Robot {
+    fn new(config: Config) -> Self {
+        Self { server: Server::new(config), now: support::start() }
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.now += time;
+        self.server.handle_timeout(self.now);
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "the tests read better so")]
+    fn hears(&mut self, message: ClientMessage) {
+        self.server.handle_message(self.now, message.encode().to_bytes());
+    }
+
+    fn hears_action(&mut self, number: u32) {
+        self.hears(ClientMessage::ApplyAction(action(number)));
+    }
+
+    fn is_told(&mut self) -> Option<Event> {
+        self.server.poll_event()
+    }
+
+    fn is_told_to_observe(&mut self) -> ObserveReply {
+        match self.is_told() {
+            Some(Event::Observe(reply)) => reply,
+            other => panic!("{other:?} instead of a request for an observation"),
+        }
+    }
+
+    fn is_told_to_reset(&mut self) -> ResetReply {
+        match self.is_told() {
+            Some(Event::Reset(reply)) => reply,
+            other => panic!("{other:?} instead of a reset"),
+        }
+    }
+
+    fn is_asked_for_metadata(&mut self) -> MetadataReply {
+        match self.is_told() {
+            Some(Event::Metadata(reply)) => reply,
+            other => panic!("{other:?} instead of a request for metadata"),
+        }
+    }
+
+    /// The numbers of the actions that are told now, up to something else.
+    fn is_told_to_act(&mut self) -> Vec<u32> {
+        let mut told = Vec::new();
+        loop {
+            match self.is_told() {
+                Some(Event::Action(action)) => told.push(number_of(&action)),
+                None => return told,
+                Some(other) => panic!("{other:?} after {told:?}"),
+            }
+        }
+    }
+
+    /// What the server sends now, as the policy would read it.
+    fn sends(&mut self) -> Option<ServerMessage> {
+        let frame = self.server.poll_transmit(self.now)?;
+        Some(ServerMessage::decode(&frame, &Limits::default()).expect("the server's own frame"))
+    }
+
+    /// How long until the server wants to be called.
+    fn sleeps_for(&self) -> Option<Duration> {
+        self.server.poll_timeout().map(|next| next.duration_since(self.now))
+    }
+}
+
+impl Default for Robot {
+    fn default() -> Self {
+        Self::new(Config::default())
+    }
+}
