@@ -17,6 +17,9 @@ use crate::runtime::Runtime;
 use crate::shared::{Shared, Side};
 use crate::transport::Transport;
 
+/// How long the actions sent right before the end may take to leave.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// The policy's connection to a robot.
 ///
 /// Cloning it gives another handle to the same connection; calls may be made from many tasks at
@@ -34,7 +37,13 @@ struct Link(Arc<Shared<ClientSide>>);
 
 impl Drop for Link {
     fn drop(&mut self) {
-        self.0.call(|side, now| side.machine.close(now));
+        self.hang_up();
+    }
+}
+
+impl Link {
+    fn hang_up(&self) {
+        self.0.call(|side, now| side.machine.shut_down(now, now + LAST_WORDS));
     }
 }
 
@@ -353,9 +362,10 @@ impl<R: Runtime> PolicyClient<R> {
         self.link.0.error()
     }
 
-    /// Closes the connection, for all handles, and waits until the server knows.
+    /// Closes the connection, for all handles, and waits until the server knows. What was
+    /// [sent](Self::send_action) goes out before; what waits for a tick does not.
     pub async fn close(self) {
-        self.link.0.call(|side, now| side.machine.close(now));
+        self.link.hang_up();
         self.link.0.wait_for_end().await;
     }
 }

@@ -1,4 +1,4 @@
-//! chiral on [tokio](https://tokio.rs).
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod stream;
@@ -17,7 +17,7 @@ pub use chiral_driver::{
 };
 pub use stream::Stream;
 
-/// The policy's connection to a robot, on tokio.
+/// The policy's connection to a robot, on tokio: connect, observe, act.
 pub type PolicyClient = chiral_driver::PolicyClient<Tokio>;
 /// Serves a robot to a policy, on tokio.
 pub type PolicyServer = chiral_driver::PolicyServer<Tokio>;

@@ -45,3 +45,23 @@ async fn observations_stream_while_actions_are_dispatched() {
         assert_eq!(action, Action::from([n as f32]).decided_on(&first));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_action_before_the_end_arrives() {
+    let Served { robot, uri, .. } = Served::new(Recorder::small()).await;
+    for round in 0..40 {
+        let client = PolicyClient::connect(&uri).await.unwrap();
+        client.put_action([99.0]).unwrap(); // waits for a dispatch that is never started
+        for n in 0..3 {
+            client.send_action([(3 * round + n) as f32]).unwrap();
+        }
+        if round % 2 == 0 {
+            client.close().await;
+        } else {
+            drop(client);
+        }
+    }
+    robot.until_gone(40).await;
+    let applied: Vec<f32> = robot.applied().iter().map(|(_, action)| action.to_f32()[0]).collect();
+    assert_eq!(applied, (0..120).map(|n| n as f32).collect::<Vec<_>>());
+}

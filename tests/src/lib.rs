@@ -1,5 +1,10 @@
 //! A robot, a server around it and bare sockets for the end-to-end tests.
 
+/// The project's README, whose examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
+
 mod raw;
 mod recorder;
 

@@ -77,6 +77,7 @@ pub struct Client {
     dispatch: Dispatch,
     latest: Option<Arc<Observation>>,
     events: VecDeque<Event>,
+    shut_down_by: Option<Instant>,
     error: Option<ConnectionError>,
     stats: Stats,
 }
@@ -91,6 +92,7 @@ impl Client {
             dispatch: Dispatch::new(config.queue_capacity, config.max_age),
             latest: None,
             events: VecDeque::new(),
+            shut_down_by: None,
             error: None,
             stats: Stats::default(),
             config,
@@ -130,6 +132,9 @@ impl Client {
         if self.error.is_none() {
             self.advance(now);
         }
+        if self.shut_down_by.is_some_and(|deadline| deadline <= now) {
+            self.close(now);
+        }
     }
 
     /// Tells that the transport's connection has ended.
@@ -142,6 +147,34 @@ impl Client {
         self.end(now, ConnectionError::ClosedLocally);
     }
 
+    /// As [`close`](Self::close), behind the actions that wait for no tick: a policy's last word,
+    /// to hold still for example, is not lost. The end comes when the transport has taken them, at
+    /// `deadline` at the latest; until then nothing else is sent, and calls fail as after it.
+    ///
+    /// ```
+    /// # use std::time::{Duration, Instant};
+    /// # use chiral_proto::{ConnectionError, client::Client};
+    /// # #[expect(clippy::disallowed_methods, reason = "an application reads its clock")]
+    /// # let now = Instant::now();
+    /// # let mut client = Client::new(Default::default());
+    /// client.send_action(now, [0.0; 7].into())?;
+    /// client.shut_down(now, now + Duration::from_secs(1));
+    /// assert!(client.request_reset(now, None).is_err());
+    ///
+    /// assert!(client.poll_transmit(now).is_some() && client.error().is_none());
+    /// assert!(client.poll_transmit(now).is_none());
+    /// assert_eq!(client.error(), Some(&ConnectionError::ClosedLocally));
+    /// # Ok::<(), chiral_proto::client::NotQueued>(())
+    /// ```
+    pub fn shut_down(&mut self, now: Instant, deadline: Instant) {
+        if self.ended().is_none() {
+            self.advance(now);
+            self.stream.stop();
+            self.dispatch.stop();
+            self.shut_down_by = Some(deadline);
+        }
+    }
+
     // ---- what goes out ------------------------------------------------------------------------
 
     /// The next frame to send. To be called only when the transport can take one.
@@ -150,7 +183,11 @@ impl Client {
             return None;
         }
         self.advance(now);
-        let frame = self.next_message(now)?.encode();
+        let next = self.next_message(now);
+        if next.is_none() && self.shut_down_by.is_some() {
+            self.close(now);
+        }
+        let frame = next?.encode();
         self.stats.frames_sent += 1;
         self.stats.bytes_sent += frame.len() as u64;
         Some(frame)
@@ -172,6 +209,7 @@ impl Client {
             self.dispatch.next_timeout(),
             self.stream.next_timeout(),
             self.requests.next_timeout(self.stream.due),
+            self.shut_down_by,
         ]
         .into_iter()
         .flatten()
@@ -314,7 +352,7 @@ impl Client {
     /// When too many such actions are waiting for the transport, or the connection has ended; the
     /// action is in the error.
     pub fn send_action(&mut self, now: Instant, action: Action) -> Result<(), NotQueued> {
-        if let Some(error) = &self.error {
+        if let Some(error) = self.ended() {
             let reason = NotQueuedReason::Disconnected(error.clone());
             return Err(NotQueued { actions: vec![action], reason });
         }
@@ -393,7 +431,7 @@ impl Client {
     }
 
     fn put(&mut self, now: Instant, actions: Vec<Action>) -> Result<(), NotQueued> {
-        if let Some(error) = &self.error {
+        if let Some(error) = self.ended() {
             let reason = NotQueuedReason::Disconnected(error.clone());
             return Err(NotQueued { actions, reason });
         }
@@ -421,7 +459,13 @@ impl Client {
     // ---- inside -------------------------------------------------------------------------------
 
     fn check_connected(&self) -> Result<(), Misuse> {
-        self.error.clone().map_or(Ok(()), |error| Err(Misuse::Disconnected(error)))
+        self.ended().map_or(Ok(()), |error| Err(Misuse::Disconnected(error.clone())))
+    }
+
+    /// Why no more calls are taken, if that is so.
+    fn ended(&self) -> Option<&ConnectionError> {
+        let shut_down = self.shut_down_by.is_some().then_some(&ConnectionError::ClosedLocally);
+        self.error.as_ref().or(shut_down)
     }
 
     fn advance(&mut self, now: Instant) {
@@ -439,6 +483,9 @@ impl Client {
         if let Some(action) = self.dispatch.transmit(now) {
             self.stats.actions.record(now);
             return Some(ClientMessage::ApplyAction(self.stamped(action)));
+        }
+        if self.shut_down_by.is_some() {
+            return None;
         }
         if let Some((request, again)) = self.requests.transmit(now) {
             self.stats.retries += u64::from(again);

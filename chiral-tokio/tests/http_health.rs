@@ -1,0 +1,44 @@
+//! The example that shares its port with an HTTP health page.
+
+mod support;
+
+use chiral_tokio::PolicyClient;
+use support::{Server, soon};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// What the health page says.
+async fn health(place: &str) -> String {
+    let mut socket = TcpStream::connect(place).await.unwrap();
+    // In two pieces, as a network may have it.
+    socket.write_all(b"GET /hea").await.unwrap();
+    socket.flush().await.unwrap();
+    tokio::task::yield_now().await;
+    socket.write_all(b"lthz HTTP/1.1\r\nHost: robot\r\n\r\n").await.unwrap();
+    let mut page = String::new();
+    soon(socket.read_to_string(&mut page)).await.unwrap();
+    assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
+    page
+}
+
+#[tokio::test]
+async fn one_port_serves_policies_and_a_health_page() {
+    let mut server = Server::start("http_health").await;
+    let place = server.place.clone();
+    assert!(health(&place).await.ends_with("waiting for a policy\n"));
+
+    let uri = format!("ws://{place}");
+    let policy = soon(PolicyClient::connect(&uri)).await.unwrap();
+    let observation = soon(policy.observe()).await.unwrap();
+    assert_eq!(*observation["wrist_cam"].image.shape(), [480, 640, 3]);
+    policy.send_action([0.5; 7]).unwrap();
+    assert_eq!(server.line().await, "joint targets: [0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]");
+
+    let page = health(&place).await;
+    assert!(page.contains("a policy is connected\n"), "{page}");
+    assert!(page.contains("actions       1"), "{page}");
+    soon(policy.observe()).await.expect("whoever asks for health disturbs nobody");
+
+    soon(policy.close()).await;
+    soon(async { while !health(&place).await.ends_with("waiting for a policy\n") {} }).await;
+}

@@ -1,0 +1,48 @@
+//! Runs the crate's examples.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+/// An example, to be run with arguments; it dies with the test.
+pub(crate) fn example(name: &str, arguments: &[&str]) -> Command {
+    let test = std::env::current_exe().expect("the test has a path");
+    // …/target/debug/deps/test → …/target/debug/examples/name
+    let folder: PathBuf = test.ancestors().nth(2).expect("in target/debug/deps").join("examples");
+    let program = folder.join(name).with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(program.exists(), "`cargo test -p chiral-tokio` builds {}", program.display());
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+/// A server that runs in an example, with the lines that it prints.
+pub(crate) struct Server {
+    _process: Child,
+    pub(crate) lines: Lines<BufReader<ChildStdout>>,
+    /// What it says behind "serving at ".
+    pub(crate) place: String,
+}
+
+impl Server {
+    pub(crate) async fn start(name: &str) -> Self {
+        let command = example(name, &["127.0.0.1:0"]).stdout(Stdio::piped()).spawn();
+        let mut process = command.expect("the example starts");
+        let mut lines = BufReader::new(process.stdout.take().expect("it is piped")).lines();
+        let first = soon(lines.next_line()).await.expect("it is text").expect("it prints");
+        let place = first.strip_prefix("serving at ").expect("where it is").to_owned();
+        Self { _process: process, lines, place }
+    }
+
+    /// The next line that it prints.
+    pub(crate) async fn line(&mut self) -> String {
+        soon(self.lines.next_line()).await.expect("it is text").expect("it still runs")
+    }
+}
+
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), future).await.expect("it happens soon")
+}
