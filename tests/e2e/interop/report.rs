@@ -29,7 +29,7 @@ pub(crate) fn step(result: &StepResult) -> Value {
 
 /// An action of either kind, `apply_action` or `action`.
 pub(crate) fn action(kind: &str, action: &Action) -> Value {
-    let stamps = action.obs_timestamps.iter().flat_map(|stamps| stamps.iter());
+    let stamps = action.obs_timestamps.iter().flat_map(chiral_proto::Timestamps::iter);
     let stamps: serde_json::Map<_, _> =
         stamps.map(|(name, stamp)| (name.to_string(), float(stamp))).collect();
     json!({"type": kind, "action": digest(&action.values), "obs_timestamps": stamps})

@@ -117,7 +117,7 @@ impl Witness {
         }
         let joints: Vec<f32> = (0..7).map(|joint| joint as f32 + serial as f32 / 64.0).collect();
         self.sensors.update_proprio("joint_pos", joints).expect("it is as declared");
-        let ticks = vec![i64::MIN, i64::MAX, serial as i64];
+        let ticks = vec![i64::MIN, i64::MAX, serial.cast_signed()];
         self.sensors.update_proprio("ticks", ticks).expect("it is as declared");
         let mut observation = self.sensors.snapshot(serial as f64 / 32.0);
         observation.extra = free_form().with("serial", serial);
