@@ -108,8 +108,7 @@ impl Link {
         if error.is_ours() && !std::mem::replace(&mut self.closed, true) {
             let code = Some(error.close_code());
             let end = ConnectionError::ClosedByPeer { code, reason: error.to_string() };
-            let written = self.busy_until.map_or(now, |until| until.max(now));
-            self.under_way.push_back((written + self.latency, Delivery::End(end)));
+            self.under_way.push_back((now + self.latency, Delivery::End(end)));
         }
     }
 
