@@ -1,4 +1,6 @@
-//! What the fuzz targets of the wire share.
+//! What the fuzz targets share: here, those of the wire; in [`machines`], those of the machines.
+
+pub mod machines;
 
 use bytes::Bytes;
 use chiral_proto::wire::{Frame, Limits, WireError};

@@ -323,7 +323,8 @@ impl Client {
         Ok(())
     }
 
-    /// Stops asking. An answer that is under way still arrives.
+    /// Stops asking. An answer that is under way still arrives; where it may be lost, it is asked
+    /// for again until it does.
     pub fn stop_obs_stream(&mut self) {
         self.stream.stop();
     }

@@ -18,13 +18,15 @@ pub struct Stats {
     pub observations: Meter,
     /// From a request handed to the transport to its answer.
     pub round_trip: Histogram,
-    /// Stream ticks that were skipped, because the request of an earlier one was still waiting.
+    /// Stream ticks that were skipped, because the request of an earlier one was still waiting, or
+    /// because the stream was stopped before it left.
     pub stream_ticks_missed: u64,
     /// Actions handed to the transport.
     pub actions: Meter,
     /// Dispatch ticks that found no action to send.
     pub starvations: u64,
-    /// Dispatch ticks that were skipped, because the caller or the transport was late.
+    /// Dispatch ticks that were skipped, because the caller or the transport was late, or because
+    /// the dispatch was stopped before the action left.
     pub dispatch_ticks_missed: u64,
     /// Actions that were not sent because they had waited longer than
     /// [`Config::max_age`](super::Config::max_age).

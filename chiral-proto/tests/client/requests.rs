@@ -154,4 +154,5 @@ fn the_round_trip_is_from_sending_to_answer() {
     assert_eq!(stats.bytes_sent, ClientMessage::Metadata.encode().len() as u64);
     let answer = ServerMessage::Metadata(metadata(0)).encode();
     assert_eq!(stats.bytes_received, answer.len() as u64);
+    assert!(stats.to_string().contains("round trip    1 × p50 30.0ms"), "{stats}");
 }
