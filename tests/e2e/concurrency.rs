@@ -242,7 +242,8 @@ async fn dispatch(rate: f64) {
     let at_least = ((earliest_end - latest_start).as_secs_f64() * rate).floor() as u64;
     let at_most = ((latest_end - earliest_start).as_secs_f64() * rate).floor() as u64 + 1;
     assert!((at_least..=at_most).contains(&ticks), "{rate} Hz: {ticks} of {at_least}..{at_most}");
-    assert!(sent > ticks / 2, "{rate} Hz: {stats}");
+    // No test of speed: a machine with other work may miss most of them.
+    assert!(sent > ticks / 20, "{rate} Hz: {stats}");
 
     // What was sent has arrived, with at most one more tick before the dispatch was stopped.
     let sent = client.stats().actions.count();
