@@ -5,7 +5,8 @@ use crate::wire::Limits;
 /// How a [`Server`](super::Server) behaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Bounds on what the client may send.
+    /// Bounds on what the client may send. Default: those of [`Limits`], but frames of at most
+    /// 16 MiB: a client sends actions, not images, and a backlog of them must not fill the memory.
     pub limits: Limits,
     /// How many requests of the client may wait for their answer; one more ends the connection.
     /// Default: 64.
@@ -24,6 +25,6 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { limits: Limits::default(), pending_replies: 64, action_backlog: 64, watchdog: None }
+        Self { limits: Limits { frame_len: 16 << 20, ..Limits::default() }, pending_replies: 64, action_backlog: 64, watchdog: None }
     }
 }
