@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod sleep;
 mod stream;
 
 use std::future::Future;
@@ -15,6 +16,7 @@ pub use chiral_driver::proto;
 pub use chiral_driver::{
     CallError, ConnectError, Robot, RobotError, ServerConfig, monotonic_seconds,
 };
+pub use sleep::Sleep;
 pub use stream::Stream;
 
 /// The policy's connection to a robot, on tokio: connect, observe, act.
@@ -30,7 +32,7 @@ pub type Builder = chiral_driver::Builder<Tokio>;
 pub struct Tokio;
 
 impl Runtime for Tokio {
-    type Sleep = tokio::time::Sleep;
+    type Sleep = Sleep;
     type Stream = Stream;
     type Listener = TcpListener;
 
@@ -44,8 +46,8 @@ impl Runtime for Tokio {
         thread.spawn(move || runtime.block_on(task)).map(drop)
     }
 
-    fn sleep_until(at: Instant) -> Self::Sleep {
-        tokio::time::sleep_until(at.into())
+    fn sleep_until(at: Instant) -> Sleep {
+        Sleep::until(at)
     }
 
     async fn connect(host: &str, port: u16) -> io::Result<Stream> {

@@ -103,21 +103,22 @@ pub(super) async fn dispatch(
     let before = client.stats();
     let start = Instant::now();
     client.start_action_dispatch(Rate::hz(asked)?)?;
-    let end = start + Duration::from_secs_f64(seconds);
+    // Between two ticks, so that exactly the ticks of these seconds are counted.
+    let end = start + Duration::from_secs_f64(seconds - 0.5 / asked);
     while Instant::now() < end {
         while client.queued_actions() < 256 {
             client.put_action([0.0; 7])?;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        let pause = end.saturating_duration_since(Instant::now());
+        tokio::time::sleep(pause.min(Duration::from_millis(100))).await;
     }
-    let after = client.stats();
-    let elapsed = start.elapsed().as_secs_f64();
     client.stop_action_dispatch();
+    let after = client.stats();
     client.clear_actions();
     let sent = after.actions.count() - before.actions.count();
     Ok(Dispatch {
         asked_hz: asked,
-        achieved_hz: sent as f64 / elapsed,
+        achieved_hz: sent as f64 / seconds,
         ticks_missed: after.dispatch_ticks_missed - before.dispatch_ticks_missed,
     })
 }

@@ -25,6 +25,11 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { limits: Limits { frame_len: 16 << 20, ..Limits::default() }, pending_replies: 64, action_backlog: 64, watchdog: None }
+        Self {
+            limits: Limits { frame_len: 16 << 20, ..Limits::default() },
+            pending_replies: 64,
+            action_backlog: 64,
+            watchdog: None,
+        }
     }
 }
