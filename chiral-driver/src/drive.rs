@@ -87,6 +87,7 @@ struct Connection<'a, R: Runtime, S, T> {
 impl<R: Runtime, S: Side, T: Transport> Connection<'_, R, S, T> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionError> {
         self.shared.register(cx.waker());
+        let mut waited = false;
         for _ in 0..ROUNDS {
             let mut progress = self.read(cx);
             progress |= self.write(cx);
@@ -99,13 +100,18 @@ impl<R: Runtime, S: Side, T: Transport> Connection<'_, R, S, T> {
                 }
             }
             if !progress {
+                self.others_wait = false;
                 return Poll::Pending;
             }
-            // Who was told of an action or an answer may be waiting for this very thread.
-            if std::mem::take(&mut self.others_wait) {
+            // Who was told of an action or an answer may be waiting for this very thread. When
+            // there is nothing more to move, the next round finds that out and leaves it to them;
+            // to come back at once would have another thread take this task over for nothing.
+            if self.others_wait && (waited || !self.transport.wants_frame()) {
                 break;
             }
+            waited = self.others_wait;
         }
+        self.others_wait = false;
         cx.waker().wake_by_ref();
         Poll::Pending
     }
