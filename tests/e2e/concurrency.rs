@@ -131,11 +131,10 @@ async fn a_reset_is_a_barrier_between_slow_actions() {
     let mut resets = Vec::new();
     for round in 0..3 {
         expected.extend((0..4).map(|n| put(10 * round + n)));
-        let (client, before) = (client.clone(), client.stats().frames_sent);
-        let sent = client.clone();
+        let (client, sent) = (client.clone(), client.clone());
         resets.push(tokio::spawn(async move { client.reset().await }));
-        // Sent, and not answered: the robot is still at the actions before it.
-        eventually(|| sent.stats().frames_sent > before).await;
+        // Four actions and the reset of each round are sent; what is put after it goes behind it.
+        eventually(|| sent.stats().frames_sent == 5 * (u64::from(round) + 1)).await;
         expected.push(Entry::Reset);
     }
     expected.push(put(99));
