@@ -11,11 +11,10 @@ use chiral_proto::{Action, ConnectionError, Map, Observation, Rate, ResetResult,
 use futures_channel::oneshot;
 
 use crate::connect::Builder;
-use crate::drive::drive;
 use crate::error::{CallError, ConnectError};
+use crate::line::Line;
 use crate::runtime::Runtime;
 use crate::shared::{Shared, Side};
-use crate::transport::Transport;
 
 /// How long the actions sent right before the end may take to leave.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -156,10 +155,11 @@ impl<R: Runtime> PolicyClient<R> {
         Self::builder().over_websocket(stream)
     }
 
+    /// A client whose line `carry` drives.
     pub(crate) fn start(
-        transport: impl Transport,
         config: Config,
         request_timeout: Option<Duration>,
+        carry: impl FnOnce(Line),
     ) -> Self {
         let shared = Shared::new(ClientSide {
             machine: Client::new(config),
@@ -168,7 +168,7 @@ impl<R: Runtime> PolicyClient<R> {
             latest: None,
             news: Arc::default(),
         });
-        R::spawn(drive::<R, _>(Arc::clone(&shared), transport, || {}));
+        carry(Line::new(Arc::clone(&shared), || {}));
         Self {
             link: Arc::new(Link(shared)),
             seen: AtomicU64::new(0),
@@ -176,7 +176,9 @@ impl<R: Runtime> PolicyClient<R> {
             runtime: PhantomData,
         }
     }
+}
 
+impl<R> PolicyClient<R> {
     // ---- requests -----------------------------------------------------------------------------
 
     /// The robot's metadata.

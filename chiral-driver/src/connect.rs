@@ -10,7 +10,6 @@ use crate::client::PolicyClient;
 use crate::error::ConnectError;
 use crate::runtime::{Runtime, by};
 use crate::shared::now;
-use crate::transport::WebSocket;
 
 /// How often a server that is not there yet is tried.
 const RETRY: Duration = Duration::from_millis(100);
@@ -113,7 +112,9 @@ impl<R: Runtime> Builder<R> {
         S: futures_io::AsyncRead + futures_io::AsyncWrite + Send + Unpin + 'static,
     {
         let transport = crate::transport::Tungstenite::new(now(), stream, self.keepalive);
-        PolicyClient::start(transport, self.config, self.request_timeout)
+        PolicyClient::start(self.config, self.request_timeout, |line| {
+            R::spawn("chiral-line", crate::drive::drive::<R>(line, transport));
+        })
     }
 
     /// One try; the inner error is of a server that may still come.
@@ -156,8 +157,8 @@ impl<R: Runtime> Builder<R> {
             ..ws::Config::default()
         };
         let session = Session::new(now(), Role::Client { seed: random()? }, &config, &surplus);
-        let transport = WebSocket::new(stream, session);
-        Ok(Ok(PolicyClient::start(transport, self.config.clone(), self.request_timeout)))
+        let carry = |line| R::carry(line, stream, session);
+        Ok(Ok(PolicyClient::start(self.config.clone(), self.request_timeout, carry)))
     }
 }
 

@@ -1,15 +1,13 @@
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use chiral_proto::{ConnectionError, Machine};
+use chiral_proto::ConnectionError;
 
-use crate::operate::said;
+use crate::line::Line;
 use crate::runtime::{Runtime, by};
-use crate::shared::{Shared, Side, now};
+use crate::shared::now;
 use crate::transport::Transport;
 
 /// Rounds of one poll, each a bounded piece of reading and of writing, before other tasks get
@@ -20,59 +18,27 @@ pub(crate) const HANG_UP: Duration = Duration::from_secs(1);
 
 /// Drives one connection to its end: moves bytes, frames and time between the transport and the
 /// machine. Every decision is the machine's or the transport's.
-///
-/// `ended` is called at the end, before anybody else hears of it; also when the task is dropped.
-pub(crate) fn drive<R: Runtime, S: Side>(
-    shared: Arc<Shared<S>>,
-    transport: impl Transport,
-    ended: impl FnOnce() + Send + 'static,
-) -> impl Future<Output = ()> + Send + 'static {
-    // Made here and not in the task, which a runtime that is going down may never begin.
-    let mut end = End { shared, ended: Some(ended) };
-    async move {
-        let mut connection = Connection::<R, S, _> {
-            shared: &end.shared,
-            transport,
-            alarm: None,
-            closing: false,
-            peer_is_gone: false,
-            others_wait: false,
-        };
-        let reason = poll_fn(|cx| connection.poll(cx)).await;
-        let mut transport = connection.transport;
-        end.has_come(reason);
-        by::<R, _>(now() + HANG_UP, async {
-            poll_fn(|cx| transport.poll_shutdown(cx)).await;
-            poll_fn(|cx| transport.poll_drain(cx)).await;
-        })
-        .await;
-    }
+pub(crate) async fn drive<R: Runtime>(mut line: Line, transport: impl Transport) {
+    let mut connection = Connection::<R, _> {
+        line: &line,
+        transport,
+        alarm: None,
+        closing: false,
+        peer_is_gone: false,
+        others_wait: false,
+    };
+    let reason = poll_fn(|cx| connection.poll(cx)).await;
+    let mut transport = connection.transport;
+    line.end(reason);
+    by::<R, _>(now() + HANG_UP, async {
+        poll_fn(|cx| transport.poll_shutdown(cx)).await;
+        poll_fn(|cx| transport.poll_drain(cx)).await;
+    })
+    .await;
 }
 
-/// Sees to it that the end of a connection is told, whatever becomes of its task.
-struct End<S: Side, F: FnOnce()> {
-    shared: Arc<Shared<S>>,
-    ended: Option<F>,
-}
-
-impl<S: Side, F: FnOnce()> End<S, F> {
-    fn has_come(&mut self, reason: ConnectionError) {
-        if let Some(ended) = self.ended.take() {
-            ended();
-            self.shared.end(reason);
-        }
-    }
-}
-
-impl<S: Side, F: FnOnce()> Drop for End<S, F> {
-    fn drop(&mut self) {
-        let stopped = "its task was stopped: the async runtime has shut down";
-        self.has_come(ConnectionError::Lost(stopped.to_owned()));
-    }
-}
-
-struct Connection<'a, R: Runtime, S, T> {
-    shared: &'a Shared<S>,
+struct Connection<'a, R: Runtime, T> {
+    line: &'a Line,
     transport: T,
     /// The timer, and the instant for which it is set.
     alarm: Option<(Instant, Pin<Box<R::Sleep>>)>,
@@ -84,15 +50,15 @@ struct Connection<'a, R: Runtime, S, T> {
     others_wait: bool,
 }
 
-impl<R: Runtime, S: Side, T: Transport> Connection<'_, R, S, T> {
+impl<R: Runtime, T: Transport> Connection<'_, R, T> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionError> {
-        self.shared.register(cx.waker());
+        self.line.register(cx.waker());
         let mut waited = false;
         for _ in 0..ROUNDS {
             let mut progress = self.read(cx);
             progress |= self.write(cx);
             progress |= self.pass_time(cx);
-            if let Some(reason) = self.shared.error() {
+            if let Some(reason) = self.line.error() {
                 progress |= self.tell_peer(&reason);
                 let is_lost = matches!(reason, ConnectionError::Lost(_));
                 if is_lost || self.transport.is_finished() {
@@ -124,11 +90,7 @@ impl<R: Runtime, S: Side, T: Transport> Connection<'_, R, S, T> {
         let Poll::Ready(read) = self.transport.poll_read(cx, now) else { return false };
         match read {
             Ok(None) => {}
-            Ok(Some(message)) => {
-                let mut state = self.shared.lock();
-                state.machine().handle_message(now, message);
-                self.others_wait |= state.tell();
-            }
+            Ok(Some(message)) => self.others_wait |= self.line.handle_message(now, message),
             Err(reason) => self.lose(now, reason),
         }
         true
@@ -137,24 +99,11 @@ impl<R: Runtime, S: Side, T: Transport> Connection<'_, R, S, T> {
     fn write(&mut self, cx: &mut Context<'_>) -> bool {
         let now = now();
         let mut pushed = false;
-        if self.transport.wants_frame() {
-            let mut state = self.shared.lock();
-            let machine = state.machine();
-            // An observation that is taken late is taken here, by the robot's own code.
-            match catch_unwind(AssertUnwindSafe(|| machine.poll_transmit(now))) {
-                Ok(Some(frame)) => {
-                    self.transport.push(frame);
-                    pushed = true;
-                }
-                Ok(None) => {}
-                Err(panic) => {
-                    let why = format!("observing: {}", said(&*panic));
-                    tracing::error!("the robot failed {why}");
-                    machine.handle_disconnect(now, ConnectionError::RobotFailed(why));
-                    pushed = true;
-                }
-            }
-            self.others_wait |= state.tell();
+        if self.transport.wants_frame()
+            && let Some(frame) = self.line.poll_transmit(now)
+        {
+            self.transport.push(frame);
+            pushed = true;
         }
         match self.transport.poll_write(cx, now) {
             Poll::Ready(Ok(wrote)) => pushed | wrote,
@@ -169,18 +118,10 @@ impl<R: Runtime, S: Side, T: Transport> Connection<'_, R, S, T> {
     /// Does what is due, and sets the timer for what is due next.
     fn pass_time(&mut self, cx: &mut Context<'_>) -> bool {
         let now = now();
-        let next = {
-            let mut state = self.shared.lock();
-            let machine = state.machine();
-            machine.poll_timeout().into_iter().chain(self.transport.poll_timeout()).min()
-        };
+        let next = self.line.poll_timeout().into_iter().chain(self.transport.poll_timeout()).min();
         let Some(next) = next else { return false };
         if next <= now {
-            {
-                let mut state = self.shared.lock();
-                state.machine().handle_timeout(now);
-                self.others_wait |= state.tell();
-            }
+            self.others_wait |= self.line.handle_timeout(now);
             if let Err(reason) = self.transport.handle_timeout(now) {
                 self.lose(now, reason);
             }
@@ -205,9 +146,7 @@ impl<R: Runtime, S: Side, T: Transport> Connection<'_, R, S, T> {
     /// The transport's connection has ended, or cannot go on.
     fn lose(&mut self, now: Instant, reason: ConnectionError) {
         self.peer_is_gone = true;
-        let mut state = self.shared.lock();
-        state.machine().handle_disconnect(now, reason);
-        self.others_wait |= state.tell();
+        self.line.lose(now, reason);
     }
 
     /// Tells the peer, once, that this side has ended the connection.

@@ -1,21 +1,21 @@
-use std::future::Future;
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chiral_proto::ConnectionError;
 use chiral_proto::server::{Server, Stats};
 
-use crate::drive::drive;
-use crate::operate::{ServerSide, answer_requests, begin, move_robot};
-use crate::robot::Robot;
+use crate::line::Line;
+use crate::operate::ServerSide;
 use crate::runtime::{Runtime, by};
 use crate::server::ServerConfig;
 use crate::shared::{Shared, now};
-use crate::transport::Transport;
+use crate::turn::Turn;
 
 /// How many handshakes may be going on at once; when another one comes the oldest is given up.
 const HANDSHAKES: u64 = 32;
+/// How many policies may have come and gone while the robot is still at the first one's last
+/// command: more would wait for it for ever, and without bound, when it hangs.
+const STUCK: u64 = 16;
 /// How long a policy waits for the one before it that may just be going: its end and the new
 /// connection reach the server independently.
 const HANDOVER: Duration = Duration::from_millis(250);
@@ -28,7 +28,7 @@ pub(crate) struct Office {
 }
 
 #[derive(Default)]
-struct State {
+pub(crate) struct State {
     /// The connection of the policy that has the robot.
     current: Option<Arc<Shared<ServerSide>>>,
     /// Policies that were let in, and those of them with which the robot is done.
@@ -39,6 +39,26 @@ struct State {
     shutting_down: bool,
 }
 
+impl State {
+    /// Whether the robot is done with all policies before one, by its number.
+    pub(crate) fn is_turn_of(&self, number: u64) -> bool {
+        self.done == number
+    }
+
+    /// Policies that have gone, or are going, and with which the robot is not done.
+    fn gone(&self) -> u64 {
+        self.let_in - self.done
+    }
+
+    /// Why nobody is let in at the moment.
+    fn why_not(&self) -> NoEntry {
+        match self.gone() {
+            gone if gone >= STUCK => NoEntry::Stuck(gone),
+            _ => NoEntry::Taken,
+        }
+    }
+}
+
 /// Why a policy is not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoEntry {
@@ -46,6 +66,8 @@ pub(crate) enum NoEntry {
     Taken,
     #[error("the robot's server is shutting down")]
     ShuttingDown,
+    #[error("this robot is still busy with {0} policies that have gone")]
+    Stuck(u64),
 }
 
 impl Office {
@@ -64,7 +86,7 @@ impl Office {
     }
 
     /// Waits until `ready` finds something in the state.
-    async fn until<T>(&self, mut ready: impl FnMut(&mut State) -> Option<T>) -> T {
+    pub(crate) async fn until<T>(&self, mut ready: impl FnMut(&mut State) -> Option<T>) -> T {
         loop {
             let changed = {
                 let mut state = self.lock();
@@ -104,11 +126,14 @@ impl Office {
             if state.current.as_ref().is_some_and(|current| current.error().is_none()) {
                 return None;
             }
+            if state.gone() >= STUCK {
+                return None;
+            }
             let shared = Shared::new(ServerSide::new(Server::new(self.config.machine.clone())));
             state.current = Some(Arc::clone(&shared));
             Some(Ok(shared))
         });
-        by::<R, _>(now() + HANDOVER, free).await.unwrap_or(Err(NoEntry::Taken))
+        by::<R, _>(now() + HANDOVER, free).await.unwrap_or_else(|| Err(self.lock().why_not()))
     }
 
     /// Gives the robot free.
@@ -116,45 +141,38 @@ impl Office {
         self.change(|state| state.current.take_if(|current| Arc::ptr_eq(current, shared)));
     }
 
-    /// Operates the robot for a connection that has [entered](Self::enter), to its end. When this
-    /// is dropped, the connection is closed.
-    pub(crate) async fn operate<R: Runtime, B: Robot>(
+    /// Serves the robot over a connection that has [entered](Self::enter), to its end. When this is
+    /// dropped, the connection is closed.
+    ///
+    /// `operate` begins to operate the robot for the policy's turn, and `carry` to drive its line.
+    pub(crate) async fn serve(
         self: &Arc<Self>,
         shared: Arc<Shared<ServerSide>>,
-        transport: impl Transport,
-        robot: Arc<B>,
+        operate: impl FnOnce(Turn),
+        carry: impl FnOnce(Line),
     ) -> ConnectionError {
         let hang_up = HangUp(Arc::clone(&shared));
-        let turn = Turn {
-            number: self.change(|state| {
-                state.let_in += 1;
-                state.let_in - 1
-            }),
-            office: Arc::clone(self),
-            shared: Arc::clone(&shared),
-        };
-        let (office, ended) = (Arc::clone(self), Arc::clone(&shared));
-        R::spawn(drive::<R, _>(Arc::clone(&shared), transport, move || office.leave(&ended)));
-        let apart = self.config.robot_threads;
-        let operating = run::<R>(apart, async move {
-            let shared = Arc::clone(&turn.shared);
-            turn.has_come().await;
-            begin(&shared, &*robot).await;
-            let moving = move_robot(Arc::clone(&shared), Arc::clone(&robot));
-            let (done, moved) = futures_channel::oneshot::channel::<()>();
-            let moving = run::<R>(apart, async move {
-                moving.await;
-                drop(done);
-            });
-            check_started(&shared, moving);
-            answer_requests(shared, robot).await;
-            let _ = moved.await;
-            drop(turn);
+        let number = self.change(|state| {
+            state.let_in += 1;
+            state.let_in - 1
         });
-        check_started(&shared, operating);
+        let turn = Turn::new(number, Arc::clone(self), Arc::clone(&shared));
+        let (office, ended) = (Arc::clone(self), Arc::clone(&shared));
+        carry(Line::new(Arc::clone(&shared), move || office.leave(&ended)));
+        operate(turn);
         shared.wait_for_end().await;
         drop(hang_up);
         shared.error().unwrap_or(ConnectionError::ClosedLocally)
+    }
+
+    /// Whether the robot is done with all policies before one, by its number.
+    pub(crate) fn is_turn_of(&self, number: u64) -> bool {
+        self.lock().is_turn_of(number)
+    }
+
+    /// The robot is done with a policy.
+    pub(crate) fn turn_is_over(&self) {
+        self.change(|state| state.done += 1);
     }
 
     /// Takes no more policies, and waits until the one that there is has its answers and the robot
@@ -191,46 +209,6 @@ impl Office {
         let current = self.lock().current.clone()?;
         let side = current.lock();
         Some(side.machine.stats())
-    }
-}
-
-/// Runs a task of the robot's code, as the settings say.
-fn run<R: Runtime>(apart: bool, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-    if apart {
-        return R::spawn_apart(task);
-    }
-    R::spawn(task);
-    Ok(())
-}
-
-/// Ends the connection when the robot's part of it could not be started.
-fn check_started(shared: &Shared<ServerSide>, started: io::Result<()>) {
-    if let Err(error) = started {
-        let why = format!("the system has no thread for it: {error}");
-        tracing::error!("the robot failed: {why}");
-        shared.call(|side, _| side.machine.fail(why));
-    }
-}
-
-/// A policy's turn with the robot, from when it was let in until the robot is done with it.
-struct Turn {
-    number: u64,
-    office: Arc<Office>,
-    shared: Arc<Shared<ServerSide>>,
-}
-
-impl Turn {
-    /// Waits until the robot is done with the policies before.
-    async fn has_come(&self) {
-        self.office.until(|state| (state.done == self.number).then_some(())).await;
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        // The connection has ended, unless the robot's task could not be run to its end.
-        self.shared.call(|side, _| side.machine.close());
-        self.office.change(|state| state.done += 1);
     }
 }
 

@@ -3,9 +3,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use chiral_proto::ws::Session;
 use futures_io::{AsyncRead, AsyncWrite};
 
-/// What the driver needs of an async runtime: tasks, timers and TCP.
+use crate::drive::drive;
+use crate::line::Line;
+use crate::transport::WebSocket;
+
+/// What the driver needs of a runtime: tasks, timers and TCP.
 ///
 /// An adapter implements it for a type without values and gives the driver's handles its own
 /// names; see the adapters' sources, about a hundred lines each.
@@ -15,17 +20,20 @@ pub trait Runtime: Send + Sync + 'static {
     /// A TCP connection, with gather writes that really gather and with `TCP_NODELAY` set.
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
     /// A listening TCP socket.
-    type Listener: Send + Sync;
+    type Listener: Send + Sync + 'static;
 
-    /// Runs a task in the background, to its end.
-    fn spawn(task: impl Future<Output = ()> + Send + 'static);
+    /// Runs a task in the background, to its end. Its name is for a runtime that shows one.
+    fn spawn(name: &'static str, task: impl Future<Output = ()> + Send + 'static);
 
     /// Runs a task of a robot's code, to its end. That code may block its thread, and must then
     /// delay no other task: it gets a thread of its own, in the context of the runtime.
     ///
     /// # Errors
     /// When the system has no thread to give; the task is then dropped.
-    fn spawn_apart(task: impl Future<Output = ()> + Send + 'static) -> io::Result<()>;
+    fn spawn_apart(
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()>;
 
     /// A timer that goes off at an instant, or at once when that has passed.
     fn sleep_until(at: Instant) -> Self::Sleep;
@@ -46,6 +54,15 @@ pub trait Runtime: Send + Sync + 'static {
     /// # Errors
     /// When the system cannot say.
     fn local_addr(listener: &Self::Listener) -> io::Result<SocketAddr>;
+
+    /// Drives a WebSocket, whose handshake is done, to its end in the background. A runtime has
+    /// one task do it, unless it knows better.
+    fn carry(line: Line, stream: Self::Stream, session: Session)
+    where
+        Self: Sized,
+    {
+        Self::spawn("chiral-line", drive::<Self>(line, WebSocket::new(stream, session)));
+    }
 }
 
 /// Waits for a future until an instant.

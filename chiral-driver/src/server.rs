@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use chiral_proto::Map;
+use chiral_proto::sensors::Sensors;
 use chiral_proto::server::{Config, Stats};
 use chiral_proto::ws::{self, BadRequest, Keepalive, Request, Role, ServerHandshake, Session};
 use futures_io::{AsyncRead, AsyncWrite};
@@ -11,11 +13,15 @@ use futures_lite::future::or;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
 use crate::drive::HANG_UP;
+#[cfg(feature = "async-tungstenite")]
+use crate::drive::drive;
 use crate::office::Office;
+use crate::operate::called::call_robot;
+use crate::operate::pulled::{Commands, Seat};
 use crate::robot::Robot;
 use crate::runtime::{Runtime, by};
 use crate::shared::now;
-use crate::transport::WebSocket;
+use crate::turn::Turn;
 
 /// How long a client may take over its handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -126,11 +132,38 @@ impl<R: Runtime> PolicyServer<R> {
     /// When the server was made [`unbound`](Self::unbound).
     pub async fn serve(&self, robot: impl Robot) -> io::Result<()> {
         let robot = Arc::new(robot);
-        let office = &self.desk.office;
+        self.attend(move |turn| call_robot::<R>(turn, Arc::clone(&robot))).await
+    }
+
+    /// Serves a robot that pulls its commands in a loop of its own, in the background, until
+    /// [`shutdown`](Self::shutdown); otherwise as [`serve`](Self::serve) does.
+    ///
+    /// # Errors
+    /// When the server was made [`unbound`](Self::unbound) or has been shut down.
+    pub fn pull(&self, sensors: &Sensors, metadata: Map) -> io::Result<Commands> {
+        self.listener()?.ok_or_else(unbound)?;
+        let seat = Seat::new(sensors.clone(), metadata);
+        let (server, place) = (self.clone(), Arc::clone(&seat));
+        R::spawn("chiral-accept", async move {
+            // It listens: that was looked at.
+            let _ = server.attend(move |turn| place.take(turn)).await;
+        });
+        Ok(Commands::new(seat))
+    }
+
+    /// What the server listens with; `None` after it was shut down.
+    fn listener(&self) -> io::Result<Option<Arc<R::Listener>>> {
         let listener = self.desk.listener.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(listener) = listener else {
-            return if office.is_shutting_down() { Ok(()) } else { Err(unbound()) };
-        };
+        if listener.is_none() && !self.desk.office.is_shutting_down() {
+            return Err(unbound());
+        }
+        Ok(listener)
+    }
+
+    /// Takes in one policy after the other; `operate` begins to operate the robot for a turn.
+    async fn attend(&self, operate: impl Fn(Turn) + Clone + Send + 'static) -> io::Result<()> {
+        let office = &self.desk.office;
+        let Some(listener) = self.listener()? else { return Ok(()) };
         loop {
             let next = async { Some(R::accept(&listener).await) };
             let shut_down = async {
@@ -140,7 +173,8 @@ impl<R: Runtime> PolicyServer<R> {
             match or(shut_down, next).await {
                 None => return Ok(()),
                 Some(Ok((stream, peer))) => {
-                    R::spawn(receive::<R, _>(Arc::clone(office), stream, peer, Arc::clone(&robot)));
+                    let reception = receive::<R>(Arc::clone(office), stream, peer, operate.clone());
+                    R::spawn("chiral-policy", reception);
                 }
                 Some(Err(error)) => {
                     tracing::warn!("no connection could be accepted: {error}");
@@ -174,7 +208,9 @@ impl<R: Runtime> PolicyServer<R> {
             Ok(shared) => {
                 let keepalive = office.config.keepalive;
                 let transport = crate::transport::Tungstenite::new(now(), stream, keepalive);
-                office.operate::<R, _>(shared, transport, Arc::new(robot)).await;
+                let operate = |turn| call_robot::<R>(turn, Arc::new(robot));
+                let carry = |line| R::spawn("chiral-line", drive::<R>(line, transport));
+                office.serve(shared, operate, carry).await;
                 true
             }
             Err(no_entry) => {
@@ -223,11 +259,11 @@ impl<R: Runtime> fmt::Debug for PolicyServer<R> {
 }
 
 /// Takes a connection through its handshake and, when the robot is free, serves it.
-async fn receive<R: Runtime, B: Robot>(
+async fn receive<R: Runtime>(
     office: Arc<Office>,
     mut stream: R::Stream,
     peer: SocketAddr,
-    robot: Arc<B>,
+    operate: impl FnOnce(Turn) + Send,
 ) {
     let arrival = office.arrive();
     let given_up = async {
@@ -258,8 +294,7 @@ async fn receive<R: Runtime, B: Robot>(
                 ..ws::Config::default()
             };
             let session = Session::new(now(), Role::Server, &config, &accepted.surplus);
-            let ended =
-                office.operate::<R, _>(shared, WebSocket::new(stream, session), robot).await;
+            let ended = office.serve(shared, operate, |line| R::carry(line, stream, session)).await;
             tracing::info!("policy from {peer}: {ended}");
         }
         Err(no_entry) => {

@@ -36,13 +36,16 @@ impl Runtime for Tokio {
     type Stream = Stream;
     type Listener = TcpListener;
 
-    fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+    fn spawn(_name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         tokio::spawn(task);
     }
 
-    fn spawn_apart(task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+    fn spawn_apart(
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()> {
         let runtime = tokio::runtime::Handle::current();
-        let thread = std::thread::Builder::new().name("chiral-robot".to_owned());
+        let thread = std::thread::Builder::new().name(name.to_owned());
         thread.spawn(move || runtime.block_on(task)).map(drop)
     }
 

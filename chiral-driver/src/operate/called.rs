@@ -1,62 +1,64 @@
-use std::any::Any;
 use std::future::Future;
+use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use chiral_proto::server::{Event, Server};
+use chiral_proto::server::Event;
 use futures_lite::FutureExt;
 use futures_lite::future::or;
 
+use super::{ServerSide, said};
 use crate::robot::{Robot, RobotError};
+use crate::runtime::Runtime;
 use crate::shared::{Shared, Side};
+use crate::turn::Turn;
 
-/// The server's machine, and what the two tasks that operate the robot wait for.
-pub(crate) struct ServerSide {
-    pub(crate) machine: Server,
-    /// Notified when there may be something to do with the robot's motion.
-    motion: Arc<event_listener::Event>,
-    /// Notified when there may be something to do with requests.
-    requests: Arc<event_listener::Event>,
-    /// Something that moves the robot is being done.
-    moving: bool,
-    /// A reset or a step is next to move the robot: what came behind it waits.
-    next_is_request: bool,
+/// Operates a robot by calling it, for as long as a policy has its turn.
+pub(crate) fn call_robot<R: Runtime>(turn: Turn, robot: Arc<impl Robot>) {
+    let apart = turn.wants_threads();
+    let shared = Arc::clone(&turn.shared);
+    let operating = run::<R>(apart, "chiral-requests", async move {
+        let shared = Arc::clone(&turn.shared);
+        turn.has_come().await;
+        begin(&shared, &*robot).await;
+        let moving = move_robot(Arc::clone(&shared), Arc::clone(&robot));
+        let (done, moved) = futures_channel::oneshot::channel::<()>();
+        let moving = run::<R>(apart, "chiral-motion", async move {
+            moving.await;
+            drop(done);
+        });
+        check_started(&shared, moving);
+        answer_requests(shared, robot).await;
+        let _ = moved.await;
+        drop(turn);
+    });
+    check_started(&shared, operating);
 }
 
-impl ServerSide {
-    pub(crate) fn new(machine: Server) -> Self {
-        Self {
-            machine,
-            motion: Arc::default(),
-            requests: Arc::default(),
-            moving: false,
-            next_is_request: false,
-        }
+/// Runs a task of the robot's code, as the settings say.
+fn run<R: Runtime>(
+    apart: bool,
+    name: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    if apart {
+        return R::spawn_apart(name, task);
     }
+    R::spawn(name, task);
+    Ok(())
 }
 
-impl Side for ServerSide {
-    type Machine = Server;
-
-    fn machine(&mut self) -> &mut Server {
-        &mut self.machine
-    }
-
-    fn tell(&mut self) -> bool {
-        // Waking a task for nothing, several times an observation, would cost more than asking.
-        let mut woken = 0;
-        if self.machine.has_motion() && !self.moving {
-            woken += self.motion.notify(usize::MAX);
-        }
-        if self.machine.has_request() || self.machine.error().is_some() {
-            woken += self.requests.notify(usize::MAX);
-        }
-        woken > 0
+/// Ends the connection when the robot's part of it could not be started.
+fn check_started(shared: &Shared<ServerSide>, started: io::Result<()>) {
+    if let Err(error) = started {
+        let why = format!("the system has no thread for it: {error}");
+        tracing::error!("the robot failed: {why}");
+        shared.call(|side, _| side.machine.fail(why));
     }
 }
 
 /// Tells the robot of its new policy.
-pub(crate) async fn begin(shared: &Shared<ServerSide>, robot: &impl Robot) {
+async fn begin(shared: &Shared<ServerSide>, robot: &impl Robot) {
     attempt(shared, "on connecting", async {
         robot.on_connect().await;
         Ok(())
@@ -65,7 +67,7 @@ pub(crate) async fn begin(shared: &Shared<ServerSide>, robot: &impl Robot) {
 }
 
 /// Applies actions and watches over the robot, until the connection ends.
-pub(crate) async fn move_robot(shared: Arc<Shared<ServerSide>>, robot: Arc<impl Robot>) {
+async fn move_robot(shared: Arc<Shared<ServerSide>>, robot: Arc<impl Robot>) {
     loop {
         let event = next(
             &shared,
@@ -99,7 +101,7 @@ pub(crate) async fn move_robot(shared: Arc<Shared<ServerSide>>, robot: Arc<impl 
 }
 
 /// Answers requests, until the connection ends.
-pub(crate) async fn answer_requests(shared: Arc<Shared<ServerSide>>, robot: Arc<impl Robot>) {
+async fn answer_requests(shared: Arc<Shared<ServerSide>>, robot: Arc<impl Robot>) {
     loop {
         let request = next(
             &shared,
@@ -231,11 +233,4 @@ async fn attempt<T>(
     tracing::error!("the robot failed {why}");
     shared.call(|side, _| side.machine.fail(why));
     None
-}
-
-/// What a panic said.
-pub(crate) fn said(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.map_or_else(|| "it panicked".to_owned(), |text| format!("it panicked: {text}"))
 }
