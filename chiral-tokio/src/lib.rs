@@ -53,7 +53,7 @@ impl Runtime for Tokio {
         Sleep::until(at)
     }
 
-    async fn connect(host: &str, port: u16) -> io::Result<Stream> {
+    async fn connect(host: &str, port: u16, _until: Instant) -> io::Result<Stream> {
         Stream::new(TcpStream::connect((host, port)).await?)
     }
 
