@@ -97,9 +97,9 @@ impl News {
 
 /// The reading thread: until the peer hangs up, or the socket is shut down.
 fn read(line: &Line, connection: &Connection, mut reader: ws::Reader) {
+    let mut count = 1;
     loop {
-        let count = connection.read(reader.read_buf());
-        reader.bytes_read(count);
+        // Before the first read, too: the peer's first words may have come with its handshake.
         while let Some(incoming) = reader.poll() {
             match incoming {
                 Incoming::Message(message) => {
@@ -123,6 +123,8 @@ fn read(line: &Line, connection: &Connection, mut reader: ws::Reader) {
                 }
             }
         }
+        count = connection.read(reader.read_buf());
+        reader.bytes_read(count);
     }
 }
 
