@@ -12,7 +12,7 @@ use chiral_tests::{Opcode, RawServer, message};
 
 use crate::adapter::ClientSettings;
 use crate::pair::{Client, nowhere};
-use crate::supervise::{aside, eventually, soon};
+use crate::supervise::{aside, ask, eventually, soon};
 
 /// A log that a test can read.
 #[derive(Clone, Default)]
@@ -84,7 +84,7 @@ pub(crate) fn a_server_that_comes_later_is_tried_in_peace_with_one_notice(client
     assert!(tries[3] - tries[0] > Duration::from_millis(290), "{tries:?}");
     let mut raw = soon(|| server.accept(b""));
     let policy = connecting.done().expect("it was waited for");
-    let asking = aside(move || policy.metadata());
+    let asking = ask(&policy, |policy| policy.metadata());
     assert_eq!(
         raw.frame().unwrap(),
         (Opcode::Binary, ClientMessage::Metadata.encode().to_bytes().to_vec())
@@ -92,6 +92,8 @@ pub(crate) fn a_server_that_comes_later_is_tried_in_peace_with_one_notice(client
     let answer = ServerMessage::Metadata(Map::new().with("robot", "late"));
     raw.send_message(Opcode::Binary, &answer.encode().to_bytes());
     assert_eq!(asking.done().unwrap().get("robot"), Some("late".into()));
+    // A client that closes waits for its server's answer.
+    drop(raw);
 
     let notices = log.text();
     assert_eq!(notices.lines().count(), 1, "{notices}");
@@ -140,4 +142,5 @@ pub(crate) fn what_is_sent_right_behind_the_handshake_is_not_lost(client: Client
     let policy = connecting.done().expect("it is taken");
     assert_eq!(raw.frame().unwrap(), (Opcode::Pong, b"early bird".to_vec()));
     assert_eq!(policy.error(), None);
+    drop(raw);
 }

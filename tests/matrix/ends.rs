@@ -1,6 +1,6 @@
 //! Orderly ends, from either side.
 
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use chiral_proto::ConnectionError;
@@ -21,16 +21,16 @@ fn assert_told_of_shutdown(policy: &dyn Policy) {
     }
 }
 
-/// Asserts that nobody listens any more.
+/// Asserts that nobody listens any more, or not for long.
 #[track_caller]
-fn assert_closed(served: &Served) {
-    TcpStream::connect(served.address()).expect_err("nobody listens");
+fn assert_closed(address: SocketAddr) {
+    eventually(|| TcpStream::connect(address).is_err());
 }
 
 pub(crate) fn a_shutdown_with_nobody_there(pair: Pair) {
     let served = pair.server.serve(Recorder::small());
     soon(|| served.server.shut_down());
-    assert_closed(&served);
+    assert_closed(served.address());
     assert!(served.robot.diary().is_empty());
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn a_shutdown_while_nothing_happens(pair: Pair) {
         served.robot.diary(),
         [Entry::Connected, Entry::Disconnected(ConnectionError::ShutDown)]
     );
-    assert_closed(&served);
+    assert_closed(served.address());
 }
 
 pub(crate) fn a_shutdown_answers_what_is_under_way(pair: Pair) {
@@ -118,7 +118,7 @@ pub(crate) fn a_dropped_server_says_goodbye(pair: Pair) {
     eventually(|| policy.error().is_some());
     assert_told_of_shutdown(&*policy);
     assert_eq!(robot.until_gone(1), ConnectionError::ShutDown);
-    eventually(|| TcpStream::connect(address).is_err());
+    assert_closed(address);
 }
 
 pub(crate) fn a_dropped_policy_says_goodbye(pair: Pair) {

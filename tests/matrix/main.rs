@@ -181,4 +181,5 @@ macro_rules! pair_cases {
 
 grid! {
     tokio_client tokio_server: crate::adapters::tokio::ADAPTER;
+    blocking_client blocking_server: crate::adapters::blocking::ADAPTER;
 }

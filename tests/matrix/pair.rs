@@ -80,8 +80,9 @@ impl Server {
 
 /// A robot that is being served.
 pub(crate) struct Served {
-    pub(crate) server: Box<dyn Serving>,
+    // First, so that its drop comes before the server's, which may wait for it.
     pub(crate) robot: Robot,
+    pub(crate) server: Box<dyn Serving>,
     pub(crate) uri: String,
 }
 

@@ -175,6 +175,7 @@ pub(crate) fn whoever_comes_during_the_shutdown_is_told(adapter: Server) {
     let response = refusal(&mut waiting);
     assert!(response.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{response}");
     assert!(response.ends_with("the robot's server is shutting down"), "{response}");
+    drop(waiting);
     robot.release(Work::Observe);
     assert_eq!(first.frame().expect("it is answered").0, Opcode::Binary);
     assert_eq!(first.closed().0, 1001);

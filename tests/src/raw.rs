@@ -79,6 +79,7 @@ impl Raw {
     fn new(socket: TcpStream, is_client: bool) -> Self {
         socket.set_read_timeout(Some(SOON)).expect("it is a time");
         socket.set_write_timeout(Some(SOON)).expect("it is a time");
+        socket.set_nodelay(true).expect("it is connected");
         Self { socket, received: Vec::new(), is_client }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chiral_proto::sensors::Sensors;
 use chiral_proto::server::Answer;
 use chiral_proto::{Action, ConnectionError, Map, Observation, ResetResult, StepResult, Value};
-use chiral_tokio::{Robot, RobotError};
+use chiral_tokio::RobotError;
 use event_listener::{EventListener, Listener};
 
 use super::{Entry, Fault, Recorder, Work};
@@ -24,7 +24,7 @@ impl Recorder {
     }
 
     /// Begins work, and blocks where it is held up.
-    pub fn begin_blocking(&self, work: Work) {
+    fn begin_blocking(&self, work: Work) {
         self.note_begun(work);
         while let Some(changed) = self.held_up(work) {
             changed.wait();
@@ -49,7 +49,7 @@ impl Recorder {
     }
 
     /// Notes what happened.
-    pub fn write(&self, entry: Entry) {
+    fn write(&self, entry: Entry) {
         self.change(|state| state.diary.push(entry));
     }
 
@@ -68,10 +68,7 @@ impl Recorder {
     }
 
     /// What the robot is called, and the number of the answer.
-    ///
-    /// # Errors
-    /// As its fault wants it.
-    pub fn describe(&self) -> Result<Map, RobotError> {
+    fn describe(&self) -> Result<Map, RobotError> {
         self.fault_of(Work::Describe)?;
         let joints: Vec<_> = ["base", "elbow", "wrist"].map(Into::into).into();
         let metadata = Map::new().with("robot", "recorder").with("serial", self.next_serial());
@@ -79,10 +76,7 @@ impl Recorder {
     }
 
     /// An observation.
-    ///
-    /// # Errors
-    /// As its fault wants it.
-    pub fn look(&self) -> Result<Answer, RobotError> {
+    fn look(&self) -> Result<Answer, RobotError> {
         self.fault_of(Work::Observe)?;
         if self.fault == Some(Fault::LateObservationsPanic) {
             return Ok(Answer::when_sent(|_| panic!("the camera was unplugged")));
@@ -91,20 +85,14 @@ impl Recorder {
     }
 
     /// Applies an action.
-    ///
-    /// # Errors
-    /// As its fault wants it.
-    pub fn act(&self, action: Action) -> Result<(), RobotError> {
+    fn act(&self, action: Action) -> Result<(), RobotError> {
         self.fault_of(Work::Apply)?;
         self.write(Entry::Applied(action));
         Ok(())
     }
 
     /// Resets itself.
-    ///
-    /// # Errors
-    /// As its fault wants it.
-    pub fn go_home(&self) -> Result<ResetResult, RobotError> {
+    fn go_home(&self) -> Result<ResetResult, RobotError> {
         self.fault_of(Work::Reset)?;
         self.write(Entry::Reset);
         let info = Map::new().with("seed", 42).with("scene", "two cubes");
@@ -112,10 +100,7 @@ impl Recorder {
     }
 
     /// Takes a step, and pays the sum of its action. A negative one ends the episode.
-    ///
-    /// # Errors
-    /// As its fault wants it.
-    pub fn take_step(&self, action: Action) -> Result<StepResult, RobotError> {
+    fn take_step(&self, action: Action) -> Result<StepResult, RobotError> {
         self.fault_of(Work::Step)?;
         let reward = f64::from(action.to_f32().iter().sum::<f32>());
         self.write(Entry::Stepped(action));
@@ -129,7 +114,7 @@ impl Recorder {
     }
 }
 
-impl Robot for Recorder {
+impl chiral_tokio::Robot for Recorder {
     fn sensors(&self) -> &Sensors {
         &self.sensors
     }
@@ -168,6 +153,49 @@ impl Robot for Recorder {
     }
 
     async fn on_watchdog(&self, _silent_for: Duration) {
+        self.write(Entry::Watchdog);
+    }
+}
+
+impl chiral_blocking::Robot for Recorder {
+    fn sensors(&self) -> &Sensors {
+        &self.sensors
+    }
+
+    fn apply_action(&self, action: Action) -> Result<(), RobotError> {
+        self.begin_blocking(Work::Apply);
+        self.act(action)
+    }
+
+    fn metadata(&self) -> Result<Map, RobotError> {
+        self.begin_blocking(Work::Describe);
+        self.describe()
+    }
+
+    fn observe(&self) -> Result<Answer, RobotError> {
+        self.begin_blocking(Work::Observe);
+        self.look()
+    }
+
+    fn reset(&self) -> Result<ResetResult, RobotError> {
+        self.begin_blocking(Work::Reset);
+        self.go_home()
+    }
+
+    fn step(&self, action: Action) -> Result<StepResult, RobotError> {
+        self.begin_blocking(Work::Step);
+        self.take_step(action)
+    }
+
+    fn on_connect(&self) {
+        self.write(Entry::Connected);
+    }
+
+    fn on_disconnect(&self, reason: &ConnectionError) {
+        self.write(Entry::Disconnected(reason.clone()));
+    }
+
+    fn on_watchdog(&self, _silent_for: Duration) {
         self.write(Entry::Watchdog);
     }
 }
