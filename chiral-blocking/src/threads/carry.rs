@@ -103,11 +103,9 @@ impl News {
 
 /// The reading thread: until the peer hangs up, or the socket is shut down.
 fn read(line: &Line, connection: &Connection, mut reader: ws::Reader) {
+    let mut count = 1;
     loop {
-        let room = reader.read_buf();
-        let room_len = room.len().min(READ_STEP);
-        let count = connection.read(&mut room[..room_len]);
-        reader.bytes_read(count);
+        // Before the first read, too: the peer's first words may have come with its handshake.
         while let Some(incoming) = reader.poll() {
             match incoming {
                 Incoming::Message(message) => {
@@ -131,6 +129,10 @@ fn read(line: &Line, connection: &Connection, mut reader: ws::Reader) {
                 }
             }
         }
+        let room = reader.read_buf();
+        let room_len = room.len().min(READ_STEP);
+        count = connection.read(&mut room[..room_len]);
+        reader.bytes_read(count);
     }
 }
 
