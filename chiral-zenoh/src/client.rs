@@ -202,10 +202,9 @@ impl<'a> Approach<'a> {
         let farewells = declare(&session, &keys::close(&keys.c2s), Role::Client)?;
         let of_watch = Arc::clone(&shared);
         let watch = watch(&publisher, move |is_heard| of_watch.heard(is_heard, "robot"))?;
-        let keep = Box::new((watch, subscribers, session));
-        Ok((shared, Wire { publisher, farewells, layout: Layout::default(), keep }))
+        let (layout, keep) = (Layout::default(), Box::new((watch, subscribers)));
+        Ok((shared, Wire { publisher, farewells, layout, keep, session }))
     }
-
 }
 
 fn start(shared: Arc<Shared>, wire: Wire) -> Result<Link, Error> {

@@ -1,4 +1,7 @@
 use chiral_proto::wire::Frame;
+use zenoh::Session;
+#[cfg(feature = "shm")]
+use zenoh::Wait;
 use zenoh::bytes::ZBytes;
 
 #[cfg(feature = "shm")]
@@ -19,6 +22,22 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
+    /// Goes over the network when no neighbour of this session can be in shared memory with it.
+    #[cfg(feature = "shm")]
+    pub(crate) fn check(&mut self, session: &Session) {
+        let is_possible = session.info().transports().wait().any(|neighbour| neighbour.is_shm());
+        if !is_possible && self.memory.take().is_some() {
+            tracing::info!(
+                "the policy is on another machine, or has no shared memory: observations go over \
+                 the network"
+            );
+        }
+    }
+
+    #[cfg(not(feature = "shm"))]
+    #[expect(clippy::unused_self, reason = "there is no shared memory to look for")]
+    pub(crate) fn check(&mut self, _: &Session) {}
+
     #[cfg(not(feature = "shm"))]
     #[expect(clippy::unused_self, reason = "there is no shared memory to look for")]
     pub(crate) fn lay_out(&self, frame: &Frame, _: &Counters) -> ZBytes {

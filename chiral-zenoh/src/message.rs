@@ -27,8 +27,7 @@ impl Message {
     pub(crate) fn new(payload: &ZBytes, pool: &BufferPool) -> Self {
         let is_shared =
             cfg!(feature = "shm") && payload.slices().any(|slice| slice.len() >= SHARED_FROM);
-        let segments =
-            if is_shared { in_place(payload) } else { vec![gathered(payload, pool)] };
+        let segments = if is_shared { in_place(payload) } else { vec![gathered(payload, pool)] };
         Self { segments, len: payload.len(), is_shared }
     }
 
@@ -112,8 +111,8 @@ fn gathered(payload: &ZBytes, pool: &BufferPool) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use chiral_proto::wire::{ClientMessage, Limits};
     use chiral_proto::Action;
+    use chiral_proto::wire::{ClientMessage, Limits};
 
     use super::*;
 

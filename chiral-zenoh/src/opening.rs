@@ -19,9 +19,7 @@ pub struct Opening<T> {
 
 impl<T: Send + 'static> Opening<T> {
     /// Does the work on a thread.
-    pub(crate) fn spawn(
-        work: impl FnOnce(&GivenUp) -> Result<T, Error> + Send + 'static,
-    ) -> Self {
+    pub(crate) fn spawn(work: impl FnOnce(&GivenUp) -> Result<T, Error> + Send + 'static) -> Self {
         let (sender, result) = oneshot::channel();
         let given_up = Arc::new(GivenUp::default());
         let of_thread = Arc::clone(&given_up);

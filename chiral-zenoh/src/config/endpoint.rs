@@ -57,7 +57,8 @@ impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
-        let fail = |found: &str| EndpointError { endpoint: text.to_owned(), found: found.to_owned() };
+        let fail =
+            |found: &str| EndpointError { endpoint: text.to_owned(), found: found.to_owned() };
         if !text.contains('/') {
             return Err(fail("no protocol"));
         }

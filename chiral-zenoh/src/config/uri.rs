@@ -79,7 +79,8 @@ impl fmt::Display for Config {
     /// memory, is left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut options = Vec::new();
-        let mut option = |name: &str, value: &str| options.push(format!("{name}={}", escape(value)));
+        let mut option =
+            |name: &str, value: &str| options.push(format!("{name}={}", escape(value)));
         if let Some(robot) = &self.robot {
             option("robot", robot.as_str());
         }

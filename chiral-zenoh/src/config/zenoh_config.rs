@@ -143,10 +143,7 @@ impl Config {
             merge(&mut explicit, json!({ "scouting": on }));
         }
         if self.shared_memory {
-            merge(
-                &mut explicit,
-                json!({ "transport": { "shared_memory": { "enabled": true } } }),
-            );
+            merge(&mut explicit, json!({ "transport": { "shared_memory": { "enabled": true } } }));
         }
         explicit
     }

@@ -23,17 +23,23 @@ pub(crate) struct Wire {
     pub(crate) publisher: Arc<Publisher<'static>>,
     pub(crate) farewells: Arc<Publisher<'static>>,
     pub(crate) layout: Layout,
-    /// What must live as long as the link does: subscribers, tokens, the session.
+    /// What must live as long as the link does: subscribers, tokens.
     pub(crate) keep: Box<dyn Any + Send>,
+    pub(crate) session: Session,
 }
 
 impl Wire {
     /// The writer thread: gives frames to Zenoh until the link ends.
-    pub(super) fn carry(self, shared: &Shared) {
+    pub(super) fn carry(mut self, shared: &Shared) {
         let appear_by = Instant::now() + APPEAR;
+        let mut is_first = true;
         loop {
             match shared.next_task(appear_by) {
                 Task::Write(frame) => {
+                    if std::mem::take(&mut is_first) {
+                        // Only now the peer is known to be there.
+                        self.layout.check(&self.session);
+                    }
                     let payload = self.layout.lay_out(&frame, &shared.counters);
                     drop(frame);
                     match self.publisher.put(payload).wait() {
@@ -47,9 +53,10 @@ impl Wire {
             }
         }
         // In this order: what is declared is taken back while its session is there.
-        let Self { publisher, farewells, layout, keep } = self;
-        drop((publisher, farewells, layout));
+        let Self { publisher, farewells, layout: _, keep, session } = self;
+        drop((publisher, farewells));
         drop(keep);
+        drop(session);
     }
 
     fn say(&self, goodbye: &Goodbye, shared: &Shared) {

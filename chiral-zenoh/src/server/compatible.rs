@@ -3,12 +3,13 @@
 //! Who publishes cannot be told from a message, so Zenoh is made to let one peer in at a time, and
 //! a policy is there as long as somebody subscribes to what the robot publishes.
 
-use std::any::Any;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use chiral_proto::wire::{ClientMessage, Frame, Limits};
+use zenoh::Session;
 use zenoh::bytes::ZBytes;
-use zenoh::pubsub::Publisher;
+use zenoh::matching::MatchingListener;
+use zenoh::pubsub::{Publisher, Subscriber};
 
 use super::{Accept, Post};
 use crate::config::Role;
@@ -24,8 +25,15 @@ struct Desk {
     layout: Layout,
     limits: Limits,
     /// What the link to a policy must keep.
-    session: OnceLock<Weak<dyn Any + Send + Sync>>,
+    kept: OnceLock<Weak<Kept>>,
     state: Mutex<State>,
+}
+
+/// What a link must keep, and the session last.
+struct Kept {
+    _watch: MatchingListener<()>,
+    _subscribers: [Subscriber<()>; 2],
+    session: Session,
 }
 
 #[derive(Default)]
@@ -47,7 +55,7 @@ pub(super) fn wait_for_policies(post: Post) -> zenoh::Result<impl FnOnce() + Sen
         farewells: declare(&session, &keys::close(&keys.s2c), Role::Server)?,
         layout,
         limits: config.limits.clone(),
-        session: OnceLock::new(),
+        kept: OnceLock::new(),
         state: Mutex::default(),
     });
     let of_watch = Arc::clone(&desk);
@@ -59,9 +67,8 @@ pub(super) fn wait_for_policies(post: Post) -> zenoh::Result<impl FnOnce() + Sen
         move |frame| of_frames.receive(frame),
         move |farewell| of_farewells.farewell(farewell),
     )?;
-    // The session goes last.
-    let kept: Arc<dyn Any + Send + Sync> = Arc::new((watch, subscribers, session));
-    desk.session.get_or_init(|| Arc::downgrade(&kept));
+    let kept = Arc::new(Kept { _watch: watch, _subscribers: subscribers, session });
+    desk.kept.get_or_init(|| Arc::downgrade(&kept));
     Ok(move || drop((desk, kept)))
 }
 
@@ -108,12 +115,13 @@ impl Desk {
     }
 
     fn begin(&self, shared: Arc<Shared>) {
-        let Some(session) = self.session.get().and_then(Weak::upgrade) else { return };
+        let Some(kept) = self.kept.get().and_then(Weak::upgrade) else { return };
         let wire = Wire {
             publisher: Arc::clone(&self.publisher),
             farewells: Arc::clone(&self.farewells),
             layout: self.layout.clone(),
-            keep: Box::new(session),
+            session: kept.session.clone(),
+            keep: Box::new(kept),
         };
         match Link::start(shared, wire, || {}) {
             Ok(link) => self.accept.offer(link),

@@ -10,7 +10,7 @@ use zenoh::sample::SampleKind;
 use zenoh::{Session, Wait};
 
 use super::Post;
-use crate::config::{Role, RobotName};
+use crate::config::{RobotName, Role};
 use crate::error::Error;
 use crate::keys::{self, Keys};
 use crate::link::{Link, Shared, Wire, declare, receive, watch};
@@ -200,7 +200,8 @@ impl Desk {
             publisher,
             farewells,
             layout: self.post.layout.clone(),
-            keep: Box::new((watch, subscribers, session.clone())),
+            keep: Box::new((watch, subscribers)),
+            session: session.clone(),
         };
         let (notes, id) = (self.notes.clone(), policy.to_owned());
         let ended = move || {

@@ -263,6 +263,23 @@ impl Policy {
         })
     }
 
+    /// An observation that lies where the robot wrote it.
+    #[cfg(feature = "shm")]
+    #[track_caller]
+    pub(crate) fn observe_in_place(&mut self) -> Arc<Observation> {
+        self.client.request_observation(Instant::now(), None).expect("it is connected");
+        drive(&mut self.client, &self.link, |client| {
+            (!self.link.wants_frame() || client.stats().frames_sent > 0).then_some(())
+        });
+        let message = wait_for(SOON, |cx| self.link.poll_recv(cx)).expect("it comes soon");
+        let frame = message.expect("the link is up").into_frame(&Default::default());
+        self.client.handle_frame(Instant::now(), &frame.expect("it is a frame"));
+        match self.client.poll_event() {
+            Some(client::Event::Observation { observation, .. }) => observation,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[track_caller]
     pub(crate) fn reset(&mut self) {
         self.client.request_reset(Instant::now(), None).expect("it is connected");
