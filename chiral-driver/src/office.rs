@@ -205,6 +205,13 @@ impl Office {
         self.lock().shutting_down
     }
 
+    #[cfg(feature = "zenoh")]
+    pub(crate) fn zenoh_stats(&self) -> Option<chiral_zenoh::Stats> {
+        let current = self.lock().current.clone()?;
+        let side = current.lock();
+        Some(side.zenoh.as_ref()?.read())
+    }
+
     pub(crate) fn stats(&self) -> Option<Stats> {
         let current = self.lock().current.clone()?;
         let side = current.lock();

@@ -13,6 +13,9 @@ pub trait Machine {
     /// Takes one message of the transport: one whole frame.
     fn handle_message(&mut self, now: Instant, message: Bytes);
 
+    /// As [`handle_message`](Self::handle_message), for a message in segments.
+    fn handle_segments(&mut self, now: Instant, message: Vec<Bytes>);
+
     /// Lets time pass.
     fn handle_timeout(&mut self, now: Instant);
 
@@ -34,6 +37,10 @@ macro_rules! machines {
         impl Machine for $machine {
             fn handle_message(&mut self, now: Instant, message: Bytes) {
                 self.handle_message(now, message);
+            }
+
+            fn handle_segments(&mut self, now: Instant, message: Vec<Bytes>) {
+                self.handle_segments(now, message);
             }
 
             fn handle_timeout(&mut self, now: Instant) {

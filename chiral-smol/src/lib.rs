@@ -14,6 +14,8 @@ use smol::Timer;
 use smol::net::{TcpListener, TcpStream};
 
 pub use chiral_driver::proto;
+#[cfg(feature = "zenoh")]
+pub use chiral_driver::zenoh;
 pub use chiral_driver::{
     CallError, Command, Commands, ConnectError, Hold, Robot, RobotError, ServerConfig,
     monotonic_seconds,

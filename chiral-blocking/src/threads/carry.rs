@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use chiral_driver::proto::ConnectionError;
 use chiral_driver::proto::wire::Frame;
 use chiral_driver::proto::ws::{self, CloseCode, Control, Incoming, Session};
-use chiral_driver::{Line, Transport, drive};
+use chiral_driver::{Line, Message, Transport, drive};
 
 use super::pump::Pump;
 use super::socket::{Stream, is_timeout};
@@ -109,7 +108,7 @@ fn read(line: &Line, connection: &Connection, mut reader: ws::Reader) {
         while let Some(incoming) = reader.poll() {
             match incoming {
                 Incoming::Message(message) => {
-                    line.handle_message(Instant::now(), message);
+                    line.handle_message(Instant::now(), Message::Whole(message));
                     connection.news().wake();
                 }
                 Incoming::Control(control) => {
@@ -179,7 +178,7 @@ impl Transport for Writing {
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
-    ) -> Poll<Result<Option<Bytes>, ConnectionError>> {
+    ) -> Poll<Result<Option<Message>, ConnectionError>> {
         let mut news = self.connection.news();
         if let Some(control) = news.control.take() {
             self.writer.handle(now, control);
@@ -214,7 +213,7 @@ impl Transport for Writing {
             // The peer may have said why before it went: the reading thread finds that, and then
             // that nothing more comes.
             _ => {
-                let _ = self.connection.socket.shutdown(Shutdown::Both);
+                let _ = self.connection.socket.shutdown(Shutdown::Write);
                 Poll::Pending
             }
         }

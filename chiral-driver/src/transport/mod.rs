@@ -1,10 +1,12 @@
-//! What carries frames: a WebSocket of our own, or one that the user brings.
+//! What carries frames: a WebSocket of our own, one that the user brings, or Zenoh.
 
 #[cfg(feature = "async-tungstenite")]
 mod heartbeat;
 #[cfg(feature = "async-tungstenite")]
 mod tungstenite;
 mod websocket;
+#[cfg(feature = "zenoh")]
+mod zenoh;
 
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -16,6 +18,17 @@ use chiral_proto::wire::Frame;
 #[cfg(feature = "async-tungstenite")]
 pub(crate) use tungstenite::Tungstenite;
 pub(crate) use websocket::WebSocket;
+#[cfg(feature = "zenoh")]
+pub(crate) use zenoh::Zenoh;
+
+/// One whole message, as a transport has received it.
+#[derive(Debug, Clone)]
+pub enum Message {
+    /// In one buffer.
+    Whole(Bytes),
+    /// In the pieces in which it lies in shared memory.
+    Segments(Vec<Bytes>),
+}
 
 /// Carries frames in both directions at once, in small steps, so that neither direction waits for
 /// the other. Every `poll_*` call does a bounded piece of work.
@@ -25,7 +38,7 @@ pub trait Transport: Send + 'static {
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
-    ) -> Poll<Result<Option<Bytes>, ConnectionError>>;
+    ) -> Poll<Result<Option<Message>, ConnectionError>>;
 
     /// Writes on. `Ready(Ok(true))`: some bytes went; `Ready(Ok(false))`: there is nothing to
     /// write.

@@ -3,13 +3,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use bytes::Bytes;
 use chiral_proto::ConnectionError;
 use chiral_proto::wire::Frame;
 use chiral_proto::ws::{CloseCode, Session};
 use futures_io::{AsyncRead, AsyncWrite};
 
-use super::Transport;
+use super::{Message, Transport};
 
 /// The core's WebSocket session over a byte stream.
 pub(crate) struct WebSocket<S> {
@@ -28,6 +27,10 @@ impl<S> WebSocket<S> {
     pub(crate) fn new(stream: S, session: Session) -> Self {
         Self { stream, session }
     }
+
+    fn poll_message(&mut self, now: Instant) -> Result<Option<Message>, ConnectionError> {
+        Ok(self.session.poll(now).transpose()?.map(Message::Whole))
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for WebSocket<S> {
@@ -35,9 +38,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for WebSocket
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
-    ) -> Poll<Result<Option<Bytes>, ConnectionError>> {
-        if let Some(message) = self.session.poll(now) {
-            return Poll::Ready(message.map(Some).map_err(ConnectionError::from));
+    ) -> Poll<Result<Option<Message>, ConnectionError>> {
+        if let Some(message) = self.poll_message(now)? {
+            return Poll::Ready(Ok(Some(message)));
         }
         let room = self.session.reader.read_buf();
         let room_len = room.len().min(STEP);
@@ -50,7 +53,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for WebSocket
             Err(error) => return Poll::Ready(Err(lost(&error))),
         };
         self.session.reader.bytes_read(count);
-        Poll::Ready(self.session.poll(now).transpose().map_err(ConnectionError::from))
+        Poll::Ready(self.poll_message(now))
     }
 
     fn poll_write(
