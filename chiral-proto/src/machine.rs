@@ -13,6 +13,10 @@ pub trait Machine {
     /// Takes one message of the transport: one whole frame.
     fn handle_message(&mut self, now: Instant, message: Bytes);
 
+    /// As [`handle_message`](Self::handle_message), for a frame that is taken apart already: in
+    /// memory, the other machine's frame as it is, no pixel of which is then copied.
+    fn handle_frame(&mut self, now: Instant, frame: &Frame);
+
     /// Lets time pass.
     fn handle_timeout(&mut self, now: Instant);
 
@@ -34,6 +38,10 @@ macro_rules! machines {
         impl Machine for $machine {
             fn handle_message(&mut self, now: Instant, message: Bytes) {
                 self.handle_message(now, message);
+            }
+
+            fn handle_frame(&mut self, now: Instant, frame: &Frame) {
+                self.handle_frame(now, frame);
             }
 
             fn handle_timeout(&mut self, now: Instant) {
