@@ -72,7 +72,11 @@ impl Raw {
     /// # Panics
     /// When the server does not listen.
     pub async fn connect(address: SocketAddr) -> Self {
-        let socket = soon(TcpStream::connect(address)).await.expect("the server listens");
+        Self::of_client(soon(TcpStream::connect(address)).await.expect("the server listens"))
+    }
+
+    /// A client's end of a connection, before any handshake.
+    pub fn of_client(socket: TcpStream) -> Self {
         Self { socket, received: Vec::new(), is_client: true }
     }
 
