@@ -201,10 +201,6 @@ impl Office {
         self.until(|state| state.shutting_down.then_some(())).await;
     }
 
-    pub(crate) fn is_shutting_down(&self) -> bool {
-        self.lock().shutting_down
-    }
-
     pub(crate) fn stats(&self) -> Option<Stats> {
         let current = self.lock().current.clone()?;
         let side = current.lock();

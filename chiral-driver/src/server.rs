@@ -159,7 +159,7 @@ impl<R: Runtime> PolicyServer<R> {
     /// What the server listens with; `None` after it was shut down.
     fn listener(&self) -> io::Result<Option<Arc<R::Listener>>> {
         let listener = self.desk.listener.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if listener.is_none() && !self.desk.office.is_shutting_down() {
+        if self.desk.address.is_none() {
             return Err(unbound());
         }
         Ok(listener)
