@@ -175,7 +175,7 @@ impl<R: Runtime> PolicyServer<R> {
     /// What the server listens with; `None` after it was shut down.
     fn listening(&self) -> io::Result<Option<Arc<Listening<R>>>> {
         let listening = self.desk.listening.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if listening.is_none() && !self.desk.office.is_shutting_down() {
+        if self.desk.uri.is_none() {
             return Err(unbound());
         }
         Ok(listening)

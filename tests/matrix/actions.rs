@@ -96,9 +96,14 @@ pub(crate) fn what_is_older_than_allowed_is_never_sent(pair: Pair) {
     std::thread::sleep(Duration::from_millis(25));
     policy.start_action_dispatch(hz(500.0)).unwrap();
     eventually(|| policy.stats().actions_expired == 1);
-    policy.put_action(action(2)).unwrap();
-    served.robot.until_applied(1);
-    assert_eq!(values(&served.robot.applied()), [2.0]);
+    // One that is in time, however busy the machine.
+    eventually(|| {
+        if policy.queued_actions() == 0 {
+            policy.put_action(action(2)).unwrap();
+        }
+        !served.robot.applied().is_empty()
+    });
+    assert_eq!(values(&served.robot.applied())[0].to_bits(), 2_f32.to_bits());
 }
 
 pub(crate) fn the_last_actions_before_the_end_arrive(pair: Pair) {

@@ -73,6 +73,21 @@ impl Connection {
         self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Tells the writing thread what was found. The peer's close and that it is the end go
+    /// together: the peer is not answered before everybody knows.
+    fn tell(&self, found: News) {
+        let mut news = self.news();
+        let mut can_wait = found.end.is_none();
+        news.end = news.end.take().or(found.end);
+        if let Some(control) = found.control {
+            can_wait &= control.is_sign_of_life();
+            news.post(control);
+        }
+        if !can_wait {
+            news.wake();
+        }
+    }
+
     /// Reads on; a connection that fails has ended.
     fn read(&self, buf: &mut [u8]) -> usize {
         loop {
@@ -104,6 +119,7 @@ impl News {
 fn read(line: &Line, connection: &Connection, mut reader: ws::Reader) {
     let mut count = 1;
     loop {
+        let mut found = News::default();
         // Before the first read, too: the peer's first words may have come with its handshake.
         while let Some(incoming) = reader.poll() {
             match incoming {
@@ -111,23 +127,15 @@ fn read(line: &Line, connection: &Connection, mut reader: ws::Reader) {
                     line.handle_message(Instant::now(), Message::Whole(message));
                     connection.news().wake();
                 }
-                Incoming::Control(control) => {
-                    let mut news = connection.news();
-                    let can_wait = control.is_sign_of_life();
-                    news.post(control);
-                    if !can_wait {
-                        news.wake();
-                    }
-                }
+                Incoming::Control(control) => found.post(control),
                 Incoming::End(error) => {
-                    let mut news = connection.news();
-                    news.end = Some(error.into());
-                    news.wake();
-                    drop(news);
+                    found.end = Some(error.into());
+                    connection.tell(found);
                     return drain(connection, count);
                 }
             }
         }
+        connection.tell(found);
         let room = reader.read_buf();
         let room_len = room.len().min(READ_STEP);
         count = connection.read(&mut room[..room_len]);
