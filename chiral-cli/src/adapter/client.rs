@@ -10,7 +10,7 @@ use chiral_proto::{Action, Map, Observation, Rate, ResetResult};
 use futures_lite::future::or;
 
 use super::Adapter;
-use super::host::{Host, Tokio};
+use super::host::{Host, Smol, Tokio};
 use crate::ticks::Ticks;
 
 /// How to connect.
@@ -56,6 +56,7 @@ impl Observed {
 /// A policy's connection to a robot, through any adapter. Calls block while they wait.
 pub(crate) enum Client {
     Tokio(Hosted<Tokio>),
+    Smol(Hosted<Smol>),
     Blocking(chiral_blocking::PolicyClient),
 }
 
@@ -64,6 +65,7 @@ macro_rules! of_any {
     ($client:expr, $inner:ident => $call:expr) => {
         match $client {
             Client::Tokio($inner) => $call,
+            Client::Smol($inner) => $call,
             Client::Blocking($inner) => $call,
         }
     };
@@ -73,6 +75,7 @@ impl Client {
     pub(crate) fn connect(adapter: Adapter, uri: &str, settings: Settings) -> anyhow::Result<Self> {
         Ok(match adapter {
             Adapter::Tokio => Self::Tokio(Hosted::connect(uri, settings)?),
+            Adapter::Smol => Self::Smol(Hosted::connect(uri, settings)?),
             Adapter::Blocking => {
                 let builder = configured!(chiral_blocking::PolicyClient::builder(), settings);
                 Self::Blocking(builder.connect(uri)?)
@@ -93,6 +96,7 @@ impl Client {
     pub(crate) fn observe(&self) -> Result<Observed, CallError> {
         match self {
             Self::Tokio(client) => client.observe(),
+            Self::Smol(client) => client.observe(),
             Self::Blocking(client) => {
                 let asked = Instant::now();
                 let observation = client.observe()?;
@@ -163,6 +167,7 @@ impl Client {
     ) -> Result<(), NotQueued> {
         match self {
             Self::Tokio(client) => client.send_at(rate, end, action),
+            Self::Smol(client) => client.send_at(rate, end, action),
             Self::Blocking(client) => {
                 let mut ticks = Ticks::starting(Instant::now(), rate);
                 loop {

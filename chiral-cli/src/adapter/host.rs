@@ -53,3 +53,25 @@ impl Host for Tokio {
         drop(self.0.spawn(task));
     }
 }
+
+/// Smol, whose executor is the process's.
+#[derive(Debug, Clone)]
+pub(crate) struct Smol;
+
+impl Host for Smol {
+    type Runtime = chiral_smol::Smol;
+
+    fn start() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        // Not `smol::block_on`: that would take its turn at polling the sockets, and hand what it
+        // finds from thread to thread.
+        futures_lite::future::block_on(future)
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        chiral_smol::Smol::spawn("chiral-cli", task);
+    }
+}

@@ -15,7 +15,7 @@ use std::fmt;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use client::{Client, Hosted, Observed, Settings};
+pub(crate) use client::{Client, Hosted, Settings};
 pub(crate) use host::{Host, Tokio};
 pub(crate) use robot::{OnTasks, Robot};
 pub(crate) use server::Server;
@@ -27,6 +27,8 @@ pub(crate) enum Adapter {
     /// Tokio, with a thread for each processor.
     #[default]
     Tokio,
+    /// Smol, with one thread.
+    Smol,
     /// Plain sockets and threads.
     Blocking,
 }
@@ -35,6 +37,7 @@ impl fmt::Display for Adapter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Tokio => "tokio",
+            Self::Smol => "smol",
             Self::Blocking => "blocking",
         })
     }

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use chiral_driver::{PolicyServer, ServerConfig};
 
 use super::Adapter;
-use super::host::{Host, Tokio};
+use super::host::{Host, Smol, Tokio};
 use super::robot::{OnTasks, Robot};
 
 /// A robot's server, on any adapter, at work in the background. Dropped, it stops.
 pub(crate) enum Server {
     Tokio(Hosted<Tokio>),
+    Smol(Hosted<Smol>),
     Blocking(chiral_blocking::PolicyServer),
 }
 
@@ -25,6 +26,7 @@ impl Server {
     ) -> io::Result<Self> {
         Ok(match adapter {
             Adapter::Tokio => Self::Tokio(Hosted::start(address, robot)?),
+            Adapter::Smol => Self::Smol(Hosted::start(address, robot)?),
             Adapter::Blocking => {
                 let server = chiral_blocking::PolicyServer::bind(address)?;
                 server.spawn(robot)?;
@@ -37,6 +39,7 @@ impl Server {
     pub(crate) fn uri(&self) -> io::Result<String> {
         let address = match self {
             Self::Tokio(server) => server.local_addr(),
+            Self::Smol(server) => server.local_addr(),
             Self::Blocking(server) => server.local_addr(),
         };
         Ok(format!("ws://{}", address?))
@@ -46,6 +49,7 @@ impl Server {
     pub(crate) fn shutdown(&self) {
         match self {
             Self::Tokio(server) => server.shutdown(),
+            Self::Smol(server) => server.shutdown(),
             Self::Blocking(server) => server.shutdown(),
         }
     }
