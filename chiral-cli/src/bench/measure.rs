@@ -64,9 +64,9 @@ pub(super) fn payload_len(observation: &Observation) -> usize {
 }
 
 /// Streams at 30 Hz and returns the rate achieved.
-pub(super) fn stream(client: &Client, seconds: f64) -> anyhow::Result<f64> {
+pub(super) fn stream(client: &Client, seconds: Duration) -> anyhow::Result<f64> {
     client.start_obs_stream(Rate::hz(30.0)?)?;
-    std::thread::sleep(Duration::from_secs_f64(seconds));
+    std::thread::sleep(seconds);
     client.stop_obs_stream();
     Ok(recent_hz(&client.stats()))
 }
@@ -81,13 +81,13 @@ pub(super) fn dispatch(
     adapter: Adapter,
     client: &Client,
     asked: f64,
-    seconds: f64,
+    seconds: Duration,
 ) -> anyhow::Result<Dispatch> {
     let before = client.stats();
     let start = Instant::now();
     client.start_action_dispatch(Rate::hz(asked)?)?;
     // Between two ticks, so that exactly the ticks of these seconds are counted.
-    let end = start + Duration::from_secs_f64(seconds - 0.5 / asked);
+    let end = start + seconds.saturating_sub(Duration::from_secs_f64(0.5 / asked));
     while Instant::now() < end {
         while client.queued_actions() < 256 {
             client.put_action([0.0; 7])?;
@@ -102,7 +102,7 @@ pub(super) fn dispatch(
     Ok(Dispatch {
         adapter,
         asked_hz: asked,
-        achieved_hz: sent as f64 / seconds,
+        achieved_hz: sent as f64 / seconds.as_secs_f64(),
         ticks_missed: after.dispatch_ticks_missed - before.dispatch_ticks_missed,
     })
 }
@@ -119,9 +119,9 @@ pub(super) struct ActionLatency {
 impl ActionLatency {
     /// Sends an action every 10 ms, stamped with the time of the call, and asks the server what
     /// it measured.
-    pub(super) fn measure(client: &Client, seconds: f64) -> anyhow::Result<Self> {
+    pub(super) fn measure(client: &Client, seconds: Duration) -> anyhow::Result<Self> {
         client.reset().context("the server forgets what it measured before")?;
-        let end = Instant::now() + Duration::from_secs_f64(seconds);
+        let end = Instant::now() + seconds;
         let stamped = || Action::new(Array::vector(vec![MARK, monotonic_seconds()]));
         client.send_at(Rate::hz(100.0)?, end, stamped)?;
         let metadata = client.metadata()?;

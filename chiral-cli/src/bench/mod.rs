@@ -26,7 +26,7 @@ use report::{Report, Run};
 use server::ServerProcess;
 
 use crate::adapter::{Adapter, Client, Settings};
-use crate::output;
+use crate::{args, output};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -48,8 +48,8 @@ pub(crate) struct Options {
     samples: usize,
     /// Seconds of streaming, and of idling, while the latency of actions is measured; or of each
     /// way to run the control loop.
-    #[arg(long, default_value_t = 10.0)]
-    seconds: f64,
+    #[arg(long, default_value = "10", value_parser = args::seconds)]
+    seconds: Duration,
     /// Milliseconds that the measured robot takes over an observation, waiting as its adapter
     /// does: what a slow camera does to the latency of actions. Zero for a snapshot.
     #[arg(long, default_value_t = 0)]
@@ -113,11 +113,7 @@ impl Options {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    ensure!(
-        options.seconds.is_finite() && options.seconds > 0.0,
-        "found --seconds {}, expected more than 0",
-        options.seconds
-    );
+    ensure!(!options.seconds.is_zero(), "found --seconds 0, expected more");
     if options.control_loop {
         return control_loop::measure(options.seconds, options.json);
     }
@@ -188,7 +184,7 @@ fn measure_own(options: &Options) -> anyhow::Result<Report> {
             let run = Run::new(line, cameras, bytes)
                 .observed(&observing, measure::recent_hz(&stats))
                 .acted(idle, loaded)
-                .burnt(after - before, options.seconds * 30.0 * bytes as f64);
+                .burnt(after - before, options.seconds.as_secs_f64() * 30.0 * bytes as f64);
             report.runs.push(run);
             measure_dispatch(&mut report, line.adapter, &client, options)?;
             client.close();

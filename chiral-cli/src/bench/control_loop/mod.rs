@@ -67,12 +67,13 @@ impl Robot {
 }
 
 /// Measures, for so many seconds in each way, and prints the result.
-pub(super) fn measure(seconds: f64, json: bool) -> anyhow::Result<()> {
+pub(super) fn measure(duration: Duration, json: bool) -> anyhow::Result<()> {
     let mut bare = Robot::start(&["--bare"])?;
     let mut robot = Robot::start(&[])?;
     let uri = robot.uri.clone().context("the robot did not say where it is")?;
     let policy = Client::connect(Adapter::Blocking, &uri, Settings::default())?;
 
+    let seconds = duration.as_secs_f64();
     let mut report = Report::new(LOOP_HZ, CAMERAS, seconds);
     let turns = (seconds / TURN).ceil().max(1.0);
     let turn = seconds / turns;
