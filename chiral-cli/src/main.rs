@@ -59,10 +59,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     log(cli.verbose);
     let done = match cli.command {
-        Command::Demo(options) => demo::run(options),
-        Command::DemoRobot(options) => demo::run_robot(options),
+        Command::Demo(options) => demo::run(&options),
+        Command::DemoRobot(options) => demo::run_robot(&options),
         Command::Serve(options) => serve::run(options),
-        Command::Probe(options) => probe::run(options),
+        Command::Probe(options) => probe::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::BenchServer(options) => bench::run_server(&options),
         Command::BenchLoop(options) => bench::run_loop(&options),

@@ -85,9 +85,9 @@ impl Options {
     }
 }
 
-pub(crate) fn run(options: Options) -> anyhow::Result<()> {
-    let (robot, uri) = process::start(&options).context("the robot did not start")?;
-    let report = drive(&options, &uri).context("the demo broke off")?;
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let (robot, uri) = process::start(options).context("the robot did not start")?;
+    let report = drive(options, &uri).context("the demo broke off")?;
     robot.stop()?;
     if options.json {
         output::print(&format!("{}\n", serde_json::to_string(&report)?))?;

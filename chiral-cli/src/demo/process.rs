@@ -30,8 +30,8 @@ pub(crate) struct Options {
 
 /// Serves the arm on a port of the system's choice, told on standard output, until standard input
 /// ends: the demo holds the other end, so that this process never outlives it.
-pub(crate) fn run(options: Options) -> anyhow::Result<()> {
-    let Options { seed, size, adapter, fast, fault } = options;
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let &Options { seed, size, adapter, fast, fault } = options;
     let spec = Spec {
         scene: Scene::Arm,
         cameras: None,

@@ -50,7 +50,7 @@ pub(crate) struct Options {
 /// How long the robot may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-pub(crate) fn run(options: Options) -> anyhow::Result<()> {
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let settings = Settings {
         connect_timeout: Some(options.timeout),
         request_timeout: Some(options.timeout),
