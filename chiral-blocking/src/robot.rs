@@ -6,6 +6,8 @@ use chiral_driver::proto::sensors::Sensors;
 use chiral_driver::proto::server::Answer;
 use chiral_driver::proto::{Action, ConnectionError, Map, ResetResult, StepResult};
 
+use crate::threads::outside;
+
 /// A robot, or a simulator, as a [`PolicyServer`](crate::PolicyServer) serves it by calling it.
 ///
 /// Only its sensors and what to do with an action must be written; the rest has sensible defaults.
@@ -150,34 +152,34 @@ impl<B: Robot> chiral_driver::Robot for OnThreads<B> {
     }
 
     async fn apply_action(&self, action: Action) -> Result<(), RobotError> {
-        self.0.apply_action(action)
+        outside(|| self.0.apply_action(action))
     }
 
     async fn metadata(&self) -> Result<Map, RobotError> {
-        self.0.metadata()
+        outside(|| self.0.metadata())
     }
 
     async fn reset(&self) -> Result<ResetResult, RobotError> {
-        self.0.reset()
+        outside(|| self.0.reset())
     }
 
     async fn observe(&self) -> Result<Answer, RobotError> {
-        self.0.observe()
+        outside(|| self.0.observe())
     }
 
     async fn step(&self, action: Action) -> Result<StepResult, RobotError> {
-        self.0.step(action)
+        outside(|| self.0.step(action))
     }
 
     async fn on_connect(&self) {
-        self.0.on_connect();
+        outside(|| self.0.on_connect());
     }
 
     async fn on_disconnect(&self, reason: &ConnectionError) {
-        self.0.on_disconnect(reason);
+        outside(|| self.0.on_disconnect(reason));
     }
 
     async fn on_watchdog(&self, silent_for: Duration) {
-        self.0.on_watchdog(silent_for);
+        outside(|| self.0.on_watchdog(silent_for));
     }
 }

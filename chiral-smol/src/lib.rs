@@ -15,7 +15,8 @@ use smol::net::{TcpListener, TcpStream};
 
 pub use chiral_driver::proto;
 pub use chiral_driver::{
-    CallError, ConnectError, Robot, RobotError, ServerConfig, monotonic_seconds,
+    CallError, Command, Commands, ConnectError, Hold, Robot, RobotError, ServerConfig,
+    monotonic_seconds,
 };
 
 /// The policy's connection to a robot, on smol: connect, observe, act.
@@ -102,7 +103,8 @@ mod tests {
         smol::block_on(async {
             let listener = Smol::bind("127.0.0.1:0").await.unwrap();
             let port = listener.local_addr().unwrap().port();
-            let both = zip(Smol::connect("127.0.0.1", port), Smol::accept(&listener)).await;
+            let until = Instant::now() + std::time::Duration::from_secs(10);
+            let both = zip(Smol::connect("127.0.0.1", port, until), Smol::accept(&listener)).await;
             let (mut ours, (theirs, _)) = (both.0.unwrap(), both.1.unwrap());
             assert!(ours.nodelay().unwrap() && theirs.nodelay().unwrap());
             let pieces = [&b"head"[..], &b"image"[..], &b"depth"[..]].map(IoSlice::new);

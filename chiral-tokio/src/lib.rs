@@ -14,7 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 pub use chiral_driver::proto;
 pub use chiral_driver::{
-    CallError, ConnectError, Robot, RobotError, ServerConfig, monotonic_seconds,
+    CallError, Command, Commands, ConnectError, Hold, Robot, RobotError, ServerConfig,
+    monotonic_seconds,
 };
 pub use sleep::Sleep;
 pub use stream::Stream;

@@ -11,6 +11,7 @@ use chiral_driver::{PolicyClient, PolicyServer, Robot, RobotError, Runtime, Serv
 use chiral_proto::sensors::{CameraFrame, Sensors};
 use chiral_proto::{Action, CameraConfig, ProprioConfig, Rate};
 use chiral_smol::Smol;
+use chiral_tests::SOON;
 use chiral_tokio::{Tokio, monotonic_seconds};
 use futures_rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use futures_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig as TlsServerConfig};
@@ -57,7 +58,8 @@ async fn connect<R: Runtime>(
     address: SocketAddr,
     connector: &TlsConnector,
 ) -> Result<PolicyClient<R>, Error> {
-    let socket = R::connect(&address.ip().to_string(), address.port()).await?;
+    let socket =
+        R::connect(&address.ip().to_string(), address.port(), Instant::now() + SOON).await?;
     let secure = connector.connect(ServerName::try_from("localhost")?, socket).await?;
     let uri = "wss://localhost/";
     let (websocket, _) = client_async_with_config(uri, secure, Some(unlimited())).await?;

@@ -2,6 +2,7 @@
 
 mod carry;
 mod group;
+mod pump;
 mod socket;
 mod wait;
 
@@ -16,7 +17,7 @@ use chiral_driver::{Line, Runtime};
 pub(crate) use group::Group;
 use socket::{Listener, Stream};
 use wait::Sleep;
-pub(crate) use wait::{block_on, block_until};
+pub(crate) use wait::{block_on, block_until, outside};
 
 /// Threads, as the driver sees them: a task is a thread, a timer is how long a thread sleeps, and
 /// a connection has one thread that reads and one that writes.

@@ -6,12 +6,14 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::thread::{self, LocalKey, Thread};
 use std::time::Instant;
 
 thread_local! {
     /// When this thread is to look at its future again, whether or not something wakes it.
     static ALARM: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// Whether this thread may block on a socket, because its caller waits for the outcome anyway.
+    static MAY_BLOCK: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Waits for a future; the calling thread sleeps while it has nothing to do.
@@ -26,20 +28,54 @@ pub(crate) fn block_until<T>(until: Option<Instant>, future: impl Future<Output 
     let bell = Arc::new(Bell { thread: thread::current(), rung: AtomicBool::new(false) });
     let waker = Waker::from(Arc::clone(&bell));
     let mut future = pin!(future);
-    // Robot code that waits for another connection is called from within such a wait.
-    let outer = ALARM.take();
     loop {
-        ALARM.set(until);
-        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            ALARM.set(outer);
+        let (poll, alarm) = with_alarm(until, || {
+            with(&MAY_BLOCK, true, || future.as_mut().poll(&mut Context::from_waker(&waker)))
+        });
+        if let Poll::Ready(value) = poll {
             return Some(value);
         }
         if until.is_some_and(|until| until <= Instant::now()) {
-            ALARM.set(outer);
             return None;
         }
-        bell.wait(ALARM.get());
+        bell.wait(alarm);
     }
+}
+
+/// Polls something, and says when it is to be polled again: at `alarm` or before.
+pub(super) fn with_alarm<T>(
+    alarm: Option<Instant>,
+    poll: impl FnOnce() -> T,
+) -> (T, Option<Instant>) {
+    // Robot code that waits for another connection does so within a poll.
+    with(&ALARM, alarm, || (poll(), ALARM.get()))
+}
+
+/// Whether this thread may block on a socket.
+pub(super) fn may_block() -> bool {
+    MAY_BLOCK.get()
+}
+
+/// Calls code that is not ours: it finds its thread as if nothing of ours were below it.
+pub(crate) fn outside<T>(call: impl FnOnce() -> T) -> T {
+    with(&MAY_BLOCK, false, call)
+}
+
+/// Calls something with another value in a cell of this thread.
+fn with<V: Copy + 'static, T>(
+    place: &'static LocalKey<Cell<V>>,
+    value: V,
+    call: impl FnOnce() -> T,
+) -> T {
+    /// Also when the call panics.
+    struct Restore<V: Copy + 'static>(&'static LocalKey<Cell<V>>, V);
+    impl<V: Copy + 'static> Drop for Restore<V> {
+        fn drop(&mut self) {
+            self.0.set(self.1);
+        }
+    }
+    let _restore = Restore(place, place.replace(value));
+    call()
 }
 
 /// Wakes one wait of one thread.

@@ -1,0 +1,244 @@
+//! What Zenoh is told: our defaults, under the user's file, under what was asked for explicitly.
+
+use serde_json::{Value, json};
+
+use super::{Config, Endpoint, Mode};
+use crate::error::Error;
+
+/// Which side of a pair a session is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The robot's.
+    Server,
+    /// The policy's, or a tool's.
+    Client,
+}
+
+/// Signs of life within a lease.
+const KEEP_ALIVES: u32 = 4;
+/// How long a stalled peer may hold up a message before Zenoh closes the connection over it, in
+/// microseconds. A peer that is dead falls to the lease; one that is alive is waited for.
+const WAIT_BEFORE_CLOSE: u64 = 3600 * 1_000_000;
+/// Batches of 64 KiB that may wait for the socket, of ordinary and of urgent messages.
+const BATCHES: usize = 16;
+
+impl Config {
+    /// What this side listens on, and what it connects to.
+    fn endpoints(&self, role: Role) -> (Vec<Endpoint>, Vec<Endpoint>) {
+        let (mut listen, mut connect) = (self.listen.clone(), self.connect.clone());
+        let meeting = match (role, self.is_bare()) {
+            (_, false) => self.endpoints.clone(),
+            (Role::Server, true) => vec![parsed("tcp/0.0.0.0:7447")],
+            (Role::Client, true) => vec![parsed("tcp/localhost:7447")],
+        };
+        match role {
+            Role::Server => listen.extend(meeting),
+            Role::Client => connect.extend(meeting),
+        }
+        (listen, connect)
+    }
+
+    /// Zenoh's configuration, and where it will listen.
+    pub(crate) fn to_zenoh(&self, role: Role) -> Result<(zenoh::Config, Vec<Endpoint>), Error> {
+        if self.shared_memory && !cfg!(feature = "shm") {
+            return Err(Error::Config(
+                "found shm=on, expected a program built with the feature `shm` of chiral-zenoh; \
+                 build it so or leave the option out"
+                    .to_owned(),
+            ));
+        }
+        let (listen, connect) = self.endpoints(role);
+        let listen = listen.iter().map(Endpoint::with_free_port).collect::<Result<Vec<_>, _>>();
+        let listen = listen.map_err(|error| Error::Config(format!("no free port: {error}")))?;
+        if self.mode == Some(Mode::Client) && !listen.is_empty() {
+            return Err(Error::Config(format!(
+                "found mode=client with the endpoint {} to listen on, expected mode=peer: a client \
+                 only connects (a robot behind a router: `connect=` that router)",
+                listen[0]
+            )));
+        }
+        let mut merged = self.defaults(role, !listen.is_empty());
+        if let Some(path) = &self.zenoh_file {
+            let fail = |error: &dyn std::fmt::Display| {
+                Error::Config(format!(
+                    "found Zenoh's configuration file {} unreadable: {error}; expected JSON5 as in \
+                     Zenoh's DEFAULT_CONFIG.json5",
+                    path.display()
+                ))
+            };
+            let text = std::fs::read_to_string(path).map_err(|error| fail(&error))?;
+            let file: Value = json5::from_str(&text).map_err(|error| fail(&error))?;
+            if !file.is_object() {
+                return Err(fail(&"it is no object"));
+            }
+            merge(&mut merged, file);
+        }
+        merge(&mut merged, self.explicit(&listen, &connect));
+        let config = zenoh::Config::from_json5(&merged.to_string());
+        let config = config.map_err(|error| {
+            Error::Config(format!("Zenoh does not take its configuration: {error}"))
+        })?;
+        Ok((config, listen))
+    }
+
+    /// What holds unless the user's file says otherwise.
+    fn defaults(&self, role: Role, listens: bool) -> Value {
+        let is_compatible_server = role == Role::Server && self.robot.is_none();
+        json!({
+            "mode": if listens || self.scouting { "peer" } else { "client" },
+            "listen": { "endpoints": [], "timeout_ms": 0, "exit_on_failure": true },
+            // A client tries once; who waits for a server tries again. A peer goes on trying.
+            "connect": {
+                "endpoints": [],
+                "retry": { "period_init_ms": 100, "period_max_ms": 1000, "period_increase_factor": 2 },
+            },
+            "scouting": { "multicast": { "enabled": false }, "gossip": { "enabled": false } },
+            "transport": {
+                "unicast": {
+                    // Peers without our keys cannot be told to wait: a second one does not get in.
+                    "max_sessions": if is_compatible_server { 1 } else { 1000 },
+                },
+                "link": {
+                    "tx": {
+                        "lease": self.lease.as_millis() as u64,
+                        "keep_alive": KEEP_ALIVES,
+                        "queue": {
+                            "size": { "data": BATCHES, "real_time": BATCHES },
+                            "congestion_control": {
+                                "block": { "wait_before_close": WAIT_BEFORE_CLOSE },
+                            },
+                        },
+                    },
+                    // Twice, so that one a little too long can still be refused with the reason.
+                    "rx": { "max_message_size": self.limits.frame_len.saturating_mul(2) },
+                },
+                "shared_memory": {
+                    "enabled": false,
+                    // We lay observations out ourselves.
+                    "transport_optimization": { "enabled": false },
+                },
+            },
+        })
+    }
+
+    /// What was asked for beside the file, and so goes over it.
+    fn explicit(&self, listen: &[Endpoint], connect: &[Endpoint]) -> Value {
+        let mut explicit = json!({});
+        let texts = |endpoints: &[Endpoint]| -> Value {
+            endpoints.iter().map(|endpoint| json!(endpoint.as_str())).collect()
+        };
+        if !listen.is_empty() {
+            merge(&mut explicit, json!({ "listen": { "endpoints": texts(listen) } }));
+        }
+        if !connect.is_empty() {
+            merge(&mut explicit, json!({ "connect": { "endpoints": texts(connect) } }));
+        }
+        match self.mode {
+            Some(Mode::Client) => merge(&mut explicit, json!({ "mode": "client" })),
+            Some(Mode::Peer) => merge(&mut explicit, json!({ "mode": "peer" })),
+            None => {}
+        }
+        if self.scouting {
+            let on = json!({ "multicast": { "enabled": true }, "gossip": { "enabled": true } });
+            merge(&mut explicit, json!({ "scouting": on }));
+        }
+        if self.shared_memory {
+            merge(&mut explicit, json!({ "transport": { "shared_memory": { "enabled": true } } }));
+        }
+        explicit
+    }
+}
+
+fn parsed(endpoint: &str) -> Endpoint {
+    endpoint.parse().expect("our own endpoints are well formed")
+}
+
+/// Puts what stands in `upper` over what stands in `lower`; objects are merged key by key.
+fn merge(lower: &mut Value, upper: Value) {
+    match (lower, upper) {
+        (Value::Object(lower), Value::Object(upper)) => {
+            for (key, value) in upper {
+                merge(lower.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (lower, upper) => *lower = upper,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setting(config: &zenoh::Config, key: &str) -> Value {
+        let text = config.get_json(key).expect(key);
+        serde_json::from_str(&text).expect("Zenoh writes JSON")
+    }
+
+    fn zenoh_of(uri: &str, role: Role) -> zenoh::Config {
+        let config: Config = uri.parse().expect(uri);
+        config.to_zenoh(role).expect(uri).0
+    }
+
+    #[test]
+    fn only_the_given_endpoint_is_used() {
+        let server = zenoh_of("tcp/localhost:7000", Role::Server);
+        assert_eq!(setting(&server, "listen/endpoints"), json!(["tcp/localhost:7000"]));
+        assert_eq!(setting(&server, "connect/endpoints"), json!([]));
+        let client = zenoh_of("tcp/localhost:7000", Role::Client);
+        assert_eq!(setting(&client, "listen/endpoints"), json!([]));
+        assert_eq!(setting(&client, "connect/endpoints"), json!(["tcp/localhost:7000"]));
+        assert_eq!(setting(&client, "mode"), json!("client"));
+        for config in [server, client] {
+            assert_eq!(setting(&config, "scouting/multicast/enabled"), json!(false));
+            assert_eq!(setting(&config, "scouting/gossip/enabled"), json!(false));
+            assert_eq!(setting(&config, "transport/shared_memory/enabled"), json!(false));
+        }
+    }
+
+    #[test]
+    fn a_robot_behind_a_router_only_connects() {
+        let robot = zenoh_of("zenoh:?robot=a&connect=tcp/router:7447", Role::Server);
+        assert_eq!(setting(&robot, "listen/endpoints"), json!([]));
+        assert_eq!(setting(&robot, "connect/endpoints"), json!(["tcp/router:7447"]));
+        assert_eq!(setting(&robot, "mode"), json!("client"));
+    }
+
+    #[test]
+    fn scouting_is_on_when_asked_for() {
+        let config = zenoh_of("zenoh:?robot=a&scouting=on", Role::Client);
+        assert_eq!(setting(&config, "scouting/multicast/enabled"), json!(true));
+        assert_eq!(setting(&config, "mode"), json!("peer"));
+    }
+
+    #[test]
+    fn the_file_goes_over_our_defaults_and_under_the_uri() {
+        let path = std::env::temp_dir().join(format!("chiral-zenoh-{}.json5", std::process::id()));
+        let text = "{ // JSON5\n mode: 'peer', listen: { endpoints: ['tcp/a:1'] },\n \
+                    transport: { link: { tx: { lease: 777 } } } }";
+        std::fs::write(&path, text).expect("the temporary folder can be written");
+        let uri = format!("zenoh:?robot=a&connect=tcp/b:2&config={}", path.display());
+        let config = zenoh_of(&uri, Role::Client);
+        std::fs::remove_file(&path).expect("it was just written");
+        assert_eq!(setting(&config, "mode"), json!("peer"));
+        assert_eq!(setting(&config, "listen/endpoints"), json!(["tcp/a:1"]));
+        assert_eq!(setting(&config, "connect/endpoints"), json!(["tcp/b:2"]));
+        assert_eq!(setting(&config, "transport/link/tx/lease"), json!(777));
+        assert_eq!(setting(&config, "transport/link/tx/queue/size/data"), json!(BATCHES));
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_with_the_reason() {
+        let refused = |uri: &str, role| {
+            let config: Config = uri.parse().expect(uri);
+            config.to_zenoh(role).map(drop).expect_err(uri).to_string()
+        };
+        let error = refused("zenoh:tcp/a:1?mode=client", Role::Server);
+        assert!(error.contains("expected mode=peer"), "{error}");
+        let error = refused("zenoh:?config=/no/such/file.json5", Role::Client);
+        assert!(error.contains("/no/such/file.json5 unreadable"), "{error}");
+        if !cfg!(feature = "shm") {
+            let error = refused("zenoh:?shm=on", Role::Client);
+            assert!(error.contains("the feature `shm`"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,428 @@
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use chiral_proto::ConnectionError;
+use chiral_proto::pool::BufferPool;
+use chiral_proto::wire::{Frame, Limits};
+use zenoh::bytes::ZBytes;
+
+use crate::message::Message;
+use crate::stats::{Counters, count};
+
+/// What a link's handle, its writer thread and Zenoh's callbacks have in common. Nothing that
+/// locks it waits for anything while it does.
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// For the writer thread.
+    changed: Condvar,
+    /// For who waits for a message and has no waker.
+    arrived: Condvar,
+    pool: BufferPool,
+    limits: Limits,
+    pub(crate) counters: Counters,
+}
+
+struct State {
+    inbox: VecDeque<Message>,
+    inbox_len: usize,
+    /// Why nothing more comes, once what is in the inbox has been taken.
+    end: Option<ConnectionError>,
+    outbox: Outbox,
+    closing: Closing,
+    /// When the peer's answer to our close is given up.
+    give_up: Option<Instant>,
+    /// The peer takes what we send.
+    is_heard: bool,
+    /// The handle is gone.
+    is_dropped: bool,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+enum Outbox {
+    Empty,
+    /// Waits for the writer thread.
+    Due(Frame),
+    /// The writer thread has it.
+    Writing,
+    /// It has gone, and nobody was told yet.
+    Written,
+}
+
+#[derive(PartialEq)]
+enum Closing {
+    No,
+    /// To be sent behind what is being written; then the peer's answer is awaited, or not.
+    Due(Goodbye, Then),
+    /// The writer thread has it.
+    Sending(Then),
+    AwaitAnswer,
+    Done,
+}
+
+#[derive(PartialEq, Clone, Copy)]
+enum Then {
+    AwaitAnswer,
+    Finish,
+}
+
+/// The last word of a side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Goodbye {
+    pub(crate) code: u16,
+    pub(crate) reason: String,
+}
+
+/// What the writer thread is to do next.
+pub(super) enum Task {
+    Write(Frame),
+    /// Say goodbye.
+    Close(Goodbye),
+    /// Nothing more: the link is at its end.
+    Stop,
+}
+
+/// How long the peer may take to answer a close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Messages that may wait to be taken: eight seconds of actions at 500 Hz.
+const INBOX: usize = 4096;
+/// Received buffers that are kept for the next messages.
+const KEEP: usize = 3;
+/// Bytes of the longest reason that is passed on.
+const MAX_REASON: usize = 1024;
+
+impl Shared {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            state: Mutex::new(State {
+                inbox: VecDeque::new(),
+                inbox_len: 0,
+                end: None,
+                outbox: Outbox::Empty,
+                closing: Closing::No,
+                give_up: None,
+                is_heard: false,
+                is_dropped: false,
+                reader: None,
+                writer: None,
+            }),
+            changed: Condvar::new(),
+            arrived: Condvar::new(),
+            pool: BufferPool::new(KEEP),
+            limits,
+            counters: Counters::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ---- from Zenoh's callbacks ---------------------------------------------------------------
+
+    /// A message has come. What cannot be kept ends the link: nothing is lost silently, and
+    /// nothing grows.
+    pub(crate) fn receive(&self, payload: &ZBytes) {
+        let len = payload.len();
+        if len > self.limits.frame_len {
+            // The core's own words; it looks at the length before anything else.
+            let oversized = Message::oversized(payload).into_frame(&self.limits);
+            if let Err(error) = oversized {
+                self.lock().end(error.into());
+            }
+            return;
+        }
+        let message = Message::new(payload, &self.pool);
+        count(&self.counters.received);
+        if message.is_shared() {
+            count(&self.counters.received_shared);
+        }
+        let mut state = self.lock();
+        if state.end.is_some() {
+            return;
+        }
+        let room = self.limits.frame_len.saturating_mul(2);
+        if state.inbox.len() >= INBOX || state.inbox_len + len > room {
+            let why = format!(
+                "found {} messages of {} bytes that were not taken, expected at most {INBOX} of \
+                 {room} bytes: send less, or take them faster",
+                state.inbox.len() + 1,
+                state.inbox_len + len
+            );
+            state.close(Goodbye { code: 1008, reason: why.clone() }, Then::Finish);
+            state.end(ConnectionError::BadTransport(why));
+            self.changed.notify_all();
+            return;
+        }
+        state.inbox_len += len;
+        state.inbox.push_back(message);
+        state.wake_reader();
+        self.arrived.notify_one();
+    }
+
+    /// The peer says goodbye, or answers ours.
+    pub(crate) fn peer_closed(&self, goodbye: &ZBytes) {
+        let goodbye = Goodbye::decode(goodbye);
+        let mut state = self.lock();
+        match state.closing {
+            Closing::No => {
+                let answer = Goodbye { code: goodbye.code, reason: String::new() };
+                state.close(answer, Then::Finish);
+                let Goodbye { code, reason } = goodbye;
+                state.end(ConnectionError::ClosedByPeer { code: Some(code), reason });
+            }
+            Closing::Due(..) | Closing::Sending(_) | Closing::AwaitAnswer => state.finish(),
+            Closing::Done => {}
+        }
+        self.changed.notify_all();
+    }
+
+    /// Whether somebody takes what we send, by what Zenoh knows of the other side.
+    pub(crate) fn heard(&self, is_heard: bool, who: &str) {
+        let mut state = self.lock();
+        let was_heard = std::mem::replace(&mut state.is_heard, is_heard);
+        if was_heard && !is_heard {
+            state.lose(format!("the {who} has left the network"));
+        }
+        self.changed.notify_all();
+    }
+
+    /// The peer has gone without a word.
+    pub(crate) fn lose(&self, why: &str) {
+        self.lock().lose(why.to_owned());
+        self.changed.notify_all();
+    }
+
+    /// Why nothing more comes, if that is so.
+    pub(super) fn end(&self) -> Option<ConnectionError> {
+        self.lock().end.clone()
+    }
+
+    /// Whether nothing more will be carried.
+    pub(crate) fn is_over(&self) -> bool {
+        let state = self.lock();
+        state.end.is_some() || state.closing != Closing::No
+    }
+
+    /// Waits for a message, blocking the thread: for a connection that is being made.
+    pub(crate) fn recv_timeout(&self, timeout: Duration) -> Option<Message> {
+        let is_empty = |state: &mut State| state.inbox.is_empty() && state.end.is_none();
+        let waited = self.arrived.wait_timeout_while(self.lock(), timeout, is_empty);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.take()
+    }
+
+    // ---- from the handle ----------------------------------------------------------------------
+
+    pub(super) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Result<Message, ConnectionError>> {
+        let mut state = self.lock();
+        if let Some(message) = state.take() {
+            return Poll::Ready(Ok(message));
+        }
+        if let Some(end) = &state.end {
+            return Poll::Ready(Err(end.clone()));
+        }
+        remember(&mut state.reader, cx.waker());
+        Poll::Pending
+    }
+
+    pub(super) fn poll_write(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        let mut state = self.lock();
+        remember(&mut state.writer, cx.waker());
+        match state.outbox {
+            Outbox::Empty => Poll::Ready(false),
+            Outbox::Written => {
+                state.outbox = Outbox::Empty;
+                Poll::Ready(true)
+            }
+            Outbox::Due(_) | Outbox::Writing => Poll::Pending,
+        }
+    }
+
+    pub(super) fn wants_frame(&self) -> bool {
+        let state = self.lock();
+        let is_idle = matches!(state.outbox, Outbox::Empty | Outbox::Written);
+        is_idle && state.end.is_none() && state.closing == Closing::No
+    }
+
+    pub(super) fn push(&self, frame: Frame) {
+        let mut state = self.lock();
+        let is_idle = matches!(state.outbox, Outbox::Empty | Outbox::Written);
+        debug_assert!(is_idle, "a frame was pushed that was not wanted");
+        if is_idle {
+            state.outbox = Outbox::Due(frame);
+            self.changed.notify_all();
+        }
+    }
+
+    pub(super) fn close(&self, now: Instant, goodbye: Goodbye) {
+        let mut state = self.lock();
+        if state.close(goodbye, Then::AwaitAnswer) {
+            state.give_up = Some(now + CLOSE_TIMEOUT);
+            self.changed.notify_all();
+        }
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.lock().closing == Closing::Done
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.lock().give_up
+    }
+
+    pub(super) fn handle_timeout(&self, now: Instant) -> Result<(), ConnectionError> {
+        let mut state = self.lock();
+        if state.give_up.is_none_or(|give_up| now < give_up) {
+            return Ok(());
+        }
+        state.finish();
+        self.changed.notify_all();
+        let why = format!("the peer did not complete the close within {CLOSE_TIMEOUT:?}");
+        Err(ConnectionError::Lost(why))
+    }
+
+    pub(super) fn let_go(&self) {
+        self.lock().is_dropped = true;
+        self.changed.notify_all();
+    }
+
+    // ---- from the writer thread ---------------------------------------------------------------
+
+    /// Waits for something to do. A peer that is not there to hear it by `deadline` is lost.
+    pub(super) fn next_task(&self, deadline: Instant) -> Task {
+        let mut state = self.lock();
+        loop {
+            if state.closing == Closing::Done {
+                return Task::Stop;
+            }
+            if state.is_heard {
+                if let Some(task) = state.task() {
+                    return task;
+                }
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            if state.is_dropped {
+                return Task::Stop;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                state.lose("the peer does not take what it is sent".to_owned());
+                return Task::Stop;
+            }
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// The frame was written.
+    pub(super) fn wrote(&self) {
+        let mut state = self.lock();
+        state.outbox = Outbox::Written;
+        state.wake_writer();
+    }
+
+    /// The goodbye was written. A peer that does not know goodbyes will not answer.
+    pub(super) fn said_goodbye(&self, is_answered: bool) {
+        let mut state = self.lock();
+        match state.closing {
+            Closing::Sending(Then::AwaitAnswer) if is_answered => {
+                state.closing = Closing::AwaitAnswer;
+            }
+            _ => state.finish(),
+        }
+    }
+}
+
+impl State {
+    fn take(&mut self) -> Option<Message> {
+        let message = self.inbox.pop_front()?;
+        self.inbox_len -= message.len();
+        Some(message)
+    }
+
+    fn task(&mut self) -> Option<Task> {
+        if matches!(self.outbox, Outbox::Due(_)) {
+            let Outbox::Due(frame) = std::mem::replace(&mut self.outbox, Outbox::Writing) else {
+                unreachable!("it was just seen to be due");
+            };
+            return Some(Task::Write(frame));
+        }
+        if let Closing::Due(_, then) = self.closing {
+            let Closing::Due(goodbye, _) =
+                std::mem::replace(&mut self.closing, Closing::Sending(then))
+            else {
+                unreachable!("it was just seen to be due");
+            };
+            return Some(Task::Close(goodbye));
+        }
+        if self.is_dropped {
+            if self.closing == Closing::No {
+                self.closing = Closing::Sending(Then::Finish);
+                let reason = "the peer's program let the connection go".to_owned();
+                return Some(Task::Close(Goodbye { code: 1001, reason }));
+            }
+            return Some(Task::Stop);
+        }
+        None
+    }
+
+    /// Begins to close, once.
+    fn close(&mut self, goodbye: Goodbye, then: Then) -> bool {
+        let is_first = self.closing == Closing::No;
+        if is_first {
+            self.closing = Closing::Due(goodbye, then);
+        }
+        is_first
+    }
+
+    fn end(&mut self, why: ConnectionError) {
+        self.end.get_or_insert(why);
+        self.wake_reader();
+        self.wake_writer();
+    }
+
+    fn lose(&mut self, why: String) {
+        if self.closing != Closing::Done {
+            self.finish();
+            self.end(ConnectionError::Lost(why));
+        }
+    }
+
+    fn finish(&mut self) {
+        self.closing = Closing::Done;
+        self.give_up = None;
+        self.wake_reader();
+        self.wake_writer();
+    }
+
+    fn wake_reader(&mut self) {
+        self.reader.take().into_iter().for_each(Waker::wake);
+    }
+
+    fn wake_writer(&mut self) {
+        self.writer.take().into_iter().for_each(Waker::wake);
+    }
+}
+
+fn remember(slot: &mut Option<Waker>, waker: &Waker) {
+    if !slot.as_ref().is_some_and(|old| old.will_wake(waker)) {
+        *slot = Some(waker.clone());
+    }
+}
+
+impl Goodbye {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        [&self.code.to_le_bytes(), self.reason.as_bytes()].concat()
+    }
+
+    fn decode(bytes: &ZBytes) -> Self {
+        let bytes: Vec<u8> = bytes.slices().flatten().take(2 + MAX_REASON).copied().collect();
+        let (code, reason) = bytes.split_first_chunk().unwrap_or((&[0; 2], &[]));
+        let reason = String::from_utf8_lossy(reason).into_owned();
+        Self { code: u16::from_le_bytes(*code), reason }
+    }
+}

@@ -1,0 +1,8 @@
+//! Robots and policies over real Zenoh sessions on the loopback interface.
+
+mod compatible;
+mod named;
+mod network;
+mod pair;
+#[cfg(feature = "shm")]
+mod shared_memory;

@@ -1,0 +1,150 @@
+//! Robots with keys of their own, on a network that they share.
+
+use std::time::{Duration, Instant};
+
+use chiral_proto::ConnectionError;
+use chiral_zenoh::{Config, Error, Listener};
+
+use crate::network::{Wire, router};
+use crate::pair::{Policy, Robot, Seen, image, metadata};
+
+const PIXELS: [usize; 3] = [48, 64, 3];
+
+fn named(robot: &str, endpoint: &str) -> String {
+    format!("zenoh:?robot={robot}&connect={endpoint}")
+}
+
+#[test]
+fn without_a_router_the_policy_connects_to_the_robot() {
+    let robot = Robot::serve("zenoh:tcp/127.0.0.1:0?robot=arm", "arm", PIXELS);
+    let mut policy = Policy::connect(&robot.config);
+    assert_eq!(policy.metadata(), metadata("arm"));
+    policy.act(&[1.5]);
+    policy.reset();
+    assert_eq!(robot.sees(), Seen::Policy);
+    assert_eq!(robot.sees(), Seen::Action(vec![1.5]));
+    assert_eq!(robot.sees(), Seen::Reset);
+}
+
+#[test]
+fn pairs_on_one_router_do_not_mix() {
+    let (_router, endpoint) = router();
+    let names = ["arm-1", "arm-2", "arm-3"];
+    let robots = names.map(|name| Robot::serve(&named(name, &endpoint), name, PIXELS));
+    let mut policies = names.map(|name| {
+        let config: Config = named(name, &endpoint).parse().expect("a URI");
+        Policy::connect(&config)
+    });
+    for (policy, name) in policies.iter_mut().zip(names) {
+        assert_eq!(policy.metadata(), metadata(name));
+    }
+    for round in 0..20 {
+        for (index, (policy, name)) in policies.iter_mut().zip(names).enumerate() {
+            policy.act(&[index as f32, round as f32]);
+            let seen = policy.observe();
+            assert_eq!(*seen["cam"].image.bytes(), image(name, PIXELS.iter().product()));
+        }
+    }
+    for (index, robot) in robots.iter().enumerate() {
+        assert_eq!(robot.sees(), Seen::Policy);
+        for round in 0..20 {
+            assert_eq!(robot.sees(), Seen::Action(vec![index as f32, round as f32]));
+        }
+    }
+}
+
+#[test]
+fn a_second_policy_is_told_that_there_is_a_first() {
+    let (_router, endpoint) = router();
+    let robot = Robot::serve(&named("arm", &endpoint), "arm", PIXELS);
+    let config: Config = named("arm", &endpoint).parse().expect("a URI");
+    let mut first = Policy::connect(&config);
+    let second = chiral_zenoh::connect(config.clone(), Some(Duration::from_secs(10))).wait();
+    let busy = Error::Busy("`arm` is driven by another policy".to_owned());
+    assert_eq!(second.err(), Some(busy));
+    assert_eq!(first.metadata(), metadata("arm"), "the first is not disturbed");
+    first.close();
+    let mut third = Policy::connect(&config);
+    assert_eq!(third.metadata(), metadata("arm"));
+    assert_eq!(robot.sees(), Seen::Policy);
+    assert!(matches!(robot.sees(), Seen::Gone(ConnectionError::ClosedByPeer { .. })));
+    assert_eq!(robot.sees(), Seen::Policy);
+}
+
+#[test]
+fn a_policy_that_vanishes_frees_its_robot() {
+    let (_router, endpoint) = router();
+    let lease = Duration::from_secs(1);
+    let robot = Robot::serve(&named("arm", &endpoint), "arm", PIXELS);
+    let wire = Wire::to(endpoint.trim_start_matches("tcp/"));
+    let config: Config = named("arm", &wire.endpoint).parse().expect("a URI");
+    let mut first = Policy::connect(&config.with_lease(lease));
+    assert_eq!(robot.sees(), Seen::Policy);
+    assert_eq!(first.metadata(), metadata("arm"));
+    wire.freeze();
+    let start = Instant::now();
+    assert!(matches!(robot.sees(), Seen::Gone(ConnectionError::Lost(_))));
+    assert!(start.elapsed() < lease * 3, "{:?}", start.elapsed());
+    let direct: Config = named("arm", &endpoint).parse().expect("a URI");
+    let mut second = Policy::connect(&direct);
+    assert_eq!(second.metadata(), metadata("arm"));
+}
+
+#[test]
+fn a_robot_that_vanishes_ends_its_policys_link() {
+    let (_router, endpoint) = router();
+    let wire = Wire::to(endpoint.trim_start_matches("tcp/"));
+    let robot = Robot::serve(&named("arm", &wire.endpoint), "arm", PIXELS);
+    let config: Config = named("arm", &endpoint).parse().expect("a URI");
+    let mut policy = Policy::connect(&config);
+    assert_eq!(policy.metadata(), metadata("arm"));
+    let start = Instant::now();
+    wire.cut();
+    assert!(matches!(policy.end(), ConnectionError::Lost(_)));
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert_eq!(robot.sees(), Seen::Policy);
+    assert!(matches!(robot.sees(), Seen::Gone(ConnectionError::Lost(_))));
+    // The robot finds its way back to the router.
+    let mut policy = Policy::connect(&config);
+    assert_eq!(policy.metadata(), metadata("arm"));
+}
+
+#[test]
+fn a_router_that_dies_ends_both_sides() {
+    let (router, endpoint) = router();
+    let robot = Robot::serve(&named("arm", &endpoint), "arm", PIXELS);
+    let config: Config = named("arm", &endpoint).parse().expect("a URI");
+    let mut policy = Policy::connect(&config);
+    assert_eq!(policy.metadata(), metadata("arm"));
+    assert_eq!(robot.sees(), Seen::Policy);
+    drop(router);
+    assert!(matches!(policy.end(), ConnectionError::Lost(_)));
+    assert!(matches!(robot.sees(), Seen::Gone(ConnectionError::Lost(_))));
+}
+
+#[test]
+fn the_robots_of_a_network_are_listed_with_their_metadata() {
+    let (_router, endpoint) = router();
+    let config: Config = format!("zenoh:?connect={endpoint}").parse().expect("a URI");
+    let list = || {
+        let robots = chiral_zenoh::robots(config.clone(), Duration::from_secs(5)).wait();
+        let robots = robots.expect("the router is there").into_iter();
+        robots.map(|robot| (robot.name.to_string(), robot.metadata)).collect::<Vec<_>>()
+    };
+    assert_eq!(list(), []);
+    let _arms = ["arm-2", "arm-1"].map(|name| Robot::serve(&named(name, &endpoint), name, PIXELS));
+    let expected = ["arm-1", "arm-2"].map(|name| (name.to_owned(), Some(metadata(name))));
+    assert_eq!(list(), expected);
+}
+
+#[test]
+fn a_name_is_given_once() {
+    let (_router, endpoint) = router();
+    let lease = Duration::from_millis(500);
+    let first = Robot::serve(&named("arm", &endpoint), "arm", PIXELS);
+    let config: Config = named("arm", &endpoint).parse().expect("a URI");
+    let second = Listener::open(config.clone().with_lease(lease)).wait();
+    assert_eq!(second.err(), Some(Error::NameTaken("arm".to_owned())));
+    drop(first);
+    assert!(Listener::open(config.with_lease(lease)).wait().is_ok());
+}

@@ -1,0 +1,313 @@
+//! Both of the core's state machines over links, each in the thread that drives it.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{JoinHandle, Thread};
+use std::time::{Duration, Instant};
+
+use chiral_proto::client::{self, Client};
+use chiral_proto::sensors::Sensors;
+use chiral_proto::server::{self, Server};
+use chiral_proto::{Action, CameraConfig, ConnectionError, Machine, Map, Observation, ResetResult};
+use chiral_zenoh::{Config, Link, Listener};
+
+/// How long something may take that happens at once on an idle machine.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Waits for a link's or listener's poll, for a while.
+pub(crate) fn wait_for<T>(
+    timeout: Duration,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Option<T> {
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let until = Instant::now() + timeout;
+    loop {
+        if let Poll::Ready(done) = poll(&mut Context::from_waker(&waker)) {
+            return Some(done);
+        }
+        let left = until.checked_duration_since(Instant::now())?;
+        std::thread::park_timeout(left);
+    }
+}
+
+/// Moves messages and time between a machine and a link until `done` is so.
+#[track_caller]
+pub(crate) fn drive<M: Machine, T>(
+    machine: &mut M,
+    link: &Link,
+    mut done: impl FnMut(&mut M) -> Option<T>,
+) -> T {
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut cx = Context::from_waker(&waker);
+    let until = Instant::now() + SOON;
+    loop {
+        let now = Instant::now();
+        machine.handle_timeout(now);
+        let _ = link.handle_timeout(now);
+        let mut progress = false;
+        if let Some(error) = machine.error().filter(|error| error.is_ours()) {
+            link.close(now, error.close_code(), &error.close_reason());
+        }
+        if link.wants_frame()
+            && let Some(frame) = machine.poll_transmit(now)
+        {
+            link.push(frame);
+            progress = true;
+        }
+        progress |= link.poll_written(&mut cx) == Poll::Ready(true);
+        match link.poll_recv(&mut cx) {
+            Poll::Ready(Ok(message)) => {
+                machine.handle_message(now, message.into_bytes());
+                progress = true;
+            }
+            Poll::Ready(Err(reason)) => machine.handle_disconnect(now, reason),
+            Poll::Pending => {}
+        }
+        if let Some(done) = done(machine) {
+            return done;
+        }
+        assert!(now < until, "still waiting after {SOON:?}");
+        if !progress {
+            let next = machine.poll_timeout().into_iter().chain(link.poll_timeout()).min();
+            let pause = next.map_or(SOON, |next| next.saturating_duration_since(Instant::now()));
+            std::thread::park_timeout(pause.min(Duration::from_millis(200)));
+        }
+    }
+}
+
+/// A robot of one camera that serves one policy after another.
+pub(crate) struct Robot {
+    pub(crate) config: Config,
+    pub(crate) log: Receiver<Seen>,
+    stop: Arc<std::sync::atomic::AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What a robot has seen.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Seen {
+    Policy,
+    Action(Vec<f32>),
+    Reset,
+    Gone(ConnectionError),
+}
+
+/// Metadata of the robot whose name is this.
+pub(crate) fn metadata(name: &str) -> Map {
+    Map::new().with("robot", name)
+}
+
+impl Robot {
+    /// Serves at the endpoint or under the name that the URI says.
+    pub(crate) fn serve(uri: &str, name: &'static str, pixels: [usize; 3]) -> Self {
+        let config: Config = uri.parse().expect(uri);
+        Self::serve_with(config, name, pixels)
+    }
+
+    pub(crate) fn serve_with(config: Config, name: &'static str, pixels: [usize; 3]) -> Self {
+        let listener = Listener::open(config.clone()).wait().expect("it can be opened");
+        listener.set_metadata(metadata(name));
+        let mut reached = config;
+        if let Some(endpoint) = listener.endpoints().first() {
+            reached = listener_config(&reached, endpoint.clone());
+        }
+        let (sender, log) = channel();
+        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let of_thread = Arc::clone(&stop);
+        let sensors = sensors(&listener, name, pixels);
+        let thread = std::thread::spawn(move || {
+            let is_stopped = || of_thread.load(std::sync::atomic::Ordering::Relaxed);
+            while !is_stopped() {
+                let pause = Duration::from_millis(50);
+                let Some(link) = wait_for(pause, |cx| listener.poll_accept(cx)) else { continue };
+                let _ = sender.send(Seen::Policy);
+                let mut server = Server::new(server::Config::default());
+                let reason = drive(&mut server, &link, |server| {
+                    if is_stopped() {
+                        server.shut_down(Instant::now() + SOON);
+                    }
+                    while let Some(event) = server.poll_event() {
+                        let seen = answer(server, event, name, &sensors)?;
+                        if matches!(seen, Some(Seen::Gone(_))) {
+                            return seen;
+                        }
+                        seen.map(|seen| sender.send(seen));
+                    }
+                    None
+                });
+                let _ = sender.send(reason);
+                if is_stopped() {
+                    drive(&mut server, &link, |_| link.is_finished().then_some(()));
+                }
+            }
+        });
+        Self { config: reached, log, stop, thread: Some(thread) }
+    }
+
+    /// What it sees next.
+    #[track_caller]
+    pub(crate) fn sees(&self) -> Seen {
+        self.log.recv_timeout(SOON).expect("it sees something soon")
+    }
+
+    pub(crate) fn stop(&mut self) {
+        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        let Some(thread) = self.thread.take() else { return };
+        if thread.join().is_err() && !std::thread::panicking() {
+            panic!("the robot's thread has panicked");
+        }
+    }
+}
+
+impl Drop for Robot {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The configuration with which a robot that listens is reached.
+fn listener_config(config: &Config, endpoint: chiral_zenoh::Endpoint) -> Config {
+    let reached = Config::new().at(endpoint).with_shared_memory(config.shared_memory());
+    match config.robot() {
+        Some(robot) => reached.with_robot(robot.clone()),
+        None => reached,
+    }
+}
+
+fn sensors(_listener: &Listener, name: &str, pixels: [usize; 3]) -> Sensors {
+    let sensors = Sensors::with_clock([CameraConfig::new("cam", pixels)], [], || 1.0);
+    let sensors = sensors.expect("the camera fits the memory");
+    let image = image(name, pixels.iter().product());
+    sensors.update_image("cam", image).expect("it is as declared");
+    sensors
+}
+
+/// What the robot of this name sees.
+pub(crate) fn image(name: &str, len: usize) -> Vec<u8> {
+    let seed = name.bytes().fold(7_u32, |seed, byte| seed.wrapping_mul(31) + u32::from(byte));
+    (0..len as u32).map(|index| (index.wrapping_mul(2_654_435_761) ^ seed) as u8).collect()
+}
+
+#[expect(clippy::option_option, reason = "nothing to tell, or nothing more to come")]
+fn answer(
+    server: &mut Server,
+    event: server::Event,
+    name: &str,
+    sensors: &Sensors,
+) -> Option<Option<Seen>> {
+    let answered = match event {
+        server::Event::Metadata(reply) => server.reply_metadata(reply, metadata(name)),
+        server::Event::Observe(reply) => server.reply_observation(reply, sensors),
+        server::Event::Reset(reply) => {
+            let observation = sensors.snapshot_now();
+            let result = ResetResult { observation, info: Map::new() };
+            let answered = server.reply_reset(reply, result);
+            assert!(answered.is_ok(), "{answered:?}");
+            return Some(Some(Seen::Reset));
+        }
+        server::Event::Action(action) => {
+            return Some(Some(Seen::Action(action.to_f32().to_vec())));
+        }
+        server::Event::Disconnected(reason) => return Some(Some(Seen::Gone(reason))),
+        other => panic!("nobody asks for {other:?}"),
+    };
+    assert!(answered.is_ok(), "{answered:?}");
+    Some(None)
+}
+
+/// A policy that is connected.
+pub(crate) struct Policy {
+    pub(crate) client: Client,
+    pub(crate) link: Link,
+}
+
+impl Policy {
+    #[track_caller]
+    pub(crate) fn connect(config: &Config) -> Self {
+        let link = chiral_zenoh::connect(config.clone(), Some(SOON)).wait();
+        let config = client::Config { lossy: Some(chiral_zenoh::lossy()), ..Default::default() };
+        Self { client: Client::new(config), link: link.expect("it can connect") }
+    }
+
+    #[track_caller]
+    fn wait<T>(&mut self, mut wanted: impl FnMut(client::Event) -> Option<T>) -> T {
+        drive(&mut self.client, &self.link, |client| {
+            std::iter::from_fn(|| client.poll_event()).find_map(&mut wanted)
+        })
+    }
+
+    #[track_caller]
+    pub(crate) fn metadata(&mut self) -> Map {
+        self.client.request_metadata(Instant::now(), None).expect("it is connected");
+        self.wait(|event| match event {
+            client::Event::Metadata { metadata, .. } => Some(metadata),
+            other => panic!("{other:?}"),
+        })
+    }
+
+    #[track_caller]
+    pub(crate) fn observe(&mut self) -> Arc<Observation> {
+        self.client.request_observation(Instant::now(), None).expect("it is connected");
+        self.wait(|event| match event {
+            client::Event::Observation { observation, .. } => Some(observation),
+            other => panic!("{other:?}"),
+        })
+    }
+
+    /// An observation that lies where the robot wrote it.
+    #[cfg(feature = "shm")]
+    #[track_caller]
+    pub(crate) fn observe_in_place(&mut self) -> Arc<Observation> {
+        self.client.request_observation(Instant::now(), None).expect("it is connected");
+        drive(&mut self.client, &self.link, |client| {
+            (!self.link.wants_frame() || client.stats().frames_sent > 0).then_some(())
+        });
+        let message = wait_for(SOON, |cx| self.link.poll_recv(cx)).expect("it comes soon");
+        let frame = message.expect("the link is up").into_frame(&Default::default());
+        self.client.handle_frame(Instant::now(), &frame.expect("it is a frame"));
+        match self.client.poll_event() {
+            Some(client::Event::Observation { observation, .. }) => observation,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn reset(&mut self) {
+        self.client.request_reset(Instant::now(), None).expect("it is connected");
+        self.wait(|event| matches!(event, client::Event::Reset { .. }).then_some(()));
+    }
+
+    #[track_caller]
+    pub(crate) fn act(&mut self, values: &[f32]) {
+        let action = Action::from(values.to_vec());
+        self.client.send_action(Instant::now(), action).expect("it is connected");
+        drive(&mut self.client, &self.link, |client| {
+            (client.stats().frames_sent > 0 && self.link.wants_frame()).then_some(())
+        });
+    }
+
+    /// Why the connection ends.
+    #[track_caller]
+    pub(crate) fn end(&mut self) -> ConnectionError {
+        self.wait(|event| match event {
+            client::Event::Disconnected(reason) => Some(reason),
+            _ => None,
+        })
+    }
+
+    /// Closes the connection in an orderly way.
+    #[track_caller]
+    pub(crate) fn close(&mut self) {
+        self.client.close(Instant::now());
+        drive(&mut self.client, &self.link, |_| self.link.is_finished().then_some(()));
+    }
+}
