@@ -37,4 +37,4 @@ pub use operate::pulled::{Command, Commands, Hold};
 pub use robot::{Robot, RobotError};
 pub use runtime::Runtime;
 pub use server::{PolicyServer, ServerConfig};
-pub use transport::{Message, Transport};
+pub use transport::{Message, Transport, Wire};

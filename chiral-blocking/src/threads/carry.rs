@@ -7,9 +7,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use chiral_driver::proto::ConnectionError;
-use chiral_driver::proto::wire::Frame;
-use chiral_driver::proto::ws::{self, CloseCode, Control, Incoming, Session};
-use chiral_driver::{Line, Message, Transport, drive};
+use chiral_driver::proto::ws::{Control, Incoming, Reader, Session, Writer};
+use chiral_driver::{Line, Message, Wire, drive};
 
 use super::pump::Pump;
 use super::socket::{Stream, is_timeout};
@@ -116,7 +115,7 @@ impl News {
 }
 
 /// The reading thread: until the peer hangs up, or the socket is shut down.
-fn read(line: &Line, connection: &Connection, mut reader: ws::Reader) {
+fn read(line: &Line, connection: &Connection, mut reader: Reader) {
     let mut count = 1;
     loop {
         let mut found = News::default();
@@ -170,7 +169,7 @@ impl Drop for LastRead {
 /// for what concerns the session.
 struct Writing {
     connection: Arc<Connection>,
-    writer: ws::Writer,
+    writer: Writer,
 }
 
 impl Drop for Writing {
@@ -180,7 +179,15 @@ impl Drop for Writing {
     }
 }
 
-impl Transport for Writing {
+impl Wire for Writing {
+    fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    fn writer_mut(&mut self) -> &mut Writer {
+        &mut self.writer
+    }
+
     /// What the reading thread has found; messages it handles itself.
     fn poll_read(
         &mut self,
@@ -225,31 +232,6 @@ impl Transport for Writing {
                 Poll::Pending
             }
         }
-    }
-
-    fn wants_frame(&self) -> bool {
-        self.writer.wants_message()
-    }
-
-    fn push(&mut self, frame: Frame) {
-        let refused = self.writer.push(frame);
-        debug_assert!(refused.is_ok(), "a frame was pushed that was not wanted");
-    }
-
-    fn close(&mut self, now: Instant, code: u16, reason: &str) {
-        self.writer.close(now, CloseCode(code), reason);
-    }
-
-    fn is_finished(&self) -> bool {
-        self.writer.is_finished()
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.writer.poll_timeout()
-    }
-
-    fn handle_timeout(&mut self, now: Instant) -> Result<(), ConnectionError> {
-        self.writer.handle_timeout(now).map_err(ConnectionError::from)
     }
 
     fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<()> {

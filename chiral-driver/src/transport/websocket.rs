@@ -4,11 +4,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use chiral_proto::ConnectionError;
-use chiral_proto::wire::Frame;
-use chiral_proto::ws::{CloseCode, Session};
+use chiral_proto::ws::{Session, Writer};
 use futures_io::{AsyncRead, AsyncWrite};
 
-use super::{Message, Transport};
+use super::{Message, Wire};
 
 /// The core's WebSocket session over a byte stream.
 pub(crate) struct WebSocket<S> {
@@ -33,7 +32,15 @@ impl<S> WebSocket<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for WebSocket<S> {
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Wire for WebSocket<S> {
+    fn writer(&self) -> &Writer {
+        &self.session.writer
+    }
+
+    fn writer_mut(&mut self) -> &mut Writer {
+        &mut self.session.writer
+    }
+
     fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -75,31 +82,6 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for WebSocket
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Poll::Ready(Ok(true)),
             Err(error) => Poll::Ready(Err(lost(&error))),
         }
-    }
-
-    fn wants_frame(&self) -> bool {
-        self.session.writer.wants_message()
-    }
-
-    fn push(&mut self, frame: Frame) {
-        let refused = self.session.writer.push(frame);
-        debug_assert!(refused.is_ok(), "a frame was pushed that was not wanted");
-    }
-
-    fn close(&mut self, now: Instant, code: u16, reason: &str) {
-        self.session.writer.close(now, CloseCode(code), reason);
-    }
-
-    fn is_finished(&self) -> bool {
-        self.session.writer.is_finished()
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.session.writer.poll_timeout()
-    }
-
-    fn handle_timeout(&mut self, now: Instant) -> Result<(), ConnectionError> {
-        self.session.writer.handle_timeout(now).map_err(ConnectionError::from)
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()> {
