@@ -1,16 +1,13 @@
 //! The observation stream, and those who are slow.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use chiral_tests::{Recorder, Work};
 
 use crate::cable::Cable;
 use crate::pair::{Pair, action, hz};
-use crate::supervise::{ask, eventually, soon};
-
-/// A while in which nothing must happen. What could happen would, mostly, within it.
-const A_WHILE: Duration = Duration::from_millis(30);
+use crate::supervise::{A_WHILE, ask, eventually, soon};
 
 pub(crate) fn a_stream_brings_newer_and_newer_ones_at_its_rate(pair: Pair) {
     let (_served, policy) = pair.meet(Recorder::small());

@@ -14,6 +14,9 @@ use crate::adapter::Policy;
 /// How long a case may make no progress. Longer than any wait that has a limit of its own.
 const LIMIT: Duration = Duration::from_secs(15);
 
+/// A while in which nothing must happen. What wrongly could would, mostly, within it.
+pub(crate) const A_WHILE: Duration = Duration::from_millis(20);
+
 /// Where a case was seen last, and for how long it may go unseen.
 type Post = Arc<Mutex<(&'static Location<'static>, Patience)>>;
 
