@@ -2,7 +2,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use chiral_proto::Map;
@@ -73,6 +73,8 @@ struct Desk<R: Runtime> {
     uri: Option<String>,
     /// Until the server is shut down.
     listening: Mutex<Option<Arc<Listening<R>>>>,
+    /// The same, until nobody accepts with it any more.
+    listens: Weak<Listening<R>>,
 }
 
 impl<R: Runtime> Drop for Desk<R> {
@@ -111,8 +113,10 @@ impl<R: Runtime> PolicyServer<R> {
         let office = Office::new(config);
         let address = listening.as_ref().and_then(Listening::local_addr);
         let uri = listening.as_ref().map(Listening::uri);
-        let listening = Mutex::new(listening.map(Arc::new));
-        Self { desk: Arc::new(Desk { office, address, uri, listening }) }
+        let listening = listening.map(Arc::new);
+        let listens = listening.as_ref().map(Arc::downgrade).unwrap_or_default();
+        let listening = Mutex::new(listening);
+        Self { desk: Arc::new(Desk { office, address, uri, listening, listens }) }
     }
 
     /// The socket's address on which the server listens.
@@ -179,6 +183,12 @@ impl<R: Runtime> PolicyServer<R> {
             return Err(unbound());
         }
         Ok(listening)
+    }
+
+    /// Whether there is still a listening socket: for a moment, too, after the end, until
+    /// [`serve`](Self::serve) has noticed it.
+    pub fn is_listening(&self) -> bool {
+        self.desk.listens.strong_count() > 0
     }
 
     fn stop_listening(&self) {
