@@ -1,3 +1,4 @@
+mod goodbye;
 mod shared;
 mod wire;
 
@@ -11,7 +12,7 @@ use chiral_proto::wire::Frame;
 
 use crate::message::Message;
 use crate::stats::Stats;
-use shared::Goodbye;
+use goodbye::Goodbye;
 pub(crate) use shared::Shared;
 pub(crate) use wire::{Wire, declare, receive, watch};
 

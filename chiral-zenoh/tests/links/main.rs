@@ -4,5 +4,7 @@ mod compatible;
 mod named;
 mod network;
 mod pair;
+#[cfg(feature = "interop")]
+mod python;
 #[cfg(feature = "shm")]
 mod shared_memory;
