@@ -113,7 +113,7 @@ impl<R: Runtime> Builder<R> {
     {
         let transport = crate::transport::Tungstenite::new(now(), stream, self.keepalive);
         PolicyClient::start(self.config, self.request_timeout, |line| {
-            R::spawn("chiral-line", crate::drive::drive::<R>(line, transport));
+            R::spawn("chiral-line", crate::drive::drive::<R>(line.into(), transport));
         })
     }
 
@@ -126,7 +126,7 @@ impl<R: Runtime> Builder<R> {
     ) -> Result<io::Result<PolicyClient<R>>, ConnectError> {
         let until = now() + HANDSHAKE;
         let until = deadline.map_or(until, |deadline| deadline.min(until));
-        let connecting = R::connect(target.host(), target.port());
+        let connecting = R::connect(target.host(), target.port(), until);
         let Some(connected) = by::<R, _>(until, connecting).await else {
             return Ok(Err(io::Error::new(io::ErrorKind::TimedOut, "no answer from the host")));
         };

@@ -1,5 +1,6 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,9 @@ pub(crate) const HANG_UP: Duration = Duration::from_secs(1);
 
 /// Drives one connection to its end: moves bytes, frames and time between the transport and the
 /// machine. Every decision is the machine's or the transport's.
-pub(crate) async fn drive<R: Runtime>(mut line: Line, transport: impl Transport) {
+///
+/// A runtime calls it from [`Runtime::carry`], and only there.
+pub async fn drive<R: Runtime>(line: Arc<Line>, transport: impl Transport) {
     let mut connection = Connection::<R, _> {
         line: &line,
         transport,

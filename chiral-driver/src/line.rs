@@ -1,5 +1,5 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
@@ -19,15 +19,15 @@ use crate::shared::{Shared, Side};
 pub struct Line {
     side: Arc<dyn Driven>,
     /// Called at the end, before anybody else hears of it.
-    ended: Option<Box<dyn FnOnce() + Send + Sync>>,
+    ended: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 impl Line {
     pub(crate) fn new<S: Side>(
         shared: Arc<Shared<S>>,
-        ended: impl FnOnce() + Send + Sync + 'static,
+        ended: impl FnOnce() + Send + 'static,
     ) -> Self {
-        Self { side: shared, ended: Some(Box::new(ended)) }
+        Self { side: shared, ended: Mutex::new(Some(Box::new(ended))) }
     }
 
     /// Whom to wake when a call of the application's has given the machine something to do. It is
@@ -70,8 +70,9 @@ impl Line {
     }
 
     /// Notes that nothing more will be moved, and why.
-    pub fn end(&mut self, reason: ConnectionError) {
-        if let Some(ended) = self.ended.take() {
+    pub fn end(&self, reason: ConnectionError) {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(ended) = ended {
             ended();
             self.side.end(reason);
         }

@@ -38,8 +38,13 @@ pub trait Runtime: Send + Sync + 'static {
     /// A timer that goes off at an instant, or at once when that has passed.
     fn sleep_until(at: Instant) -> Self::Sleep;
 
-    /// Connects to a host, by name or address.
-    fn connect(host: &str, port: u16) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    /// Connects to a host, by name or address. The future is dropped at `until`; a runtime on
+    /// which it blocks its thread has it fail by then.
+    fn connect(
+        host: &str,
+        port: u16,
+        until: Instant,
+    ) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 
     /// Listens on an address, `host:port`; port 0 lets the system choose.
     fn bind(address: &str) -> impl Future<Output = io::Result<Self::Listener>> + Send;
@@ -61,7 +66,7 @@ pub trait Runtime: Send + Sync + 'static {
     where
         Self: Sized,
     {
-        Self::spawn("chiral-line", drive::<Self>(line, WebSocket::new(stream, session)));
+        Self::spawn("chiral-line", drive::<Self>(line.into(), WebSocket::new(stream, session)));
     }
 }
 

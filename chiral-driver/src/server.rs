@@ -131,24 +131,29 @@ impl<R: Runtime> PolicyServer<R> {
     /// # Errors
     /// When the server was made [`unbound`](Self::unbound).
     pub async fn serve(&self, robot: impl Robot) -> io::Result<()> {
+        let Some(listener) = self.listener()? else { return Ok(()) };
         let robot = Arc::new(robot);
-        self.attend(move |turn| call_robot::<R>(turn, Arc::clone(&robot))).await
+        let operate = move |turn| call_robot::<R>(turn, Arc::clone(&robot));
+        attend::<R>(Arc::clone(&self.desk.office), listener, operate).await;
+        Ok(())
     }
 
     /// Serves a robot that pulls its commands in a loop of its own, in the background, until
-    /// [`shutdown`](Self::shutdown); otherwise as [`serve`](Self::serve) does.
+    /// [`shutdown`](Self::shutdown) or until the commands, which hold a handle to the server, are
+    /// dropped; otherwise as [`serve`](Self::serve) does.
     ///
     /// # Errors
     /// When the server was made [`unbound`](Self::unbound) or has been shut down.
     pub fn pull(&self, sensors: &Sensors, metadata: Map) -> io::Result<Commands> {
-        self.listener()?.ok_or_else(unbound)?;
+        let listener = self.listener()?.ok_or_else(unbound)?;
         let seat = Seat::new(sensors.clone(), metadata);
-        let (server, place) = (self.clone(), Arc::clone(&seat));
+        let (office, place) = (Arc::clone(&self.desk.office), Arc::clone(&seat));
         R::spawn("chiral-accept", async move {
-            // It listens: that was looked at.
-            let _ = server.attend(move |turn| place.take(turn)).await;
+            let taking = Arc::clone(&place);
+            let attending = attend::<R>(office, listener, move |turn| taking.take(turn));
+            or(place.until_left(), attending).await;
         });
-        Ok(Commands::new(seat))
+        Ok(Commands::new(seat, self.clone()))
     }
 
     /// What the server listens with; `None` after it was shut down.
@@ -158,30 +163,6 @@ impl<R: Runtime> PolicyServer<R> {
             return Err(unbound());
         }
         Ok(listener)
-    }
-
-    /// Takes in one policy after the other; `operate` begins to operate the robot for a turn.
-    async fn attend(&self, operate: impl Fn(Turn) + Clone + Send + 'static) -> io::Result<()> {
-        let office = &self.desk.office;
-        let Some(listener) = self.listener()? else { return Ok(()) };
-        loop {
-            let next = async { Some(R::accept(&listener).await) };
-            let shut_down = async {
-                office.until_shut_down().await;
-                None
-            };
-            match or(shut_down, next).await {
-                None => return Ok(()),
-                Some(Ok((stream, peer))) => {
-                    let reception = receive::<R>(Arc::clone(office), stream, peer, operate.clone());
-                    R::spawn("chiral-policy", reception);
-                }
-                Some(Err(error)) => {
-                    tracing::warn!("no connection could be accepted: {error}");
-                    R::sleep_until(now() + RECOVERY).await;
-                }
-            }
-        }
     }
 
     /// Serves the robot over a WebSocket that is already open, from an HTTP server's upgrade, a
@@ -209,7 +190,7 @@ impl<R: Runtime> PolicyServer<R> {
                 let keepalive = office.config.keepalive;
                 let transport = crate::transport::Tungstenite::new(now(), stream, keepalive);
                 let operate = |turn| call_robot::<R>(turn, Arc::new(robot));
-                let carry = |line| R::spawn("chiral-line", drive::<R>(line, transport));
+                let carry = |line| R::spawn("chiral-line", drive::<R>(Arc::new(line), transport));
                 office.serve(shared, operate, carry).await;
                 true
             }
@@ -235,6 +216,13 @@ impl<R: Runtime> PolicyServer<R> {
         self.desk.office.shut_down().await;
     }
 
+    /// Stops listening and closes the connection that there is, without waiting for anything, as
+    /// the drop of the last handle does.
+    pub fn stop(&self) {
+        self.desk.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.desk.office.take_leave(Duration::ZERO);
+    }
+
     /// What was counted of the connection that there is now.
     pub fn stats(&self) -> Option<Stats> {
         self.desk.office.stats()
@@ -255,6 +243,33 @@ impl<R: Runtime> Clone for PolicyServer<R> {
 impl<R: Runtime> fmt::Debug for PolicyServer<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PolicyServer").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+/// Takes in one policy after the other, until the server is shut down; `operate` begins to operate
+/// the robot for a turn.
+async fn attend<R: Runtime>(
+    office: Arc<Office>,
+    listener: Arc<R::Listener>,
+    operate: impl Fn(Turn) + Clone + Send + 'static,
+) {
+    loop {
+        let next = async { Some(R::accept(&listener).await) };
+        let shut_down = async {
+            office.until_shut_down().await;
+            None
+        };
+        match or(shut_down, next).await {
+            None => return,
+            Some(Ok((stream, peer))) => {
+                let reception = receive::<R>(Arc::clone(&office), stream, peer, operate.clone());
+                R::spawn("chiral-policy", reception);
+            }
+            Some(Err(error)) => {
+                tracing::warn!("no connection could be accepted: {error}");
+                R::sleep_until(now() + RECOVERY).await;
+            }
+        }
     }
 }
 

@@ -14,7 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 pub use chiral_driver::proto;
 pub use chiral_driver::{
-    CallError, ConnectError, Robot, RobotError, ServerConfig, monotonic_seconds,
+    CallError, Command, Commands, ConnectError, Hold, Robot, RobotError, ServerConfig,
+    monotonic_seconds,
 };
 pub use sleep::Sleep;
 pub use stream::Stream;
@@ -53,7 +54,7 @@ impl Runtime for Tokio {
         Sleep::until(at)
     }
 
-    async fn connect(host: &str, port: u16) -> io::Result<Stream> {
+    async fn connect(host: &str, port: u16, _until: Instant) -> io::Result<Stream> {
         Stream::new(TcpStream::connect((host, port)).await?)
     }
 

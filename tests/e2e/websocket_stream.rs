@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 
 use async_tungstenite::tungstenite::protocol::WebSocketConfig;
 use async_tungstenite::{WebSocketStream, accept_async_with_config, client_async_with_config};
-use chiral_proto::sensors::{CameraFrame, Sensors};
 use chiral_proto::wire::ClientMessage;
 use chiral_proto::ws::Keepalive;
-use chiral_proto::{Action, CameraConfig, ConnectionError, ProprioConfig, Rate};
-use chiral_tests::{Entry, Opcode, Raw, Recorder, Served, eventually, message, soon};
-use chiral_tokio::{PolicyClient, PolicyServer, ServerConfig, Stream, monotonic_seconds};
+use chiral_proto::{Action, ConnectionError, Rate};
+use chiral_tests::{Opcode, Raw, Recorder, Served, Work, eventually, message, soon};
+use chiral_tokio::{PolicyClient, PolicyServer, ServerConfig, Stream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
@@ -66,31 +65,19 @@ impl Upgraded {
         soon(PolicyClient::connect(&format!("ws://{}", self.address))).await.unwrap()
     }
 
-    async fn raw(&self) -> Raw {
-        let mut raw = Raw::connect(self.address).await;
-        raw.shake_hands().await;
-        raw
+    fn raw(&self) -> Raw {
+        Raw::shake_hands(self.address)
     }
 }
 
-/// Eight cameras of 640×480 with depth, no two pixels in a row alike.
-fn large() -> Sensors {
-    let cameras =
-        (0..8).map(|n| CameraConfig::new(format!("cam_{n}"), [480, 640, 3]).depth([480, 640]));
-    let sensors =
-        Sensors::with_clock(cameras, [ProprioConfig::new("joint_pos", 7)], monotonic_seconds)
-            .unwrap();
-    for (n, camera) in (0..).zip(sensors.cameras()) {
-        let image: Vec<u8> = (0..480 * 640 * 3_u32).map(|at| (at * 7 + n) as u8).collect();
-        let depth: Vec<f32> = (0..480 * 640_u32).map(|at| (at + n) as f32 * 0.001).collect();
-        camera.publish(CameraFrame::new().image(image).depth(depth)).unwrap();
-    }
-    sensors
+/// Eight cameras of 640×480 with depth: 17 MB an observation.
+fn large() -> Recorder {
+    Recorder::new(8, [480, 640])
 }
 
 /// Goes through every kind of call, with large observations, and closes.
-async fn exercise(client: PolicyClient, robot: &Recorder, expected: &Sensors) {
-    let expected = expected.snapshot(0.0).cameras;
+async fn exercise(client: PolicyClient, robot: &Recorder) {
+    let expected = robot.sensors().snapshot(0.0).cameras;
     assert_eq!(soon(client.metadata()).await.unwrap().get("robot"), Some("recorder".into()));
     assert_eq!(soon(client.reset()).await.unwrap().observation.cameras, expected);
     assert_eq!(soon(client.observe()).await.unwrap().cameras, expected);
@@ -105,12 +92,12 @@ async fn exercise(client: PolicyClient, robot: &Recorder, expected: &Sensors) {
     for _ in 0..3 {
         assert_eq!(soon(client.next_obs()).await.unwrap().cameras, expected);
     }
-    robot.until(50, |entry| matches!(entry, Entry::Applied(_))).await;
-    for (n, (_, action)) in robot.applied().into_iter().enumerate() {
+    robot.until_applied(50);
+    for (n, action) in robot.applied().into_iter().enumerate() {
         assert_eq!(action, Action::from([n as f32]).decided_on(&first));
     }
     soon(client.close()).await;
-    match robot.until_gone(1).await {
+    match robot.until_gone(1) {
         ConnectionError::ClosedByPeer { code: Some(1000), .. } => {}
         other => panic!("{other:?}"),
     }
@@ -118,28 +105,23 @@ async fn exercise(client: PolicyClient, robot: &Recorder, expected: &Sensors) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_policy_over_a_websocket_of_its_own() {
-    let sensors = large();
-    let served = Served::new(Recorder::of(sensors.clone())).await;
+    let served = Served::new(large()).await;
     let stream = open(served.server.local_addr().unwrap()).await;
-    exercise(PolicyClient::from_websocket(stream), &served.robot, &sensors).await;
+    exercise(PolicyClient::from_websocket(stream), &served.robot).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_robot_over_a_websocket_of_its_own() {
-    let sensors = large();
-    let robot = Recorder::of(sensors.clone());
-    let mut upgraded = Upgraded::new(robot, ServerConfig::default()).await;
-    exercise(upgraded.client().await, &upgraded.robot, &sensors).await;
+    let mut upgraded = Upgraded::new(large(), ServerConfig::default()).await;
+    exercise(upgraded.client().await, &upgraded.robot).await;
     assert_eq!(soon(upgraded.outcomes.recv()).await, Some(true));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_over_websockets_of_their_own() {
-    let sensors = large();
-    let robot = Recorder::of(sensors.clone());
-    let mut upgraded = Upgraded::new(robot, ServerConfig::default()).await;
+    let mut upgraded = Upgraded::new(large(), ServerConfig::default()).await;
     let client = PolicyClient::from_websocket(open(upgraded.address).await);
-    exercise(client, &upgraded.robot, &sensors).await;
+    exercise(client, &upgraded.robot).await;
     assert_eq!(soon(upgraded.outcomes.recv()).await, Some(true));
 }
 
@@ -169,19 +151,20 @@ async fn a_second_policy_is_told_to_try_again_later() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_robot_may_close_too() {
-    let robot = Recorder::small().observe_takes(Duration::from_millis(200));
+    let robot = Recorder::small().held(Work::Observe);
     let upgraded = Upgraded::new(robot, ServerConfig::default()).await;
     let client = PolicyClient::from_websocket(open(upgraded.address).await);
     let asking = client.clone();
     let asking = tokio::spawn(async move { asking.observe().await });
-    upgraded.robot.until(1, |entry| *entry == Entry::Observing).await;
+    upgraded.robot.until_begun(Work::Observe, 1);
 
-    soon(upgraded.server.shutdown()).await;
+    let release = async { upgraded.robot.release(Work::Observe) };
+    soon(async { tokio::join!(upgraded.server.shutdown(), release) }).await;
 
     soon(asking).await.unwrap().expect("it was in flight, and is answered");
     let error = soon(client.metadata()).await.unwrap_err().to_string();
     assert!(error.contains("code 1001: the robot's server is shutting down"), "{error}");
-    assert_eq!(upgraded.robot.until_gone(1).await, ConnectionError::ShutDown);
+    assert_eq!(upgraded.robot.until_gone(1), ConnectionError::ShutDown);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -201,7 +184,7 @@ async fn whoever_stops_serving_a_websocket_closes_it() {
         let client = PolicyClient::from_websocket(theirs);
         soon(client.metadata()).await.unwrap();
         serving.abort();
-        assert_eq!(robot.until_gone(round).await, ConnectionError::ClosedLocally);
+        assert_eq!(robot.until_gone(round), ConnectionError::ClosedLocally);
         eventually(|| client.error().is_some()).await;
     }
 }
@@ -219,12 +202,12 @@ async fn rude_peers_are_told_and_let_go() {
     .into_iter()
     .enumerate()
     {
-        let mut raw = upgraded.raw().await;
-        raw.send(&bad).await;
-        let (told, reason) = raw.closed().await;
+        let mut raw = upgraded.raw();
+        raw.send(&bad);
+        let (told, reason) = raw.closed();
         assert_eq!(told, code, "{reason}");
         assert!(reason.to_lowercase().contains(why), "{reason}");
-        upgraded.robot.until_gone(index + 1).await;
+        upgraded.robot.until_gone(index + 1);
         drop(raw);
         assert_eq!(soon(upgraded.outcomes.recv()).await, Some(true));
     }
@@ -233,7 +216,7 @@ async fn rude_peers_are_told_and_let_go() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_over_the_websockets_own_limit_is_told() {
-    let served = Served::new(Recorder::of(large())).await;
+    let served = Served::new(large()).await;
     let address = served.server.local_addr().unwrap();
     let stream = Stream::new(TcpStream::connect(address).await.unwrap()).unwrap();
     // The default: 16 MiB a frame.
@@ -241,7 +224,7 @@ async fn a_message_over_the_websockets_own_limit_is_told() {
     let client = PolicyClient::from_websocket(soon(opening).await.unwrap().0);
     let error = soon(client.observe()).await.unwrap_err().to_string();
     assert!(error.contains("too long"), "{error}");
-    match served.robot.until_gone(1).await {
+    match served.robot.until_gone(1) {
         ConnectionError::ClosedByPeer { code: Some(1009), reason } => {
             assert!(reason.contains("too long"), "{reason}");
         }
@@ -257,13 +240,11 @@ async fn a_policy_that_vanishes_silently_is_noticed() {
     let config = ServerConfig { keepalive: Some(QUICK), ..ServerConfig::default() };
     let mut upgraded = Upgraded::new(Recorder::small(), config).await;
     let start = Instant::now();
-    let mut vanished = upgraded.raw().await;
-    let ConnectionError::Lost(why) = upgraded.robot.until_gone(1).await else {
-        panic!("it is lost")
-    };
+    let mut vanished = upgraded.raw();
+    let ConnectionError::Lost(why) = upgraded.robot.until_gone(1) else { panic!("it is lost") };
     assert!(why.contains("unresponsive"), "{why}");
     assert!(start.elapsed() >= QUICK.interval + QUICK.timeout);
-    assert_eq!(vanished.next().await, Some((Opcode::Ping, vec![])));
+    assert_eq!(vanished.frame(), Some((Opcode::Ping, vec![])));
     assert_eq!(soon(upgraded.outcomes.recv()).await, Some(true));
 
     // One that answers pings may say nothing else for as long as it likes.
@@ -290,13 +271,13 @@ async fn a_robot_that_vanishes_silently_is_noticed() {
 async fn a_peer_that_answers_no_close_is_given_up() {
     let shutdown_timeout = Duration::from_millis(100);
     let config = ServerConfig { shutdown_timeout, ..ServerConfig::default() };
-    let mut upgraded = Upgraded::new(Recorder::of(large()), config).await;
+    let mut upgraded = Upgraded::new(large(), config).await;
     // It asks for more than the sockets hold, and takes nothing of it.
-    let mut stuck = upgraded.raw().await;
+    let mut stuck = upgraded.raw();
     for _ in 0..3 {
-        stuck.send_message(Opcode::Binary, &ClientMessage::Observe.encode().to_bytes()).await;
+        stuck.send_message(Opcode::Binary, &ClientMessage::Observe.encode().to_bytes());
     }
-    upgraded.robot.until(1, |entry| *entry == Entry::Observing).await;
+    upgraded.robot.until_begun(Work::Observe, 1);
     soon(upgraded.server.shutdown()).await;
     assert_eq!(soon(upgraded.outcomes.recv()).await, Some(true));
 }

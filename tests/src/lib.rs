@@ -14,7 +14,7 @@ use std::time::Duration;
 use chiral_tokio::{PolicyServer, ServerConfig};
 
 pub use raw::{Opcode, Raw, RawServer, message};
-pub use recorder::{Entry, Fault, Recorder};
+pub use recorder::{Entry, Fault, Recorder, Work};
 
 /// How long something may take that happens at once on an idle machine.
 pub const SOON: Duration = Duration::from_secs(10);
@@ -77,23 +77,5 @@ impl Served {
         let (handle, kept) = (server.clone(), Arc::clone(&robot));
         let serving = tokio::spawn(async move { handle.serve(robot).await });
         Self { robot: kept, server, uri: format!("ws://{address}"), serving }
-    }
-
-    /// A bare socket to the server, before any handshake.
-    ///
-    /// # Panics
-    /// When the server does not listen.
-    pub async fn socket(&self) -> Raw {
-        Raw::connect(self.server.local_addr().expect("it is bound")).await
-    }
-
-    /// A bare socket to the server, behind the opening handshake.
-    ///
-    /// # Panics
-    /// When the server does not take it.
-    pub async fn raw(&self) -> Raw {
-        let mut raw = self.socket().await;
-        raw.shake_hands().await;
-        raw
     }
 }

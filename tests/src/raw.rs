@@ -1,12 +1,12 @@
-//! WebSocket by hand, so that a peer can be as rude as a test wants it.
+//! WebSocket by hand, so that a peer can be as rude as a test wants it. Everything blocks, and
+//! gives up soon.
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use chiral_proto::ws::ServerHandshake;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 
-use crate::soon;
+use crate::SOON;
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,9 +71,16 @@ impl Raw {
     ///
     /// # Panics
     /// When the server does not listen.
-    pub async fn connect(address: SocketAddr) -> Self {
-        let socket = soon(TcpStream::connect(address)).await.expect("the server listens");
-        Self { socket, received: Vec::new(), is_client: true }
+    pub fn connect(address: SocketAddr) -> Self {
+        let socket = TcpStream::connect_timeout(&address, SOON).expect("the server listens");
+        Self::new(socket, true)
+    }
+
+    fn new(socket: TcpStream, is_client: bool) -> Self {
+        socket.set_read_timeout(Some(SOON)).expect("it is a time");
+        socket.set_write_timeout(Some(SOON)).expect("it is a time");
+        socket.set_nodelay(true).expect("it is connected");
+        Self { socket, received: Vec::new(), is_client }
     }
 
     /// The request of the opening handshake.
@@ -81,56 +88,61 @@ impl Raw {
         REQUEST.as_bytes()
     }
 
-    /// Goes through the opening handshake as a client.
+    /// A connection to a server, behind the opening handshake.
     ///
     /// # Panics
-    /// When the server does not take the connection.
-    pub async fn shake_hands(&mut self) {
-        self.send(Self::request()).await;
-        self.expect_welcome().await;
+    /// When the server does not take it.
+    pub fn shake_hands(address: SocketAddr) -> Self {
+        let mut raw = Self::connect(address);
+        raw.send(Self::request());
+        raw.expect_welcome();
+        raw
     }
 
     /// Reads the server's part of a successful opening handshake.
     ///
     /// # Panics
     /// When the server does not take the connection.
-    pub async fn expect_welcome(&mut self) {
-        let response = self.head().await;
+    pub fn expect_welcome(&mut self) {
+        let response = self.head();
         assert!(response.starts_with("HTTP/1.1 101 "), "{response}");
         assert!(response.contains(ACCEPT), "{response}");
     }
 
     /// Reads an HTTP head.
-    async fn head(&mut self) -> String {
+    ///
+    /// # Panics
+    /// When the peer hangs up first, or it is no text.
+    pub fn head(&mut self) -> String {
         loop {
             if let Some(end) = self.received.windows(4).position(|end| end == b"\r\n\r\n") {
                 let head = self.received.drain(..end + 4).collect();
                 return String::from_utf8(head).expect("the head is text");
             }
-            assert!(self.receive().await, "the peer hung up in the middle of an HTTP head");
+            assert!(self.receive(), "the peer hung up in the middle of an HTTP head");
         }
     }
 
     /// Sends bytes as they are; what the peer no longer takes is lost.
-    pub async fn send(&mut self, bytes: &[u8]) {
-        let _ = soon(self.socket.write_all(bytes)).await;
+    pub fn send(&mut self, bytes: &[u8]) {
+        let _ = self.socket.write_all(bytes);
     }
 
     /// Sends a message.
-    pub async fn send_message(&mut self, opcode: Opcode, payload: &[u8]) {
-        self.send(&message(opcode, payload, self.is_client)).await;
+    pub fn send_message(&mut self, opcode: Opcode, payload: &[u8]) {
+        self.send(&message(opcode, payload, self.is_client));
     }
 
     /// Reads the next frame; `None` when the peer has hung up.
     ///
     /// # Panics
-    /// When a frame is fragmented, or masked the wrong way round.
-    pub async fn next(&mut self) -> Option<(Opcode, Vec<u8>)> {
+    /// When none comes soon, or it is fragmented, or masked the wrong way round.
+    pub fn frame(&mut self) -> Option<(Opcode, Vec<u8>)> {
         loop {
             if let Some(frame) = self.take_frame() {
                 return Some(frame);
             }
-            if !self.receive().await {
+            if !self.receive() {
                 return None;
             }
         }
@@ -139,10 +151,10 @@ impl Raw {
     /// Reads on until the peer closes, and returns its code and reason.
     ///
     /// # Panics
-    /// When the peer hangs up without a close frame.
-    pub async fn closed(&mut self) -> (u16, String) {
+    /// When the peer hangs up without a close frame, or does not close soon.
+    pub fn closed(&mut self) -> (u16, String) {
         loop {
-            match self.next().await {
+            match self.frame() {
                 Some((Opcode::Close, payload)) => {
                     let code = u16::from_be_bytes([payload[0], payload[1]]);
                     let reason = String::from_utf8(payload[2..].to_vec()).expect("it is text");
@@ -155,9 +167,26 @@ impl Raw {
     }
 
     /// Reads on until the peer hangs up, and returns all that it said.
-    pub async fn to_end(&mut self) -> Vec<u8> {
-        while self.receive().await {}
+    ///
+    /// # Panics
+    /// When it does not hang up soon.
+    pub fn to_end(&mut self) -> Vec<u8> {
+        while self.receive() {}
         std::mem::take(&mut self.received)
+    }
+
+    /// Whether the peer has hung up without a word; does not wait for it.
+    ///
+    /// # Panics
+    /// When the socket cannot be looked at.
+    pub fn is_gone(&self) -> bool {
+        self.socket.set_nonblocking(true).expect("it is open");
+        let peeked = self.socket.peek(&mut [0]);
+        self.socket.set_nonblocking(false).expect("it is open");
+        match peeked {
+            Ok(count) => count == 0,
+            Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+        }
     }
 
     fn take_frame(&mut self) -> Option<(Opcode, Vec<u8>)> {
@@ -199,9 +228,19 @@ impl Raw {
     }
 
     /// Reads what has come; false when the peer has hung up.
-    async fn receive(&mut self) -> bool {
-        let read = soon(self.socket.read_buf(&mut self.received)).await;
-        read.is_ok_and(|count| count > 0)
+    fn receive(&mut self) -> bool {
+        use std::io::ErrorKind::{TimedOut, WouldBlock};
+        let mut chunk = vec![0; 64 << 10];
+        match self.socket.read(&mut chunk) {
+            Ok(count) => {
+                self.received.extend(&chunk[..count]);
+                count > 0
+            }
+            Err(error) if matches!(error.kind(), TimedOut | WouldBlock) => {
+                panic!("the peer says nothing for {SOON:?}")
+            }
+            Err(_) => false,
+        }
     }
 }
 
@@ -213,8 +252,17 @@ impl RawServer {
     ///
     /// # Panics
     /// When that is impossible.
-    pub async fn new() -> Self {
-        Self(TcpListener::bind("127.0.0.1:0").await.expect("loopback"))
+    #[expect(clippy::new_without_default, reason = "it binds a socket")]
+    pub fn new() -> Self {
+        Self::at(([127, 0, 0, 1], 0).into())
+    }
+
+    /// Listens on an address.
+    ///
+    /// # Panics
+    /// When that is impossible.
+    pub fn at(address: SocketAddr) -> Self {
+        Self(TcpListener::bind(address).expect("the address is free"))
     }
 
     /// Where it listens.
@@ -225,26 +273,26 @@ impl RawServer {
         format!("ws://{}", self.0.local_addr().expect("it is bound"))
     }
 
-    /// The next connection, before any handshake.
+    /// The next connection, before any handshake. Blocks until it comes.
     ///
     /// # Panics
-    /// When none comes soon.
-    pub async fn socket(&self) -> Raw {
-        let (socket, _) = soon(self.0.accept()).await.expect("a client connects");
-        Raw { socket, received: Vec::new(), is_client: false }
+    /// When the system cannot take it.
+    pub fn socket(&self) -> Raw {
+        let (socket, _) = self.0.accept().expect("a client connects");
+        Raw::new(socket, false)
     }
 
     /// The next client, taken through the opening handshake; `behind` are bytes to send right
-    /// behind it, in the same packet.
+    /// behind it, in the same packet. Blocks until it comes.
     ///
     /// # Panics
-    /// When none comes soon.
-    pub async fn accept(&self, behind: &[u8]) -> Raw {
-        let mut raw = self.socket().await;
-        let head = raw.head().await;
+    /// When it does not shake hands soon.
+    pub fn accept(&self, behind: &[u8]) -> Raw {
+        let mut raw = self.socket();
+        let head = raw.head();
         let request = ServerHandshake::default().receive(head.as_bytes());
         let request = request.expect("a proper request").expect("a whole head");
-        raw.send(&[&request.accept().response[..], behind].concat()).await;
+        raw.send(&[&request.accept().response[..], behind].concat());
         raw
     }
 }

@@ -1,3 +1,4 @@
+use std::any::Any;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -46,8 +47,8 @@ pub enum Hold {
 /// [`must_hold`](Self::must_hold); one that has something to do on a reset takes every
 /// [`Command`] from [`try_next`](Self::try_next).
 ///
-/// When it is dropped, the policy is told that the control loop has ended; so are those that come
-/// later.
+/// When it is dropped, the policy is told that the control loop has ended, and the server takes no
+/// other in.
 pub struct Commands {
     seat: Arc<Seat>,
     sensors: Sensors,
@@ -55,6 +56,8 @@ pub struct Commands {
     /// The step whose action was handed out last by `try_next_action`.
     stepping: Option<StepReply>,
     must_hold: bool,
+    /// What must not go before the commands do: a handle to the server.
+    kept: Box<dyn Any + Send>,
 }
 
 /// Where policies take their place in front of a robot that pulls.
@@ -63,11 +66,14 @@ pub(crate) struct Seat {
     metadata: Map,
     /// Those that were let in and not looked at yet; `None` once the control loop has ended.
     waiting: Mutex<Option<Vec<Turn>>>,
+    /// Notified once it has.
+    left: event_listener::Event,
 }
 
 impl Seat {
     pub(crate) fn new(sensors: Sensors, metadata: Map) -> Arc<Self> {
-        Arc::new(Self { sensors, metadata, waiting: Mutex::new(Some(Vec::new())) })
+        let waiting = Mutex::new(Some(Vec::new()));
+        Arc::new(Self { sensors, metadata, waiting, left: event_listener::Event::new() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Vec<Turn>>> {
@@ -85,6 +91,14 @@ impl Seat {
         } else {
             drop(waiting);
             send_away(&turn);
+        }
+    }
+
+    /// Waits until the control loop has ended.
+    pub(crate) async fn until_left(&self) {
+        let left = self.left.listen();
+        if self.lock().is_some() {
+            left.await;
         }
     }
 
@@ -127,9 +141,18 @@ impl Clerk {
 }
 
 impl Commands {
-    pub(crate) fn new(seat: Arc<Seat>) -> Self {
+    pub(crate) fn new(seat: Arc<Seat>, server: impl Send + 'static) -> Self {
         let sensors = seat.sensors.clone();
-        Self { seat, sensors, turn: None, stepping: None, must_hold: true }
+        Self { seat, sensors, turn: None, stepping: None, must_hold: true, kept: Box::new(server) }
+    }
+
+    /// The same commands, which also keep something alive for as long as they are: an adapter's own
+    /// handle to the server.
+    #[must_use]
+    pub fn keeping(mut self, handle: impl Send + 'static) -> Self {
+        let kept = std::mem::replace(&mut self.kept, Box::new(()));
+        self.kept = Box::new((kept, handle));
+        self
     }
 
     /// The next command, in the order in which the policy means them; `None` when there is none at
@@ -247,6 +270,7 @@ impl Commands {
 impl Drop for Commands {
     fn drop(&mut self) {
         let waiting = self.seat.lock().take().unwrap_or_default();
+        self.seat.left.notify(usize::MAX);
         self.turn.iter().chain(&waiting).for_each(send_away);
     }
 }

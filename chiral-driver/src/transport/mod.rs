@@ -19,7 +19,7 @@ pub(crate) use websocket::WebSocket;
 
 /// Carries frames in both directions at once, in small steps, so that neither direction waits for
 /// the other. Every `poll_*` call does a bounded piece of work.
-pub(crate) trait Transport: Send + 'static {
+pub trait Transport: Send + 'static {
     /// Reads on. `Ready(Ok(None))`: some bytes came, but no whole message yet.
     fn poll_read(
         &mut self,
@@ -51,6 +51,9 @@ pub(crate) trait Transport: Send + 'static {
     fn poll_timeout(&self) -> Option<Instant>;
 
     /// Does what is due: keepalive, and the time limit of closing.
+    ///
+    /// # Errors
+    /// When the peer is gone.
     fn handle_timeout(&mut self, now: Instant) -> Result<(), ConnectionError>;
 
     /// After the end: tells the peer's socket that nothing more comes.

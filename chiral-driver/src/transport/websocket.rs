@@ -62,15 +62,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for WebSocket
             return Poll::Ready(Ok(false));
         }
         let mut slices = [IoSlice::new(&[]); SLICES];
-        let count = self.session.writer.transmit(&mut slices);
-        let mut left = STEP;
-        let mut step = [IoSlice::new(&[]); SLICES];
-        for (cut, whole) in step.iter_mut().zip(&slices[..count]) {
-            let len = whole.len().min(left);
-            left -= len;
-            *cut = IoSlice::new(&whole[..len]);
-        }
-        match ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &step[..count])) {
+        let count = self.session.writer.transmit_up_to(STEP, &mut slices);
+        match ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..count])) {
             Ok(0) => Poll::Ready(Err(ConnectionError::Lost("the socket takes no more".to_owned()))),
             Ok(count) => {
                 self.session.writer.bytes_written(now, count);

@@ -49,6 +49,13 @@ impl Control {
         Self { ping: None, end: Some(end) }
     }
 
+    /// Whether it says only that the peer lives: then it need not wake a sleeping writing half, as
+    /// long as that gets it before its next
+    /// [`handle_timeout`](super::Writer::handle_timeout).
+    pub fn is_sign_of_life(&self) -> bool {
+        *self == Self::alive()
+    }
+
     /// Adds a later one to this one. Only the latest ping needs an answer.
     ///
     /// ```

@@ -121,12 +121,22 @@ impl Writer {
     /// Fills in the slices that are to be written next, for a gather write, and returns how many
     /// they are; 0 when there is nothing to write. The others stay as they were.
     pub fn transmit<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.transmit_up_to(usize::MAX, slices)
+    }
+
+    /// As [`transmit`](Self::transmit), but no more than so many bytes: for a loop that has other
+    /// things to do between the pieces of a long message.
+    pub fn transmit_up_to<'a>(&'a self, bytes: usize, slices: &mut [IoSlice<'a>]) -> usize {
         let controls = &self.controls[self.controls_written..];
         let chunks = Some(controls).filter(|chunk| !chunk.is_empty()).into_iter();
-        let mut count = 0;
+        let (mut count, mut left) = (0, bytes);
         for (slice, chunk) in slices.iter_mut().zip(chunks.chain(self.message.rest())) {
-            *slice = IoSlice::new(chunk);
-            count += 1;
+            if left == 0 {
+                break;
+            }
+            let len = chunk.len().min(left);
+            *slice = IoSlice::new(&chunk[..len]);
+            (count, left) = (count + 1, left - len);
         }
         count
     }

@@ -1,0 +1,262 @@
+//! A connection's two threads: one reads and hands messages to the machine, one drives the rest.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use chiral_driver::proto::ConnectionError;
+use chiral_driver::proto::wire::Frame;
+use chiral_driver::proto::ws::{self, CloseCode, Control, Incoming, Session};
+use chiral_driver::{Line, Transport, drive};
+
+use super::pump::Pump;
+use super::socket::{Stream, is_timeout};
+use super::{Threads, group};
+
+/// How long a write may block before the writing thread sees to what else is due.
+const WRITE: Duration = Duration::from_millis(5);
+/// Bytes of one read and of one write: pieces that leave each other room in the socket's buffer
+/// move faster than whole observations do, by up to a third (`chiral bench --adapter blocking`).
+const READ_STEP: usize = 128 << 10;
+const WRITE_STEP: usize = 256 << 10;
+/// Slices of one gather write: enough for 30 cameras with depth.
+const SLICES: usize = 64;
+
+/// Starts the threads of a connection whose handshake is done.
+pub(super) fn carry(line: Line, stream: Stream, session: Session) {
+    let started = start(Arc::new(line), stream.into_inner(), session);
+    if let Err(error) = started {
+        // The line has told everybody that it was dropped.
+        tracing::error!("a connection could not be served: {error}");
+    }
+}
+
+fn start(line: Arc<Line>, socket: TcpStream, session: Session) -> io::Result<()> {
+    // From here on nobody needs the reading thread for anything else.
+    socket.set_read_timeout(None)?;
+    socket.set_write_timeout(Some(WRITE))?;
+    let Session { reader, writer } = session;
+    let connection = Arc::new(Connection { socket, news: Mutex::default() });
+    let writing = Writing { connection: Arc::clone(&connection), writer };
+    let reading = Arc::clone(&line);
+    group::spawn("chiral-reader", move || {
+        // Also when a panic ends it.
+        let connection = LastRead(connection);
+        read(&reading, &connection.0, reader);
+    })?;
+    // When there is no thread for it, the drop of its transport ends the reading one.
+    let pump = Pump::new(drive::<Threads>(line, writing));
+    group::spawn("chiral-writer", move || pump.run())
+}
+
+/// What the two threads share.
+struct Connection {
+    socket: TcpStream,
+    news: Mutex<News>,
+}
+
+/// What the reading thread has found that concerns the writing one.
+#[derive(Default)]
+struct News {
+    control: Option<Control>,
+    end: Option<ConnectionError>,
+    /// Nothing more is read.
+    is_over: bool,
+    /// Wakes the writing thread.
+    waker: Option<Waker>,
+}
+
+impl Connection {
+    fn news(&self) -> MutexGuard<'_, News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads on; a connection that fails has ended.
+    fn read(&self, buf: &mut [u8]) -> usize {
+        loop {
+            match (&self.socket).read(buf) {
+                Ok(count) => return count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return 0,
+            }
+        }
+    }
+}
+
+impl News {
+    fn post(&mut self, control: Control) {
+        match &mut self.control {
+            Some(earlier) => earlier.merge(control),
+            empty => *empty = Some(control),
+        }
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// The reading thread: until the peer hangs up, or the socket is shut down.
+fn read(line: &Line, connection: &Connection, mut reader: ws::Reader) {
+    let mut count = 1;
+    loop {
+        // Before the first read, too: the peer's first words may have come with its handshake.
+        while let Some(incoming) = reader.poll() {
+            match incoming {
+                Incoming::Message(message) => {
+                    line.handle_message(Instant::now(), message);
+                    connection.news().wake();
+                }
+                Incoming::Control(control) => {
+                    let mut news = connection.news();
+                    let can_wait = control.is_sign_of_life();
+                    news.post(control);
+                    if !can_wait {
+                        news.wake();
+                    }
+                }
+                Incoming::End(error) => {
+                    let mut news = connection.news();
+                    news.end = Some(error.into());
+                    news.wake();
+                    drop(news);
+                    return drain(connection, count);
+                }
+            }
+        }
+        let room = reader.read_buf();
+        let room_len = room.len().min(READ_STEP);
+        count = connection.read(&mut room[..room_len]);
+        reader.bytes_read(count);
+    }
+}
+
+/// Reads and throws away what still comes: a socket closed with unread bytes would take back what
+/// was written last.
+fn drain(connection: &Connection, mut count: usize) {
+    let mut waste = [0; 4096];
+    while count > 0 {
+        count = connection.read(&mut waste);
+    }
+}
+
+/// Tells the writing thread, when it is dropped, that nothing more is read.
+struct LastRead(Arc<Connection>);
+
+impl Drop for LastRead {
+    fn drop(&mut self) {
+        let mut news = self.0.news();
+        news.is_over = true;
+        if news.end.is_none() {
+            news.end = Some(ConnectionError::Lost("its reading thread panicked".to_owned()));
+        }
+        news.wake();
+    }
+}
+
+/// The transport, as the thread that writes sees it: what is read is no longer its business, but
+/// for what concerns the session.
+struct Writing {
+    connection: Arc<Connection>,
+    writer: ws::Writer,
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        // Ends the reading thread, if the peer has not. A socket that is gone needs no shutdown.
+        let _ = self.connection.socket.shutdown(Shutdown::Both);
+    }
+}
+
+impl Transport for Writing {
+    /// What the reading thread has found; messages it handles itself.
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+    ) -> Poll<Result<Option<Bytes>, ConnectionError>> {
+        let mut news = self.connection.news();
+        if let Some(control) = news.control.take() {
+            self.writer.handle(now, control);
+        }
+        if let Some(reason) = news.end.take() {
+            return Poll::Ready(Err(reason));
+        }
+        news.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+    ) -> Poll<Result<bool, ConnectionError>> {
+        if !self.writer.wants_write() {
+            return Poll::Ready(Ok(false));
+        }
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let count = self.writer.transmit_up_to(WRITE_STEP, &mut slices);
+        match (&self.connection.socket).write_vectored(&slices[..count]) {
+            Ok(count) if count > 0 => {
+                self.writer.bytes_written(now, count);
+                Poll::Ready(Ok(true))
+            }
+            // Not for now, or not yet: what else is due comes first.
+            Err(error) if is_timeout(&error) || error.kind() == io::ErrorKind::Interrupted => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            // The peer may have said why before it went: the reading thread finds that, and then
+            // that nothing more comes.
+            _ => {
+                let _ = self.connection.socket.shutdown(Shutdown::Both);
+                Poll::Pending
+            }
+        }
+    }
+
+    fn wants_frame(&self) -> bool {
+        self.writer.wants_message()
+    }
+
+    fn push(&mut self, frame: Frame) {
+        let refused = self.writer.push(frame);
+        debug_assert!(refused.is_ok(), "a frame was pushed that was not wanted");
+    }
+
+    fn close(&mut self, now: Instant, code: u16, reason: &str) {
+        self.writer.close(now, CloseCode(code), reason);
+    }
+
+    fn is_finished(&self) -> bool {
+        self.writer.is_finished()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.writer.poll_timeout()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), ConnectionError> {
+        self.writer.handle_timeout(now).map_err(ConnectionError::from)
+    }
+
+    fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        // A socket that is gone needs no shutdown.
+        let _ = self.connection.socket.shutdown(Shutdown::Write);
+        Poll::Ready(())
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut news = self.connection.news();
+        if news.is_over {
+            return Poll::Ready(());
+        }
+        news.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}

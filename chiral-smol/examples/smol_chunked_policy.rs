@@ -1,0 +1,38 @@
+//! A policy that plans half a second ahead while the robot moves: observations stream in at 30 Hz,
+//! joint targets go out at 50 Hz, and neither waits for the other or for the planning.
+//! `cargo run --example smol_chunked_policy`, with the example `smol_server` in another terminal.
+
+use std::time::Duration;
+
+use chiral_smol::PolicyClient;
+use chiral_smol::proto::client::Config;
+use chiral_smol::proto::{Observation, Rate};
+
+/// Stands for your model: 25 joint targets from one observation, in a tenth of a second.
+async fn plan(observation: &Observation) -> Vec<[f32; 7]> {
+    let joints = observation.proprio("joint_pos").map(|joints| joints.values.to_f32());
+    let start = joints.map_or(0.0, |joints| joints[0]);
+    smol::Timer::after(Duration::from_millis(100)).await;
+    (0..25_u8).map(|step| [start + 0.01 * f32::from(step); 7]).collect()
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    smol::block_on(async {
+        let uri = std::env::args().nth(1).unwrap_or("ws://localhost:8765".to_owned());
+        // However the network stalls, no action reaches the robot half a second late.
+        let config = Config { max_age: Some(Duration::from_millis(500)), ..Config::default() };
+        let robot = PolicyClient::builder().config(config).connect(&uri).await?;
+        robot.reset().await?;
+        robot.start_obs_stream(Rate::hz(30.0)?)?;
+        robot.start_action_dispatch(Rate::hz(50.0)?)?;
+        for _ in 0..20 {
+            let observation = robot.next_obs().await?; // the newest, never one twice
+            let actions = plan(&observation).await; // meanwhile the old plan goes on
+            let dropped = robot.replace_actions(&observation, actions)?;
+            println!("new plan at {:.3} s; {dropped} old actions dropped", observation.timestamp);
+        }
+        println!("{}", robot.stats());
+        robot.close().await;
+        Ok(())
+    })
+}

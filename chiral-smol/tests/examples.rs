@@ -1,0 +1,83 @@
+//! The examples do what they say.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use smol::Timer;
+use smol::future::{or, zip};
+use smol::io::{AsyncBufReadExt, BufReader, Lines};
+use smol::process::{Child, ChildStdout, Command, Stdio};
+use smol::stream::StreamExt;
+
+/// An example, to be run with one argument; it dies with the test.
+fn example(name: &str, argument: &str) -> Command {
+    let test = std::env::current_exe().expect("the test has a path");
+    // …/target/debug/deps/test → …/target/debug/examples/name
+    let folder: PathBuf = test.ancestors().nth(2).expect("in target/debug/deps").join("examples");
+    let program = folder.join(name).with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(program.exists(), "`cargo test -p chiral-smol` builds {}", program.display());
+    let mut command = Command::new(program);
+    command.arg(argument).stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+/// The example `smol_server`, with the lines that it prints.
+struct Server {
+    _process: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    uri: String,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let mut process = example("smol_server", "127.0.0.1:0")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut lines = BufReader::new(process.stdout.take().expect("it is piped")).lines();
+        let first = soon(lines.next()).await.expect("it prints").expect("it is text");
+        let uri = first.strip_prefix("serving at ").expect("where it is").to_owned();
+        Self { _process: process, lines, uri }
+    }
+
+    /// The next line that it prints.
+    async fn line(&mut self) -> String {
+        soon(self.lines.next()).await.expect("it still runs").expect("it is text")
+    }
+}
+
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    let late = async {
+        Timer::after(Duration::from_secs(20)).await;
+        panic!("still waiting after 20 s")
+    };
+    or(future, late).await
+}
+
+#[test]
+fn the_client_and_the_chunked_policy_drive_the_server() {
+    smol::block_on(async {
+        let mut server = Server::start().await;
+        let uri = server.uri.clone();
+
+        let client = soon(example("smol_client", &uri).output()).await.unwrap();
+        let said = String::from_utf8(client.stdout).unwrap();
+        assert!(client.status.success(), "{said}");
+        assert_eq!(said.matches("the first pixel is [").count(), 10, "{said}");
+        for _ in 0..10 {
+            assert!(server.line().await.starts_with("joint targets: ["));
+        }
+
+        let moving = async {
+            for _ in 0..50 {
+                assert!(server.line().await.starts_with("joint targets: [0."));
+            }
+        };
+        let mut policy = example("smol_chunked_policy", &uri);
+        let (policy, ()) = soon(zip(policy.output(), moving)).await;
+        let policy = policy.unwrap();
+        let said = String::from_utf8(policy.stdout).unwrap();
+        assert!(policy.status.success(), "{said}");
+        assert_eq!(said.matches("new plan at").count(), 20, "{said}");
+    });
+}

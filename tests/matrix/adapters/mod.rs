@@ -1,0 +1,67 @@
+//! The adapters. For another one: a file here, and a line in the grid of `main.rs`.
+
+pub(crate) mod blocking;
+mod driven;
+pub(crate) mod tokio;
+
+/// Those calls of a [`Policy`](crate::adapter::Policy) that are the same for every client, `self.0`.
+macro_rules! calls_that_do_not_wait {
+    () => {
+        fn latest_obs(&self) -> Option<Arc<Observation>> {
+            self.0.latest_obs()
+        }
+
+        fn start_obs_stream(&self, rate: Rate) -> Result<(), Misuse> {
+            self.0.start_obs_stream(rate)
+        }
+
+        fn stop_obs_stream(&self) {
+            self.0.stop_obs_stream();
+        }
+
+        fn put_action(&self, action: Action) -> Result<(), NotQueued> {
+            self.0.put_action(action)
+        }
+
+        fn send_action(&self, action: Action) -> Result<(), NotQueued> {
+            self.0.send_action(action)
+        }
+
+        fn put_chunk(&self, basis: &Observation, actions: Vec<Action>) -> Result<(), NotQueued> {
+            self.0.put_chunk(basis, actions)
+        }
+
+        fn replace_actions(
+            &self,
+            basis: &Observation,
+            actions: Vec<Action>,
+        ) -> Result<usize, NotQueued> {
+            self.0.replace_actions(basis, actions)
+        }
+
+        fn clear_actions(&self) -> usize {
+            self.0.clear_actions()
+        }
+
+        fn queued_actions(&self) -> usize {
+            self.0.queued_actions()
+        }
+
+        fn start_action_dispatch(&self, rate: Rate) -> Result<(), Misuse> {
+            self.0.start_action_dispatch(rate)
+        }
+
+        fn stop_action_dispatch(&self) {
+            self.0.stop_action_dispatch();
+        }
+
+        fn stats(&self) -> client::Stats {
+            self.0.stats()
+        }
+
+        fn error(&self) -> Option<ConnectionError> {
+            self.0.error()
+        }
+    };
+}
+use calls_that_do_not_wait;

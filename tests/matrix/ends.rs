@@ -1,0 +1,147 @@
+//! Orderly ends, from either side.
+
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use chiral_proto::ConnectionError;
+use chiral_tests::{Entry, Recorder, Work};
+
+use crate::adapter::{Policy, ServerSettings};
+use crate::pair::{Pair, Served, action, hz};
+use crate::supervise::{aside, ask, eventually, soon};
+
+/// Asserts that a policy was told that the server is going out of service.
+#[track_caller]
+fn assert_told_of_shutdown(policy: &dyn Policy) {
+    match policy.error() {
+        Some(ConnectionError::ClosedByPeer { code: Some(1001), reason }) => {
+            assert_eq!(reason, "the robot's server is shutting down");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Asserts that nobody listens any more, or not for long.
+#[track_caller]
+fn assert_closed(address: SocketAddr) {
+    eventually(|| TcpStream::connect(address).is_err());
+}
+
+pub(crate) fn a_shutdown_with_nobody_there(pair: Pair) {
+    let served = pair.server.serve(Recorder::small());
+    soon(|| served.server.shut_down());
+    assert_closed(served.address());
+    assert!(served.robot.diary().is_empty());
+}
+
+pub(crate) fn a_shutdown_while_nothing_happens(pair: Pair) {
+    let (served, policy) = pair.meet(Recorder::small());
+    soon(|| policy.metadata()).unwrap();
+    soon(|| served.server.shut_down());
+    eventually(|| policy.error().is_some());
+    assert_told_of_shutdown(&*policy);
+    assert_eq!(
+        served.robot.diary(),
+        [Entry::Connected, Entry::Disconnected(ConnectionError::ShutDown)]
+    );
+    assert_closed(served.address());
+}
+
+pub(crate) fn a_shutdown_answers_what_is_under_way(pair: Pair) {
+    let (served, policy) = pair.meet(Recorder::small().held(Work::Observe));
+    let asking = ask(&policy, |policy| policy.observe());
+    served.robot.until_begun(Work::Observe, 1);
+    let Served { server, robot, .. } = served;
+    let shutting_down = aside(move || server.shut_down());
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(!shutting_down.is_done(), "it waits for the observation");
+    assert_eq!(policy.error(), None);
+    robot.release(Work::Observe);
+    asking.done().expect("it was in flight, and is answered");
+    shutting_down.done();
+    eventually(|| policy.error().is_some());
+    assert_told_of_shutdown(&*policy);
+    assert_eq!(robot.until_gone(1), ConnectionError::ShutDown);
+}
+
+pub(crate) fn a_shutdown_amid_a_stream_and_a_dispatch(pair: Pair) {
+    let (served, policy) = pair.meet(Recorder::small());
+    policy.start_obs_stream(hz(500.0)).unwrap();
+    policy.start_action_dispatch(hz(500.0)).unwrap();
+    let first = soon(|| policy.next_obs()).unwrap();
+    policy.put_chunk(&first, (0..1000).map(action).collect()).unwrap();
+    served.robot.until_applied(5);
+    soon(|| served.server.shut_down());
+    eventually(|| policy.error().is_some());
+    assert_told_of_shutdown(&*policy);
+    let diary = served.robot.diary();
+    assert_eq!(diary.last(), Some(&Entry::Disconnected(ConnectionError::ShutDown)), "{diary:?}");
+}
+
+pub(crate) fn a_shutdown_waits_only_so_long(pair: Pair) {
+    let shutdown_timeout = Duration::from_millis(50);
+    let settings = ServerSettings { shutdown_timeout, ..ServerSettings::default() };
+    let served = pair.server.serve_with(Recorder::small().held(Work::Observe), settings);
+    let policy = pair.client.connect(&served.uri);
+    let asking = ask(&policy, |policy| policy.observe());
+    served.robot.until_begun(Work::Observe, 1);
+    let start = Instant::now();
+    let Served { server, robot, .. } = served;
+    let shutting_down = aside(move || server.shut_down());
+    asking.done().expect_err("it took too long");
+    assert!(start.elapsed() >= shutdown_timeout);
+    assert_told_of_shutdown(&*policy);
+    // The robot is brought to rest; where its code blocks a thread, when that has come back.
+    robot.release(Work::Observe);
+    shutting_down.done();
+    assert_eq!(robot.until_gone(1), ConnectionError::ShutDown);
+}
+
+pub(crate) fn a_server_comes_back_where_it_was(pair: Pair) {
+    let (served, policy) = pair.meet(Recorder::small());
+    let address = served.address().to_string();
+    soon(|| served.server.shut_down());
+    soon(|| drop(served));
+    eventually(|| policy.error().is_some());
+    let served = pair.server.serve_at(&address, Recorder::small());
+    let policy = pair.client.connect(&served.uri);
+    soon(|| policy.metadata()).unwrap();
+}
+
+pub(crate) fn a_dropped_server_says_goodbye(pair: Pair) {
+    let (served, policy) = pair.meet(Recorder::small());
+    policy.start_obs_stream(hz(200.0)).unwrap();
+    soon(|| policy.next_obs()).unwrap();
+    let address = served.address();
+    let Served { server, robot, .. } = served;
+    soon(|| drop(server));
+    eventually(|| policy.error().is_some());
+    assert_told_of_shutdown(&*policy);
+    assert_eq!(robot.until_gone(1), ConnectionError::ShutDown);
+    assert_closed(address);
+}
+
+pub(crate) fn a_dropped_policy_says_goodbye(pair: Pair) {
+    let (served, policy) = pair.meet(Recorder::small());
+    policy.start_obs_stream(hz(200.0)).unwrap();
+    policy.start_action_dispatch(hz(200.0)).unwrap();
+    let first = soon(|| policy.next_obs()).unwrap();
+    policy.put_chunk(&first, (0..500).map(action).collect()).unwrap();
+    served.robot.until_applied(2);
+    soon(|| drop(policy));
+    match served.robot.until_gone(1) {
+        ConnectionError::ClosedByPeer { code: Some(1000), .. } => {}
+        other => panic!("{other:?}"),
+    }
+    assert!(served.robot.applied().len() < 500, "what waits for a tick goes with the policy");
+}
+
+pub(crate) fn a_policy_that_goes_does_not_wait_for_its_answers(pair: Pair) {
+    let (served, policy) = pair.meet(Recorder::small().held(Work::Observe));
+    let asking = ask(&policy, |policy| policy.observe());
+    served.robot.until_begun(Work::Observe, 1);
+    soon(|| policy.close());
+    asking.done().unwrap_err();
+    // The robot hears of it while it is still at the observation.
+    served.robot.until_gone(1);
+}

@@ -1,0 +1,127 @@
+//! Who comes when: a second policy, a policy before its robot, and one after the other.
+
+use std::time::Duration;
+
+use chiral_driver::ConnectError;
+use chiral_proto::ConnectionError;
+use chiral_proto::ws::HandshakeError;
+use chiral_tests::{Entry, Recorder, Work};
+
+use crate::adapter::{ClientSettings, ServerSettings};
+use crate::pair::{Pair, action, hz, nowhere};
+use crate::supervise::{aside, ask, eventually, soon};
+
+pub(crate) fn a_second_policy_is_refused_with_a_reason_and_the_first_streams_on(pair: Pair) {
+    let (served, first) = pair.meet(Recorder::small());
+    first.start_obs_stream(hz(200.0)).unwrap();
+    soon(|| first.next_obs()).unwrap();
+
+    let before = first.stats().observations.count();
+    match pair.client.try_connect(&served.uri, ClientSettings::default()).map(drop).unwrap_err() {
+        ConnectError::Handshake {
+            source: HandshakeError::Refused { status: 503, body, .. },
+            ..
+        } => assert_eq!(body, "this robot already has a policy; it takes one at a time"),
+        other => panic!("{other:?}"),
+    }
+    eventually(|| first.stats().observations.count() >= before + 5);
+    assert_eq!(first.error(), None);
+    assert_eq!(served.robot.diary(), [Entry::Connected]);
+
+    soon(|| drop(first));
+    let second = pair.client.connect(&served.uri);
+    soon(|| second.metadata()).unwrap();
+}
+
+pub(crate) fn the_next_policy_is_welcome_at_once_behind_one_that_goes(pair: Pair) {
+    let served = pair.server.serve(Recorder::small());
+    for round in 0..6 {
+        let policy = pair.client.connect(&served.uri);
+        soon(|| policy.metadata()).unwrap();
+        if round % 2 == 0 {
+            soon(|| policy.close());
+        }
+        // Without a second try, while the one before is just going.
+        soon(|| drop(policy));
+    }
+    served.robot.until_gone(6);
+    let diary = served.robot.diary();
+    for visit in diary.chunks(2) {
+        assert_eq!(visit[0], Entry::Connected, "{diary:?}");
+        let by_peer = |code| matches!(code, ConnectionError::ClosedByPeer { code: Some(1000), .. });
+        assert!(matches!(&visit[1], Entry::Disconnected(end) if by_peer(end.clone())), "{diary:?}");
+    }
+}
+
+pub(crate) fn a_policy_waits_for_a_robot_that_comes_later(pair: Pair) {
+    let address = nowhere();
+    let client = pair.client;
+    let uri = format!("ws://{address}");
+    let connecting = aside(move || client.0.connect(&uri, ClientSettings::default()));
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(!connecting.is_done());
+    let served = pair.server.serve_at(&address.to_string(), Recorder::small());
+    let policy = connecting.done().expect("it was waited for");
+    soon(|| policy.metadata()).unwrap();
+    assert_eq!(served.robot.diary(), [Entry::Connected]);
+}
+
+pub(crate) fn a_robot_that_is_not_done_with_two_policies_has_time_for_a_third(pair: Pair) {
+    let served = pair.server.serve(Recorder::small().held(Work::Apply));
+    for n in 1..=3 {
+        let policy = pair.client.connect(&served.uri);
+        policy.send_action(action(n)).unwrap();
+        eventually(|| served.server.stats().is_some_and(|stats| stats.actions.count() == 1));
+        soon(|| policy.close());
+    }
+    assert_eq!(served.robot.diary(), [Entry::Connected], "one after the other");
+    served.robot.release(Work::Apply);
+    served.robot.until_gone(3);
+    let diary = served.robot.diary();
+    for (visit, n) in diary.chunks(3).zip([1.0, 2.0, 3.0]) {
+        let [Entry::Connected, Entry::Applied(action), Entry::Disconnected(_)] = visit else {
+            panic!("{diary:?}")
+        };
+        assert_eq!(*action.to_f32(), [n]);
+    }
+}
+
+pub(crate) fn a_robot_that_was_told_to_hold_still_is_not_reset_any_more(pair: Pair) {
+    let (served, policy) = pair.meet(Recorder::small().held(Work::Apply));
+    policy.send_action(action(1)).unwrap();
+    let resetting = ask(&policy, |policy| policy.reset());
+    eventually(|| served.server.stats().is_some_and(|stats| stats.frames_received == 2));
+    soon(|| policy.close());
+    resetting.done().unwrap_err();
+    served.robot.release(Work::Apply);
+    served.robot.until_gone(1);
+    soon(|| served.server.shut_down());
+    let diary = served.robot.diary();
+    assert!(matches!(diary[..], [_, Entry::Applied(_), Entry::Disconnected(_)]), "{diary:?}");
+}
+
+pub(crate) fn a_policy_over_the_servers_limits_is_told(pair: Pair) {
+    let mut settings = ServerSettings::default();
+    settings.machine.limits.frame_len = 1000;
+    settings.machine.pending_replies = 3;
+    let served = pair.server.serve_with(Recorder::small().held(Work::Observe), settings);
+
+    let long = pair.client.connect(&served.uri);
+    long.send_action([0.0; 200].into()).unwrap();
+    served.robot.until_applied(1);
+    long.send_action([0.0; 400].into()).unwrap();
+    let error = soon(|| long.metadata()).unwrap_err().to_string();
+    assert!(error.contains("code 1009: message too long"), "{error}");
+    assert!(error.contains("at most 1000 allowed"), "{error}");
+    served.robot.until_gone(1);
+
+    let curious = pair.client.connect(&served.uri);
+    let asking: Vec<_> = (0..4).map(|_| ask(&curious, |policy| policy.observe())).collect();
+    eventually(|| curious.error().is_some());
+    served.robot.release(Work::Observe);
+    for asking in asking {
+        let error = asking.done().unwrap_err().to_string();
+        assert!(error.contains("code 1008: the client has 3 requests unanswered"), "{error}");
+    }
+    served.robot.until_gone(2);
+}

@@ -1,0 +1,60 @@
+//! Robots that fail: the policy is told why, and the robot is there for the next one.
+
+use chiral_proto::ConnectionError;
+use chiral_tests::{Fault, Recorder, Work};
+
+use crate::adapter::Policy;
+use crate::pair::{Pair, action};
+use crate::supervise::{eventually, soon};
+
+/// What a policy hears of a robot that fails.
+fn complaint(policy: &dyn Policy, work: Work) -> String {
+    match work {
+        Work::Describe => soon(|| policy.metadata()).unwrap_err().to_string(),
+        Work::Observe => soon(|| policy.observe()).unwrap_err().to_string(),
+        Work::Reset => soon(|| policy.reset()).unwrap_err().to_string(),
+        Work::Step => soon(|| policy.step(action(1))).unwrap_err().to_string(),
+        Work::Apply => {
+            policy.send_action(action(1)).unwrap();
+            eventually(|| policy.error().is_some());
+            policy.error().unwrap().to_string()
+        }
+    }
+}
+
+fn fail(pair: Pair, fault: Fault, work: Work, why: &str) {
+    let served = pair.server.serve(Recorder::small().with(fault));
+    for policies in 1..=2 {
+        let policy = pair.client.connect(&served.uri);
+        let complaint = complaint(&*policy, work);
+        assert!(complaint.contains(&format!("code 1011: the robot failed: {why}")), "{complaint}");
+        let end = served.robot.until_gone(policies);
+        assert!(matches!(end, ConnectionError::RobotFailed(_)), "{end:?}");
+    }
+}
+
+const WORK: [(Work, &str); 5] = [
+    (Work::Describe, "describing itself"),
+    (Work::Observe, "observing"),
+    (Work::Apply, "moving"),
+    (Work::Reset, "resetting"),
+    (Work::Step, "stepping"),
+];
+
+pub(crate) fn an_error_is_told_and_the_next_policy_is_welcome(pair: Pair) {
+    for (work, what) in WORK {
+        fail(pair, Fault::Fails(work), work, &format!("{what}: joint 3 is over its limit"));
+    }
+}
+
+pub(crate) fn a_panic_is_told_and_the_next_policy_is_welcome(pair: Pair) {
+    for (work, what) in WORK {
+        let why = format!("{what}: it panicked: the arm is not homed");
+        fail(pair, Fault::Panics(work), work, &why);
+    }
+}
+
+pub(crate) fn so_is_one_of_an_observation_about_to_leave(pair: Pair) {
+    let why = "observing: it panicked: the camera was unplugged";
+    fail(pair, Fault::LateObservationsPanic, Work::Observe, why);
+}

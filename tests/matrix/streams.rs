@@ -1,0 +1,130 @@
+//! The observation stream, and those who are slow.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chiral_tests::{Recorder, Work};
+
+use crate::cable::Cable;
+use crate::pair::{Pair, action, hz};
+use crate::supervise::{ask, eventually, soon};
+
+/// A while in which nothing must happen. What could happen would, mostly, within it.
+const A_WHILE: Duration = Duration::from_millis(30);
+
+pub(crate) fn a_stream_brings_newer_and_newer_ones_at_its_rate(pair: Pair) {
+    let (_served, policy) = pair.meet(Recorder::small());
+    let start = Instant::now();
+    policy.start_obs_stream(hz(200.0)).unwrap();
+    let mut last = 0.0;
+    for _ in 0..10 {
+        let observation = soon(|| policy.next_obs()).unwrap();
+        assert!(last < observation.timestamp, "{last} {}", observation.timestamp);
+        last = observation.timestamp;
+    }
+    // The first tick is at once. A late one may be followed by a timely one, so that only the
+    // grid's beginning is certain: no more than its ticks.
+    let ticks = (start.elapsed().as_secs_f64() * 200.0).floor() + 1.0;
+    assert!(last <= ticks, "{last} observations in {ticks} ticks");
+}
+
+pub(crate) fn a_stream_stops_and_starts_again(pair: Pair) {
+    let (served, policy) = pair.meet(Recorder::small());
+    policy.start_obs_stream(hz(500.0)).unwrap();
+    soon(|| policy.next_obs()).unwrap();
+
+    policy.stop_obs_stream();
+    // What was under way may still arrive; an answer to a later request comes behind it.
+    let last = soon(|| policy.observe()).unwrap();
+    assert_eq!(policy.latest_obs(), Some(Arc::clone(&last)));
+    assert_eq!(soon(|| policy.next_obs()).unwrap(), last);
+    let begun = served.robot.begun(Work::Observe);
+    assert_eq!(soon(|| policy.next_obs_within(A_WHILE)).unwrap(), None);
+    assert_eq!(served.robot.begun(Work::Observe), begun, "nobody asks any more");
+
+    let waiting = ask(&policy, |policy| policy.next_obs());
+    policy.start_obs_stream(hz(500.0)).unwrap();
+    assert!(waiting.done().unwrap().timestamp > last.timestamp);
+    assert!(soon(|| policy.next_obs()).unwrap().timestamp > last.timestamp);
+}
+
+pub(crate) fn for_a_slow_policy_nothing_piles_up(pair: Pair) {
+    let (_served, policy) = pair.meet(Recorder::small());
+    policy.start_obs_stream(hz(500.0)).unwrap();
+    let first = soon(|| policy.next_obs()).unwrap();
+    // It thinks about the first one.
+    eventually(|| policy.stats().observations.count() >= 20);
+    policy.stop_obs_stream();
+    let newest = soon(|| policy.observe()).unwrap();
+    assert!(newest.timestamp >= first.timestamp + 19.0);
+    assert_eq!(soon(|| policy.next_obs()).unwrap(), newest, "what came between is not waiting");
+    assert_eq!(soon(|| policy.next_obs_within(A_WHILE)).unwrap(), None);
+}
+
+pub(crate) fn a_slow_robot_slows_the_stream_and_gets_no_backlog(pair: Pair) {
+    let (served, policy) = pair.meet(Recorder::small().held(Work::Observe));
+    policy.start_obs_stream(hz(500.0)).unwrap();
+    eventually(|| policy.stats().stream_ticks_missed >= 10);
+    assert_eq!(served.robot.begun(Work::Observe), 1, "one request is in flight");
+    assert_eq!(policy.stats().frames_sent, 1);
+    assert!(policy.latest_obs().is_none());
+    served.robot.release(Work::Observe);
+    for _ in 0..3 {
+        soon(|| policy.next_obs()).unwrap();
+    }
+}
+
+fn act_beside_an_observation(pair: Pair, robot: Recorder) {
+    let (served, policy) = pair.meet(robot.held(Work::Observe));
+    let asking = ask(&policy, |policy| policy.observe());
+    served.robot.until_begun(Work::Observe, 1);
+    for n in 1..=20 {
+        policy.send_action(action(n)).unwrap();
+        served.robot.until_applied(usize::from(n));
+    }
+    assert_eq!(policy.stats().observations.count(), 0, "the robot is still at it");
+    served.robot.release(Work::Observe);
+    asking.done().unwrap();
+}
+
+pub(crate) fn no_action_waits_for_a_slow_observation(pair: Pair) {
+    act_beside_an_observation(pair, Recorder::small());
+}
+
+pub(crate) fn nor_for_one_that_blocks_its_thread(pair: Pair) {
+    act_beside_an_observation(pair, Recorder::small().blocking());
+}
+
+pub(crate) fn actions_arrive_while_a_large_observation_is_stuck_on_its_way(pair: Pair) {
+    let served = pair.server.serve(Recorder::large());
+    let cable = Cable::to(&served.uri);
+    let policy = pair.client.connect(cable.uri());
+    soon(|| policy.metadata()).unwrap();
+    cable.hold_back_server();
+    let asking = ask(&policy, |policy| policy.observe());
+    eventually(|| served.server.stats().is_some_and(|stats| stats.observations.count() == 1));
+    for n in 1..=5 {
+        policy.send_action(action(n)).unwrap();
+        served.robot.until_applied(usize::from(n));
+    }
+    assert_eq!(policy.stats().observations.count(), 0, "it has not come through");
+    cable.thaw();
+    let observation = asking.done().unwrap();
+    assert_eq!(observation.cameras, served.robot.sensors().snapshot(0.0).cameras);
+}
+
+pub(crate) fn large_observations_stream_beside_the_dispatch(pair: Pair) {
+    let (served, policy) = pair.meet(Recorder::large());
+    policy.start_obs_stream(hz(50.0)).unwrap();
+    policy.start_action_dispatch(hz(200.0)).unwrap();
+    let first = soon(|| policy.next_obs()).unwrap();
+    let plan: Vec<_> = (0..30).map(action).collect();
+    policy.put_chunk(&first, plan.clone()).unwrap();
+    let before = policy.stats().observations.count();
+    served.robot.until_applied(plan.len());
+    eventually(|| policy.stats().observations.count() > before + 2);
+    let latest = soon(|| policy.next_obs()).unwrap();
+    assert_eq!(latest.cameras, served.robot.sensors().snapshot(0.0).cameras);
+    let expected: Vec<_> = plan.into_iter().map(|action| action.decided_on(&first)).collect();
+    assert_eq!(served.robot.applied(), expected);
+}

@@ -1,0 +1,184 @@
+//! How a server receives whoever comes: handshakes, refusals, pings.
+
+use chiral_proto::wire::ClientMessage;
+use chiral_proto::{Action, Array, ConnectionError};
+use chiral_tests::{Entry, Opcode, Raw, Recorder, Work, message};
+
+use crate::pair::{Served, Server, action};
+use crate::supervise::{aside, eventually};
+
+fn metadata() -> Vec<u8> {
+    ClientMessage::Metadata.encode().to_bytes().to_vec()
+}
+
+/// Asserts that a server lets a policy in, and answers it.
+#[track_caller]
+fn assert_welcome(served: &Served) -> Raw {
+    let mut raw = Raw::shake_hands(served.address());
+    raw.send_message(Opcode::Binary, &metadata());
+    assert_eq!(raw.frame().expect("it answers").0, Opcode::Binary);
+    raw
+}
+
+/// Reads what a server says to a client that it does not let in.
+fn refusal(raw: &mut Raw) -> String {
+    String::from_utf8(raw.to_end()).expect("it is HTTP")
+}
+
+pub(crate) fn the_reason_of_a_refusal_arrives_however_much_was_sent(adapter: Server) {
+    let served = adapter.serve(Recorder::small());
+    let _first = assert_welcome(&served);
+    let mut raw = Raw::connect(served.address());
+    raw.send(&[Raw::request(), &vec![0x82; 100_000]].concat());
+    let refusal = refusal(&mut raw);
+    assert!(refusal.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{refusal}");
+    assert!(refusal.ends_with("\r\n\r\nthis robot already has a policy; it takes one at a time"));
+}
+
+pub(crate) fn whoever_goes_leaves_the_robot_to_the_next_at_once(adapter: Server) {
+    let served = adapter.serve(Recorder::small());
+    let cut = assert_welcome(&served);
+    drop(cut);
+    let mut rude = Raw::shake_hands(served.address());
+    rude.send_message(Opcode::Binary, b"");
+    assert_eq!(rude.closed().0, 1007);
+    // It does not even answer the close.
+    let _last = assert_welcome(&served);
+    served.robot.until_gone(2);
+    let diary = served.robot.diary();
+    assert!(matches!(diary[1], Entry::Disconnected(ConnectionError::Lost(_))), "{diary:?}");
+    assert!(matches!(diary[3], Entry::Disconnected(ConnectionError::BadFrame(_))), "{diary:?}");
+    assert_eq!(served.robot.count(|entry| *entry == Entry::Connected), 3);
+}
+
+pub(crate) fn a_robot_that_hangs_collects_no_policies(adapter: Server) {
+    const STUCK: usize = 16;
+    let served = adapter.serve(Recorder::small().held(Work::Apply));
+    let act = ClientMessage::ApplyAction(action(1)).encode().to_bytes();
+    for _ in 0..STUCK {
+        let mut raw = Raw::shake_hands(served.address());
+        raw.send_message(Opcode::Binary, &act);
+        served.robot.until_begun(Work::Apply, 1);
+        raw.send_message(Opcode::Close, &[]);
+        raw.to_end();
+    }
+    let mut raw = Raw::connect(served.address());
+    raw.send(Raw::request());
+    let refusal = refusal(&mut raw);
+    assert!(refusal.starts_with("HTTP/1.1 503 "), "{refusal}");
+    assert!(refusal.ends_with("still busy with 16 policies that have gone"), "{refusal}");
+    served.robot.release(Work::Apply);
+    served.robot.until_gone(STUCK);
+    assert_welcome(&served);
+}
+
+pub(crate) fn handshakes_that_are_never_finished_block_nobody(adapter: Server) {
+    let served = adapter.serve(Recorder::small());
+    let mut loris = Vec::new();
+    for index in 0..100 {
+        let mut raw = Raw::connect(served.address());
+        raw.send(&Raw::request()[..index % Raw::request().len()]);
+        loris.push(raw);
+    }
+    // Of too many the oldest are given up, well before it would be for their slowness.
+    eventually(|| loris.iter().filter(|raw| raw.is_gone()).count() >= 100 - 32);
+    assert_welcome(&served);
+}
+
+pub(crate) fn one_that_breaks_off_its_handshake_is_forgotten(adapter: Server) {
+    let served = adapter.serve(Recorder::small());
+    for sent in [0, 1, Raw::request().len() / 2, Raw::request().len()] {
+        let mut raw = Raw::connect(served.address());
+        raw.send(&Raw::request()[..sent]);
+    }
+    assert_welcome(&served);
+}
+
+pub(crate) fn what_is_sent_right_behind_the_handshake_is_not_lost(adapter: Server) {
+    for action_len in [7, 5_000, 50_000] {
+        let served = adapter.serve(Recorder::small());
+        let values: Vec<f32> = (0..action_len).map(|n| n as f32).collect();
+        let action = Action::new(Array::vector(values.clone()));
+        let action = ClientMessage::ApplyAction(action).encode().to_bytes();
+        let mut raw = Raw::connect(served.address());
+        let all = [
+            Raw::request(),
+            &message(Opcode::Binary, &action, true),
+            &message(Opcode::Binary, &metadata(), true),
+            &message(Opcode::Ping, b"still there?", true),
+        ];
+        raw.send(&all.concat());
+        raw.expect_welcome();
+        let (mut ponged, mut answered) = (false, false);
+        while !(ponged && answered) {
+            match raw.frame().expect("it answers") {
+                (Opcode::Pong, payload) => ponged = payload == b"still there?",
+                (Opcode::Binary, answer) => {
+                    answered = answer.windows(17).any(|text| text == b"metadata_response");
+                }
+                odd => panic!("{odd:?}"),
+            }
+        }
+        served.robot.until_applied(1);
+        assert_eq!(*served.robot.applied()[0].to_f32(), values);
+    }
+}
+
+pub(crate) fn what_is_no_websocket_handshake_is_answered_in_http(adapter: Server) {
+    let served = adapter.serve(Recorder::small());
+    let long = ["GET / HTTP/1.1\r\nHost: x\r\nCookie: ", &"x".repeat(100_000), "\r\n\r\n"].concat();
+    for (request, status, why) in [
+        ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", "426 Upgrade Required", "connect to it with ws://"),
+        ("POST / HTTP/1.1\r\nHost: x\r\n\r\n", "405 Method Not Allowed", "expected GET"),
+        ("\u{1}\u{2}\u{3} garbage\r\n\r\n", "400 Bad Request", "found no HTTP/1.1 request"),
+        (&long, "431 Request Header Fields Too Large", "found a request head over"),
+    ] {
+        let mut raw = Raw::connect(served.address());
+        raw.send(request.as_bytes());
+        let response = refusal(&mut raw);
+        assert!(response.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{response}");
+        assert!(response.contains(why), "{response}");
+    }
+    assert_welcome(&served);
+    assert_eq!(served.robot.diary()[0], Entry::Connected);
+    assert_eq!(served.robot.count(|entry| *entry == Entry::Connected), 1);
+}
+
+pub(crate) fn pings_are_answered_while_the_robot_is_busy(adapter: Server) {
+    // At an observation that is waited for, and at one that blocks its thread.
+    for robot in [Recorder::small(), Recorder::small().blocking()] {
+        let served = adapter.serve(robot.held(Work::Observe));
+        let mut raw = Raw::shake_hands(served.address());
+        let request = ClientMessage::Observe.encode().to_bytes();
+        raw.send_message(Opcode::Binary, &request);
+        raw.send_message(Opcode::Binary, &request);
+        served.robot.until_begun(Work::Observe, 1);
+        for payload in [b"one", b"two"] {
+            raw.send_message(Opcode::Ping, payload);
+            assert_eq!(raw.frame().expect("it answers"), (Opcode::Pong, payload.to_vec()));
+        }
+    }
+}
+
+pub(crate) fn whoever_comes_during_the_shutdown_is_told(adapter: Server) {
+    let served = adapter.serve(Recorder::small().held(Work::Observe));
+    let mut first = Raw::shake_hands(served.address());
+    first.send_message(Opcode::Binary, &ClientMessage::Observe.encode().to_bytes());
+    served.robot.until_begun(Work::Observe, 1);
+    // Its request is complete, and it waits for the one before it to go.
+    let mut waiting = Raw::connect(served.address());
+    waiting.send(Raw::request());
+    std::thread::sleep(std::time::Duration::from_millis(50));
+
+    let Served { server, robot, .. } = served;
+    let shutting_down = aside(move || server.shut_down());
+    let response = refusal(&mut waiting);
+    assert!(response.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{response}");
+    assert!(response.ends_with("the robot's server is shutting down"), "{response}");
+    drop(waiting);
+    robot.release(Work::Observe);
+    assert_eq!(first.frame().expect("it is answered").0, Opcode::Binary);
+    assert_eq!(first.closed().0, 1001);
+    drop(first);
+    shutting_down.done();
+}
