@@ -223,6 +223,10 @@ impl Shared {
     pub(super) fn poll_write(&self, cx: &mut Context<'_>) -> Poll<bool> {
         let mut state = self.lock();
         remember(&mut state.writer, cx.waker());
+        if state.closing == Closing::Done {
+            // What was not written never will be.
+            return Poll::Ready(false);
+        }
         match state.outbox {
             Outbox::Empty => Poll::Ready(false),
             Outbox::Written => {

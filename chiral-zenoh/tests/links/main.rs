@@ -1,6 +1,7 @@
 //! Robots and policies over real Zenoh sessions on the loopback interface.
 
 mod compatible;
+mod limits;
 mod named;
 mod network;
 mod pair;
