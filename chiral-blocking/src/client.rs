@@ -207,6 +207,13 @@ impl PolicyClient {
         self.inner.stats()
     }
 
+    /// What the link over Zenoh has carried, and whether through shared memory; `None` on another
+    /// transport.
+    #[cfg(feature = "zenoh")]
+    pub fn zenoh_stats(&self) -> Option<crate::zenoh::Stats> {
+        self.inner.zenoh_stats()
+    }
+
     /// Why the connection has ended, if it has.
     pub fn error(&self) -> Option<ConnectionError> {
         self.inner.error()
@@ -259,6 +266,18 @@ impl Builder {
     pub fn connect(self, uri: &str) -> Result<PolicyClient, ConnectError> {
         let threads = Arc::new(Crew::default());
         let inner = threads.0.enter(|| block_on(self.0.connect(uri)))?;
+        Ok(PolicyClient { inner, threads })
+    }
+
+    /// As [`connect`](Self::connect), over Zenoh as a configuration says.
+    ///
+    /// # Errors
+    /// When the configuration cannot be used, no robot is there within the time allowed, or it is
+    /// driven by another policy.
+    #[cfg(feature = "zenoh")]
+    pub fn connect_zenoh(self, zenoh: crate::zenoh::Config) -> Result<PolicyClient, ConnectError> {
+        let threads = Arc::new(Crew::default());
+        let inner = threads.0.enter(|| block_on(self.0.connect_zenoh(zenoh)))?;
         Ok(PolicyClient { inner, threads })
     }
 }

@@ -7,6 +7,8 @@ mod server;
 mod threads;
 
 pub use chiral_driver::proto;
+#[cfg(feature = "zenoh")]
+pub use chiral_driver::zenoh;
 pub use chiral_driver::{
     CallError, Command, Commands, ConnectError, Hold, RobotError, ServerConfig, monotonic_seconds,
 };

@@ -1,6 +1,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chiral_driver::proto::Map;
 use chiral_driver::proto::sensors::Sensors;
@@ -44,11 +45,12 @@ impl std::fmt::Debug for Crew {
 }
 
 impl PolicyServer {
-    /// A server that listens on an address, `host:port`; port 0 lets the system choose one, which
-    /// [`local_addr`](Self::local_addr) then says.
+    /// A server that listens on an address: `host:port`, or `ws://host:port`, where port 0 lets
+    /// the system choose one; or, with the feature `zenoh`, on an endpoint of Zenoh's,
+    /// `tcp/host:port` or `zenoh:…`. [`uri`](Self::uri) then says how clients reach it.
     ///
     /// # Errors
-    /// When the address cannot be listened on.
+    /// When the address cannot be read or listened on.
     pub fn bind(address: &str) -> io::Result<Self> {
         Self::bind_with(address, ServerConfig::default())
     }
@@ -64,12 +66,21 @@ impl PolicyServer {
         Ok(Self { inner, crew })
     }
 
-    /// Where the server listens.
+    /// The socket's address on which the server listens.
     ///
     /// # Errors
-    /// When the system cannot say.
+    /// When it listens on Zenoh.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.inner.local_addr()
+    }
+
+    /// The URI with which a client on the same host connects: `ws://host:port`, or an endpoint of
+    /// Zenoh's.
+    ///
+    /// # Errors
+    /// None that a server made by [`bind`](Self::bind) has.
+    pub fn uri(&self) -> io::Result<String> {
+        self.inner.uri()
     }
 
     /// Serves the robot to one policy after the other, and blocks until
@@ -80,7 +91,7 @@ impl PolicyServer {
     /// To keep hold of the robot, give an `Arc` of it: that is a robot too.
     ///
     /// # Errors
-    /// None, at present.
+    /// None that a server made by [`bind`](Self::bind) has.
     pub fn serve(&self, robot: impl Robot) -> io::Result<()> {
         self.crew.threads.enter(|| block_on(self.inner.serve(OnThreads(robot))))
     }
@@ -114,10 +125,27 @@ impl PolicyServer {
     /// [`shutdown_timeout`](ServerConfig::shutdown_timeout) and what the robot takes beyond it.
     pub fn shutdown(&self) {
         block_on(self.inner.shutdown());
+        while self.inner.is_listening() {
+            // The accepting thread looks up often.
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// What was counted of the connection that there is now.
     pub fn stats(&self) -> Option<Stats> {
         self.inner.stats()
+    }
+
+    /// What the link over Zenoh that there is now has carried, and whether through shared memory.
+    #[cfg(feature = "zenoh")]
+    pub fn zenoh_stats(&self) -> Option<crate::zenoh::Stats> {
+        self.inner.zenoh_stats()
+    }
+
+    /// The shared memory of a server on Zenoh that was asked to use it: what sensors write there
+    /// at once is never copied.
+    #[cfg(feature = "zenoh-shm")]
+    pub fn shared_memory(&self) -> Option<crate::zenoh::SharedMemory> {
+        self.inner.shared_memory()
     }
 }

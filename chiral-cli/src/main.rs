@@ -1,16 +1,20 @@
 //! `chiral`: see a robot and its policy at work, try one without the other, measure the line
 //! between them, and look into frames.
 
+mod adapter;
 mod args;
 mod bench;
 mod demo;
 mod describe;
+mod helper;
 mod inspect;
+mod interrupts;
 mod output;
 mod probe;
 mod robot;
 mod serve;
 mod text;
+mod ticks;
 
 use std::process::ExitCode;
 
@@ -44,25 +48,24 @@ enum Command {
     /// The measured side of `bench`.
     #[command(hide = true)]
     BenchServer(bench::ServerOptions),
+    /// The measured side of `bench --control-loop`.
+    #[command(hide = true)]
+    BenchLoop(bench::LoopOptions),
     /// Decode one frame from a file or standard input.
     Inspect(inspect::Options),
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let cli = Cli::parse();
     log(cli.verbose);
     let done = match cli.command {
-        Command::Demo(options) => demo::run(options).await,
-        Command::DemoRobot(options) => demo::run_robot(options).await,
-        Command::Serve(options) => serve::run(options).await,
-        Command::Probe(options) => probe::run(options).await,
-        // A task of the runtime, as a policy's would be: a thread apart would cost it wake-ups.
-        Command::Bench(options) => match tokio::spawn(bench::run(options)).await {
-            Ok(done) => done,
-            Err(error) => Err(error.into()),
-        },
-        Command::BenchServer(options) => bench::run_server(options).await,
+        Command::Demo(options) => demo::run(&options),
+        Command::DemoRobot(options) => demo::run_robot(&options),
+        Command::Serve(options) => serve::run(options),
+        Command::Probe(options) => probe::run(&options),
+        Command::Bench(options) => bench::run(&options),
+        Command::BenchServer(options) => bench::run_server(&options),
+        Command::BenchLoop(options) => bench::run_loop(&options),
         Command::Inspect(options) => inspect::run(&options),
     };
     match done {

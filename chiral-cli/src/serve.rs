@@ -1,21 +1,25 @@
 //! `chiral serve`: a simulated robot, for a policy under development and for load tests.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use anyhow::{Context as _, bail};
 use chiral_proto::ConnectionError;
-use chiral_tokio::PolicyServer;
 use clap::Args;
 
-use crate::output;
+use crate::adapter::{Adapter, Server};
 use crate::robot::{SimulatedRobot, Spec, Witness};
 use crate::text::printable;
+use crate::{interrupts, output};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Where to listen; port 0 takes any that is free.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8765")]
     bind: String,
+
+    /// What carries the connection.
+    #[arg(long, value_enum, default_value_t)]
+    adapter: Adapter,
 
     #[command(flatten)]
     robot: Spec,
@@ -25,28 +29,39 @@ pub(crate) struct Options {
     json: bool,
 }
 
-pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
+/// What ends the robot.
+enum News {
+    Interrupted,
+    AtRest,
+}
+
+pub(crate) fn run(options: Options) -> anyhow::Result<()> {
+    let (sender, news) = mpsc::channel();
+    let interrupted = sender.clone();
     // From here on a signal ends the robot in an orderly way.
-    let mut interrupted = Interrupts::listen()?;
+    interrupts::listen(move || {
+        // Whoever listened may have ended already.
+        let _ = interrupted.send(News::Interrupted);
+    })?;
     let robot = Arc::new(SimulatedRobot::start(options.robot, Announcer)?);
-    let server = PolicyServer::bind(&options.bind)
-        .await
+    let server = Server::start(options.adapter, &options.bind, robot)
         .with_context(|| format!("cannot listen on {}", options.bind))?;
-    let uri = format!("ws://{}", server.local_addr()?);
+    let uri = server.uri()?;
     output::note(&format!("listening on {uri}; Ctrl-C ends it"));
     if options.json {
         output::print(&format!("{}\n", serde_json::json!({ "listening": uri })))?;
     }
-    let until_interrupted = async {
-        interrupted.next().await;
-        tokio::select! {
-            () = server.shutdown() => Ok(()),
-            () = interrupted.next() => bail!("interrupted again: policy and robot were not told"),
-        }
-    };
-    let serving = async { server.serve(robot).await.context("the server failed") };
-    tokio::try_join!(serving, until_interrupted)?;
-    output::note("the robot is at rest");
+    news.recv()?;
+    std::thread::Builder::new().name("shutdown".to_owned()).spawn(move || {
+        server.shutdown();
+        drop(server);
+        // After a second interrupt nobody waits for this.
+        let _ = sender.send(News::AtRest);
+    })?;
+    match news.recv()? {
+        News::AtRest => output::note("the robot is at rest"),
+        News::Interrupted => bail!("interrupted again: policy and robot were not told"),
+    }
     Ok(())
 }
 
@@ -60,44 +75,5 @@ impl Witness for Announcer {
 
     fn disconnected(&self, reason: &ConnectionError) {
         output::note(&printable(&format!("the policy has gone: {reason}")));
-    }
-}
-
-/// Ctrl-C and, on Unix, SIGTERM.
-struct Interrupts {
-    #[cfg(unix)]
-    signals: [tokio::signal::unix::Signal; 2],
-}
-
-#[cfg(unix)]
-impl Interrupts {
-    fn listen() -> anyhow::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let [interrupt, terminate] = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
-        let signals = [interrupt, terminate].into_iter().collect::<Result<Vec<_>, _>>();
-        let signals = signals.context("signals cannot be listened for")?;
-        Ok(Self { signals: signals.try_into().expect("there are two") })
-    }
-
-    async fn next(&mut self) {
-        let [interrupt, terminate] = &mut self.signals;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    }
-}
-
-#[cfg(not(unix))]
-impl Interrupts {
-    fn listen() -> anyhow::Result<Self> {
-        Ok(Self {})
-    }
-
-    async fn next(&mut self) {
-        // Without a way to hear of it, the robot serves until it is killed.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending().await
-        }
     }
 }

@@ -85,6 +85,18 @@ fn solves_them_in_real_time_and_prints_a_table() {
     assert!(output.stderr.is_empty(), "no terminal, no progress: {:?}", output.stderr);
 }
 
+#[test]
+fn solves_them_on_every_adapter() {
+    for adapter in ["tokio", "smol", "blocking"] {
+        let (output, report) =
+            fast_demo(&["--adapter", adapter, "--episodes", "3", "--seed", "7", "--no-sheet"]);
+        assert!(output.status.success(), "{adapter}: {output:?}");
+        assert_eq!(report["adapter"], adapter);
+        assert_eq!(report["solved"], 3, "{report}");
+        assert_eq!(report["actions"]["sent"], report["actions"]["applied"], "{report}");
+    }
+}
+
 /// Whatever of the robot's side is wrong, the policy cannot do without it, and the demo says so.
 #[track_caller]
 fn assert_fails_with_broken(part: &str) {
@@ -141,8 +153,15 @@ fn a_sheet_that_cannot_be_written_is_an_error_that_names_it() {
 
 #[test]
 fn the_robot_ends_with_the_one_who_started_it() {
+    for adapter in ["tokio", "smol", "blocking"] {
+        assert_robot_ends(adapter);
+    }
+}
+
+#[track_caller]
+fn assert_robot_ends(adapter: &str) {
     let mut robot = chiral()
-        .args(["demo-robot", "--seed", "1", "--size", "32x24"])
+        .args(["demo-robot", "--seed", "1", "--size", "32x24", "--adapter", adapter])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -161,9 +180,9 @@ fn the_robot_ends_with_the_one_who_started_it() {
         }
         if Instant::now() > deadline {
             robot.kill().expect("it still runs");
-            panic!("the robot outlives the demo");
+            panic!("{adapter}: the robot outlives the demo");
         }
         std::thread::sleep(Duration::from_millis(10));
     };
-    assert!(status.success(), "{status}");
+    assert!(status.success(), "{adapter}: {status}");
 }

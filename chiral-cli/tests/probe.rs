@@ -95,6 +95,21 @@ fn a_simulated_robot_is_described_and_measured() {
 }
 
 #[test]
+fn every_adapter_finds_the_same_whatever_the_robot_is_on() {
+    let adapters = ["tokio", "smol", "blocking"];
+    for serving in adapters {
+        let served = Served::start(&["--scene", "noise", "--depth", "--adapter", serving]);
+        for probing in adapters {
+            let arguments = [&*served.uri, "--adapter", probing, "--seconds", "0.1", "--json"];
+            let found: Value = serde_json::from_str(&stdout(probe(&arguments))).expect("JSON");
+            assert_eq!(found["adapter"], probing);
+            assert_eq!(found["cameras"][0]["depth"]["dtype"], "float32");
+            assert!(found["live"]["latency_ms"]["p50"].as_f64() > Some(0.0), "{found}");
+        }
+    }
+}
+
+#[test]
 fn the_table_shows_the_same() {
     let served = Served::start(&["--scene", "gradient", "--depth", "--proprio", "force:6"]);
     let table = stdout(probe(&[&served.uri, "--seconds", "0.1"]));

@@ -72,6 +72,24 @@ async fn noise_and_gradient_take_any_action() {
     }
 }
 
+/// Arms are reset and stepped beside what else the robot does.
+#[tokio::test]
+async fn an_arm_is_the_same_on_every_adapter() {
+    for adapter in ["smol", "blocking"] {
+        let mut served = Served::start(&["--adapter", adapter, "--seed", "5"]);
+        let client = PolicyClient::connect(&served.uri).await.unwrap();
+        served.next_note();
+        assert_eq!(served.next_note(), "a policy has connected");
+        let reset = client.reset().await.unwrap();
+        assert_eq!(reset.info.get("seed"), Some(5.into()));
+        let joints = reset.observation.proprio("joint_pos").unwrap().values.to_f32().into_owned();
+        let step = client.step(Array::from_vec([1, 7], joints).unwrap()).await.unwrap();
+        assert!(step.reward < 0.0);
+        client.close().await;
+        assert!(served.next_note().starts_with("the policy has gone: closed by the peer"));
+    }
+}
+
 #[tokio::test]
 async fn a_wrong_action_is_told_to_the_policy() {
     let mut served = Served::start(&[]);
@@ -88,8 +106,13 @@ async fn a_wrong_action_is_told_to_the_policy() {
 // The client must be able to say goodbye while the test waits for the program's end.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_ends_it_in_an_orderly_way() {
-    for signal in [Signal::TERM, Signal::INT] {
-        let served = Served::start(&["--scene", "gradient"]);
+    for (signal, adapter) in [
+        (Signal::TERM, "tokio"),
+        (Signal::INT, "tokio"),
+        (Signal::TERM, "smol"),
+        (Signal::INT, "blocking"),
+    ] {
+        let served = Served::start(&["--scene", "gradient", "--adapter", adapter]);
         let client = PolicyClient::connect(&served.uri).await.unwrap();
         client.observe().await.unwrap();
         served.signal(signal);

@@ -28,6 +28,8 @@ pub struct PolicyClient<R> {
     /// The newest observation that this handle's `next_obs` returned, by its number.
     seen: AtomicU64,
     request_timeout: Option<Duration>,
+    #[cfg(feature = "zenoh")]
+    pub(crate) zenoh: Option<chiral_zenoh::Counts>,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -173,6 +175,8 @@ impl<R: Runtime> PolicyClient<R> {
             link: Arc::new(Link(shared)),
             seen: AtomicU64::new(0),
             request_timeout,
+            #[cfg(feature = "zenoh")]
+            zenoh: None,
             runtime: PhantomData,
         }
     }
@@ -359,6 +363,13 @@ impl<R> PolicyClient<R> {
         self.link.0.lock().machine.stats()
     }
 
+    /// What the link over Zenoh has carried, and whether through shared memory; `None` on another
+    /// transport.
+    #[cfg(feature = "zenoh")]
+    pub fn zenoh_stats(&self) -> Option<chiral_zenoh::Stats> {
+        self.zenoh.as_ref().map(chiral_zenoh::Counts::read)
+    }
+
     /// Why the connection has ended, if it has.
     pub fn error(&self) -> Option<ConnectionError> {
         self.link.0.error()
@@ -378,6 +389,8 @@ impl<R> Clone for PolicyClient<R> {
             link: Arc::clone(&self.link),
             seen: AtomicU64::new(self.seen.load(Ordering::Relaxed)),
             request_timeout: self.request_timeout,
+            #[cfg(feature = "zenoh")]
+            zenoh: self.zenoh.clone(),
             runtime: PhantomData,
         }
     }

@@ -9,6 +9,7 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use crate::client::PolicyClient;
 use crate::error::ConnectError;
 use crate::runtime::{Runtime, by};
+use crate::scheme::Scheme;
 use crate::shared::now;
 
 /// How often a server that is not there yet is tried.
@@ -75,13 +76,46 @@ impl<R: Runtime> Builder<R> {
     /// When the URI is bad, no server is there within the time allowed, or the server refuses the
     /// connection or is no WebSocket server.
     pub async fn connect(self, uri: &str) -> Result<PolicyClient<R>, ConnectError> {
-        let target: WsUri = uri.parse()?;
-        if target.is_secure() {
-            return Err(ConnectError::Transport {
+        match Scheme::of(uri) {
+            Scheme::WebSocket => self.connect_websocket(uri).await,
+            Scheme::SecureWebSocket => Err(ConnectError::Transport {
                 scheme: "wss".to_owned(),
                 hint: "open the TLS connection yourself and use `PolicyClient::from_websocket`",
-            });
+            }),
+            #[cfg(feature = "zenoh")]
+            Scheme::Zenoh => self.connect_zenoh(uri.parse()?).await,
+            #[cfg(not(feature = "zenoh"))]
+            Scheme::Zenoh => {
+                Err(ConnectError::Transport { scheme: uri.to_owned(), hint: Scheme::WITHOUT_ZENOH })
+            }
         }
+    }
+
+    /// As [`connect`](Self::connect), over Zenoh as a configuration says.
+    ///
+    /// # Errors
+    /// When the configuration cannot be used, no robot is there within the time allowed, or it is
+    /// driven by another policy.
+    #[cfg(feature = "zenoh")]
+    pub async fn connect_zenoh(
+        self,
+        zenoh: chiral_zenoh::Config,
+    ) -> Result<PolicyClient<R>, ConnectError> {
+        let mut config = self.config;
+        let zenoh = zenoh.with_limits(config.limits.clone());
+        config.lossy.get_or_insert_with(chiral_zenoh::lossy);
+        let link = chiral_zenoh::connect(zenoh, self.connect_timeout).await?;
+        let counts = link.counts();
+        let mut client = PolicyClient::start(config, self.request_timeout, |line| {
+            let transport = crate::transport::Zenoh(link);
+            R::spawn("chiral-line", crate::drive::drive::<R>(line.into(), transport));
+        });
+        client.zenoh = Some(counts);
+        Ok(client)
+    }
+
+    async fn connect_websocket(self, uri: &str) -> Result<PolicyClient<R>, ConnectError> {
+        let target: WsUri = uri.parse()?;
         let start = now();
         let deadline = self.connect_timeout.map(|timeout| start + timeout);
         let mut noticed = false;

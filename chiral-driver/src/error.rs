@@ -38,6 +38,14 @@ pub enum ConnectError {
         /// What went wrong.
         source: HandshakeError,
     },
+    /// The URI is one of Zenoh's and cannot be read.
+    #[cfg(feature = "zenoh")]
+    #[error(transparent)]
+    ZenohUri(#[from] chiral_zenoh::UriError),
+    /// There is no link over Zenoh to be had: no robot was there in time, or it has a policy.
+    #[cfg(feature = "zenoh")]
+    #[error(transparent)]
+    Zenoh(#[from] chiral_zenoh::Error),
     /// The system has no random bytes for the WebSocket's keys.
     #[error("the operating system gave no random bytes: {0}")]
     Random(String),

@@ -12,16 +12,21 @@ mod connect;
 mod drive;
 mod error;
 mod line;
+mod listening;
 mod office;
 mod operate;
+mod reception;
 mod robot;
 mod runtime;
+mod scheme;
 mod server;
 mod shared;
 mod transport;
 mod turn;
 
 pub use chiral_proto as proto;
+#[cfg(feature = "zenoh")]
+pub use chiral_zenoh as zenoh;
 pub use client::PolicyClient;
 pub use clock::monotonic_seconds;
 pub use connect::Builder;
@@ -32,4 +37,4 @@ pub use operate::pulled::{Command, Commands, Hold};
 pub use robot::{Robot, RobotError};
 pub use runtime::Runtime;
 pub use server::{PolicyServer, ServerConfig};
-pub use transport::Transport;
+pub use transport::{Message, Transport, Wire};

@@ -3,12 +3,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
-use bytes::Bytes;
 use chiral_proto::wire::Frame;
 use chiral_proto::{ConnectionError, Machine as _};
 
 use crate::operate::said;
 use crate::shared::{Shared, Side};
+use crate::transport::Message;
 
 /// A connection as what drives it sees it: the state machine at its end, behind a lock, and
 /// everybody who is to be told.
@@ -37,7 +37,7 @@ impl Line {
     }
 
     /// Takes one message of the transport. Says whether another task or thread was woken by it.
-    pub fn handle_message(&self, now: Instant, message: Bytes) -> bool {
+    pub fn handle_message(&self, now: Instant, message: Message) -> bool {
         self.side.handle_message(now, message)
     }
 
@@ -95,7 +95,7 @@ impl std::fmt::Debug for Line {
 /// Either side, for what drives it.
 trait Driven: Send + Sync {
     fn register(&self, waker: &Waker);
-    fn handle_message(&self, now: Instant, message: Bytes) -> bool;
+    fn handle_message(&self, now: Instant, message: Message) -> bool;
     fn poll_transmit(&self, now: Instant) -> Option<Frame>;
     fn poll_timeout(&self) -> Option<Instant>;
     fn handle_timeout(&self, now: Instant) -> bool;
@@ -109,9 +109,12 @@ impl<S: Side> Driven for Shared<S> {
         Shared::register(self, waker);
     }
 
-    fn handle_message(&self, now: Instant, message: Bytes) -> bool {
+    fn handle_message(&self, now: Instant, message: Message) -> bool {
         let mut side = self.lock();
-        side.machine().handle_message(now, message);
+        match message {
+            Message::Whole(message) => side.machine().handle_message(now, message),
+            Message::Segments(message) => side.machine().handle_segments(now, message),
+        }
         side.tell()
     }
 

@@ -201,8 +201,11 @@ impl Office {
         self.until(|state| state.shutting_down.then_some(())).await;
     }
 
-    pub(crate) fn is_shutting_down(&self) -> bool {
-        self.lock().shutting_down
+    #[cfg(feature = "zenoh")]
+    pub(crate) fn zenoh_stats(&self) -> Option<chiral_zenoh::Stats> {
+        let current = self.lock().current.clone()?;
+        let side = current.lock();
+        Some(side.zenoh.as_ref()?.read())
     }
 
     pub(crate) fn stats(&self) -> Option<Stats> {

@@ -1,32 +1,30 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use chiral_proto::Map;
 use chiral_proto::sensors::Sensors;
 use chiral_proto::server::{Config, Stats};
-use chiral_proto::ws::{self, BadRequest, Keepalive, Request, Role, ServerHandshake, Session};
-use futures_io::{AsyncRead, AsyncWrite};
-use futures_lite::future::or;
-use futures_lite::{AsyncReadExt, AsyncWriteExt};
-
-use crate::drive::HANG_UP;
+use chiral_proto::ws::Keepalive;
 #[cfg(feature = "async-tungstenite")]
-use crate::drive::drive;
+use futures_io::{AsyncRead, AsyncWrite};
+use futures_lite::FutureExt;
+use futures_lite::future::or;
+
+#[cfg(feature = "async-tungstenite")]
+use crate::drive::{HANG_UP, drive};
+use crate::listening::Listening;
 use crate::office::Office;
 use crate::operate::called::call_robot;
 use crate::operate::pulled::{Commands, Seat};
+use crate::reception::attend;
 use crate::robot::Robot;
-use crate::runtime::{Runtime, by};
-use crate::shared::now;
-use crate::turn::Turn;
-
-/// How long a client may take over its handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long to wait before accepting again when the system has no means for a connection.
-const RECOVERY: Duration = Duration::from_millis(100);
+use crate::runtime::Runtime;
+#[cfg(feature = "async-tungstenite")]
+use crate::{runtime::by, shared::now};
 
 /// Settings of a [`PolicyServer`].
 #[derive(Debug, Clone)]
@@ -70,9 +68,13 @@ pub struct PolicyServer<R: Runtime> {
 /// What all handles share. Its drop is the last handle's.
 struct Desk<R: Runtime> {
     office: Arc<Office>,
+    /// Where it listens, as its system and as its clients say.
     address: Option<SocketAddr>,
+    uri: Option<String>,
     /// Until the server is shut down.
-    listener: Mutex<Option<Arc<R::Listener>>>,
+    listening: Mutex<Option<Arc<Listening<R>>>>,
+    /// The same, until nobody accepts with it any more.
+    listens: Weak<Listening<R>>,
 }
 
 impl<R: Runtime> Drop for Desk<R> {
@@ -82,11 +84,12 @@ impl<R: Runtime> Drop for Desk<R> {
 }
 
 impl<R: Runtime> PolicyServer<R> {
-    /// A server that listens on an address, `host:port`; port 0 lets the system choose one, which
-    /// [`local_addr`](Self::local_addr) then says.
+    /// A server that listens on an address: `host:port`, or `ws://host:port`, where port 0 lets
+    /// the system choose one; or, with the feature `zenoh`, on an endpoint of Zenoh's,
+    /// `tcp/host:port` or `zenoh:…`. [`uri`](Self::uri) then says how clients reach it.
     ///
     /// # Errors
-    /// When the address cannot be listened on.
+    /// When the address cannot be read or listened on.
     pub async fn bind(address: &str) -> io::Result<Self> {
         Self::bind_with(address, ServerConfig::default()).await
     }
@@ -94,11 +97,10 @@ impl<R: Runtime> PolicyServer<R> {
     /// As [`bind`](Self::bind), with settings.
     ///
     /// # Errors
-    /// When the address cannot be listened on.
+    /// When the address cannot be read or listened on.
     pub async fn bind_with(address: &str, config: ServerConfig) -> io::Result<Self> {
-        let listener = R::bind(address).await?;
-        let address = R::local_addr(&listener)?;
-        Ok(Self::new(config, Some((address, listener))))
+        let listening = Listening::bind(address, &config.machine.limits).await?;
+        Ok(Self::new(config, Some(listening)))
     }
 
     /// A server that listens nowhere: for connections that were accepted elsewhere,
@@ -107,19 +109,31 @@ impl<R: Runtime> PolicyServer<R> {
         Self::new(config, None)
     }
 
-    fn new(config: ServerConfig, listening: Option<(SocketAddr, R::Listener)>) -> Self {
+    fn new(config: ServerConfig, listening: Option<Listening<R>>) -> Self {
         let office = Office::new(config);
-        let (address, listener) = listening.unzip();
-        let listener = Mutex::new(listener.map(Arc::new));
-        Self { desk: Arc::new(Desk { office, address, listener }) }
+        let address = listening.as_ref().and_then(Listening::local_addr);
+        let uri = listening.as_ref().map(Listening::uri);
+        let listening = listening.map(Arc::new);
+        let listens = listening.as_ref().map(Arc::downgrade).unwrap_or_default();
+        let listening = Mutex::new(listening);
+        Self { desk: Arc::new(Desk { office, address, uri, listening, listens }) }
     }
 
-    /// Where the server listens.
+    /// The socket's address on which the server listens.
+    ///
+    /// # Errors
+    /// When the server was made [`unbound`](Self::unbound), or listens on Zenoh.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.desk.address.ok_or_else(unbound)
+    }
+
+    /// The URI with which a client on the same host connects: `ws://host:port`, or an endpoint of
+    /// Zenoh's.
     ///
     /// # Errors
     /// When the server was made [`unbound`](Self::unbound).
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.desk.address.ok_or_else(unbound)
+    pub fn uri(&self) -> io::Result<String> {
+        self.desk.uri.clone().ok_or_else(unbound)
     }
 
     /// Serves the robot to one policy after the other, until [`shutdown`](Self::shutdown). Another
@@ -131,10 +145,15 @@ impl<R: Runtime> PolicyServer<R> {
     /// # Errors
     /// When the server was made [`unbound`](Self::unbound).
     pub async fn serve(&self, robot: impl Robot) -> io::Result<()> {
-        let Some(listener) = self.listener()? else { return Ok(()) };
+        let Some(listening) = self.listening()? else { return Ok(()) };
         let robot = Arc::new(robot);
+        if listening.wants_metadata() {
+            // A robot that fails at it says so to the policy that asks.
+            let metadata = AssertUnwindSafe(async { robot.metadata().await }).catch_unwind().await;
+            metadata.into_iter().flatten().for_each(|metadata| listening.announce(metadata));
+        }
         let operate = move |turn| call_robot::<R>(turn, Arc::clone(&robot));
-        attend::<R>(Arc::clone(&self.desk.office), listener, operate).await;
+        attend::<R>(Arc::clone(&self.desk.office), listening, operate).await;
         Ok(())
     }
 
@@ -145,24 +164,35 @@ impl<R: Runtime> PolicyServer<R> {
     /// # Errors
     /// When the server was made [`unbound`](Self::unbound) or has been shut down.
     pub fn pull(&self, sensors: &Sensors, metadata: Map) -> io::Result<Commands> {
-        let listener = self.listener()?.ok_or_else(unbound)?;
+        let listening = self.listening()?.ok_or_else(unbound)?;
+        listening.announce(metadata.clone());
         let seat = Seat::new(sensors.clone(), metadata);
         let (office, place) = (Arc::clone(&self.desk.office), Arc::clone(&seat));
         R::spawn("chiral-accept", async move {
             let taking = Arc::clone(&place);
-            let attending = attend::<R>(office, listener, move |turn| taking.take(turn));
+            let attending = attend::<R>(office, listening, move |turn| taking.take(turn));
             or(place.until_left(), attending).await;
         });
         Ok(Commands::new(seat, self.clone()))
     }
 
     /// What the server listens with; `None` after it was shut down.
-    fn listener(&self) -> io::Result<Option<Arc<R::Listener>>> {
-        let listener = self.desk.listener.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if listener.is_none() && !self.desk.office.is_shutting_down() {
+    fn listening(&self) -> io::Result<Option<Arc<Listening<R>>>> {
+        let listening = self.desk.listening.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if self.desk.uri.is_none() {
             return Err(unbound());
         }
-        Ok(listener)
+        Ok(listening)
+    }
+
+    /// Whether there is still a listening socket: for a moment, too, after the end, until
+    /// [`serve`](Self::serve) has noticed it.
+    pub fn is_listening(&self) -> bool {
+        self.desk.listens.strong_count() > 0
+    }
+
+    fn stop_listening(&self) {
+        self.desk.listening.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// Serves the robot over a WebSocket that is already open, from an HTTP server's upgrade, a
@@ -212,14 +242,14 @@ impl<R: Runtime> PolicyServer<R> {
     /// Stops listening, lets the requests that are being answered finish, closes the connection
     /// with 1001 and returns when the robot is at rest.
     pub async fn shutdown(&self) {
-        self.desk.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.stop_listening();
         self.desk.office.shut_down().await;
     }
 
     /// Stops listening and closes the connection that there is, without waiting for anything, as
     /// the drop of the last handle does.
     pub fn stop(&self) {
-        self.desk.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.stop_listening();
         self.desk.office.take_leave(Duration::ZERO);
     }
 
@@ -227,10 +257,24 @@ impl<R: Runtime> PolicyServer<R> {
     pub fn stats(&self) -> Option<Stats> {
         self.desk.office.stats()
     }
+
+    /// What the link over Zenoh that there is now has carried, and whether through shared memory.
+    #[cfg(feature = "zenoh")]
+    pub fn zenoh_stats(&self) -> Option<chiral_zenoh::Stats> {
+        self.desk.office.zenoh_stats()
+    }
+
+    /// The shared memory of a server on Zenoh that was asked to use it: what sensors write there
+    /// at once is never copied.
+    #[cfg(feature = "zenoh-shm")]
+    pub fn shared_memory(&self) -> Option<chiral_zenoh::SharedMemory> {
+        self.listening().ok()??.shared_memory()
+    }
 }
 
 fn unbound() -> io::Error {
-    let what_to_do = "the server was made without an address: use `bind`, or `serve_websocket`";
+    let what_to_do = "the server has no such address: use `bind` (`uri` if it is on Zenoh), or \
+                      `serve_websocket`";
     io::Error::new(io::ErrorKind::NotConnected, what_to_do)
 }
 
@@ -243,110 +287,5 @@ impl<R: Runtime> Clone for PolicyServer<R> {
 impl<R: Runtime> fmt::Debug for PolicyServer<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PolicyServer").field("stats", &self.stats()).finish_non_exhaustive()
-    }
-}
-
-/// Takes in one policy after the other, until the server is shut down; `operate` begins to operate
-/// the robot for a turn.
-async fn attend<R: Runtime>(
-    office: Arc<Office>,
-    listener: Arc<R::Listener>,
-    operate: impl Fn(Turn) + Clone + Send + 'static,
-) {
-    loop {
-        let next = async { Some(R::accept(&listener).await) };
-        let shut_down = async {
-            office.until_shut_down().await;
-            None
-        };
-        match or(shut_down, next).await {
-            None => return,
-            Some(Ok((stream, peer))) => {
-                let reception = receive::<R>(Arc::clone(&office), stream, peer, operate.clone());
-                R::spawn("chiral-policy", reception);
-            }
-            Some(Err(error)) => {
-                tracing::warn!("no connection could be accepted: {error}");
-                R::sleep_until(now() + RECOVERY).await;
-            }
-        }
-    }
-}
-
-/// Takes a connection through its handshake and, when the robot is free, serves it.
-async fn receive<R: Runtime>(
-    office: Arc<Office>,
-    mut stream: R::Stream,
-    peer: SocketAddr,
-    operate: impl FnOnce(Turn) + Send,
-) {
-    let arrival = office.arrive();
-    let given_up = async {
-        office.until_unwanted(arrival).await;
-        None
-    };
-    let handshake = or(by::<R, _>(now() + HANDSHAKE, shake_hands(&mut stream)), given_up).await;
-    let request = match handshake {
-        Some(Ok(Ok(request))) => request,
-        Some(Ok(Err(bad))) => {
-            tracing::info!("{peer} was sent away: {bad}");
-            return send_away::<R>(stream, &bad.response()).await;
-        }
-        Some(Err(error)) => return tracing::info!("{peer} went during its handshake: {error}"),
-        None => return tracing::info!("{peer} was given up: its handshake took too long"),
-    };
-    match office.enter::<R>().await {
-        Ok(shared) => {
-            let accepted = request.accept();
-            if let Err(error) = stream.write_all(&accepted.response).await {
-                office.leave(&shared);
-                return tracing::info!("{peer} went during its handshake: {error}");
-            }
-            tracing::info!("policy connected from {peer}");
-            let config = ws::Config {
-                limits: office.config.machine.limits.clone(),
-                keepalive: office.config.keepalive,
-                ..ws::Config::default()
-            };
-            let session = Session::new(now(), Role::Server, &config, &accepted.surplus);
-            let ended = office.serve(shared, operate, |line| R::carry(line, stream, session)).await;
-            tracing::info!("policy from {peer}: {ended}");
-        }
-        Err(no_entry) => {
-            tracing::info!("{peer} was refused: {no_entry}");
-            send_away::<R>(stream, &request.refuse(503, &no_entry.to_string())).await;
-        }
-    }
-}
-
-/// Sends a last word, and waits a moment for the peer to hang up: a socket closed with unread
-/// bytes would take the word back.
-async fn send_away<R: Runtime>(mut stream: R::Stream, response: &[u8]) {
-    let parting = async {
-        stream.write_all(response).await?;
-        stream.close().await?;
-        let mut waste = [0; 256];
-        while stream.read(&mut waste).await? > 0 {}
-        io::Result::Ok(())
-    };
-    // Whoever has hung up already needs no telling.
-    let _ = by::<R, _>(now() + HANG_UP, parting).await;
-}
-
-async fn shake_hands<S>(stream: &mut S) -> io::Result<Result<Request, BadRequest>>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let mut handshake = ServerHandshake::default();
-    // On the heap, to keep the caller's future small.
-    let mut chunk = vec![0; 4096];
-    loop {
-        let count = stream.read(&mut chunk).await?;
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if let Some(shaken) = handshake.receive(&chunk[..count]).transpose() {
-            return Ok(shaken);
-        }
     }
 }

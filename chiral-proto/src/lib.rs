@@ -97,6 +97,18 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Your own event loop: which example to start from
+//!
+//! Each is a whole application of less than 200 lines, in the crate's folder `examples`.
+//!
+//! - `mio`, when your loop waits for readiness: one thread and one poll serve a robot over
+//!   WebSocket, with handshakes, refusals, keepalive and an orderly end.
+//!   [`ws::Session::exchange`] is the whole of the glue between bytes and machine.
+//! - `simulator`, when there are no sockets and no clock: robot and policy in memory on simulated
+//!   time, minutes in milliseconds, the same each run.
+//! - `unix_socket`, when you have threads and a stream of your own: robot and policy on one host,
+//!   each frame behind its length.
+//!
 //! # Where things are
 //!
 //! - [`client::Client`] and [`server::Server`]: the two state machines. Responses carry no id, so

@@ -13,6 +13,13 @@ pub trait Machine {
     /// Takes one message of the transport: one whole frame.
     fn handle_message(&mut self, now: Instant, message: Bytes);
 
+    /// As [`handle_message`](Self::handle_message), for a message in segments.
+    fn handle_segments(&mut self, now: Instant, message: Vec<Bytes>);
+
+    /// As [`handle_message`](Self::handle_message), for a frame that is taken apart already: in
+    /// memory, the other machine's frame as it is, no pixel of which is then copied.
+    fn handle_frame(&mut self, now: Instant, frame: &Frame);
+
     /// Lets time pass.
     fn handle_timeout(&mut self, now: Instant);
 
@@ -34,6 +41,14 @@ macro_rules! machines {
         impl Machine for $machine {
             fn handle_message(&mut self, now: Instant, message: Bytes) {
                 self.handle_message(now, message);
+            }
+
+            fn handle_segments(&mut self, now: Instant, message: Vec<Bytes>) {
+                self.handle_segments(now, message);
+            }
+
+            fn handle_frame(&mut self, now: Instant, frame: &Frame) {
+                self.handle_frame(now, frame);
             }
 
             fn handle_timeout(&mut self, now: Instant) {

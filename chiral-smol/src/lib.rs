@@ -14,6 +14,8 @@ use smol::Timer;
 use smol::net::{TcpListener, TcpStream};
 
 pub use chiral_driver::proto;
+#[cfg(feature = "zenoh")]
+pub use chiral_driver::zenoh;
 pub use chiral_driver::{
     CallError, Command, Commands, ConnectError, Hold, Robot, RobotError, ServerConfig,
     monotonic_seconds,
@@ -103,7 +105,7 @@ mod tests {
         smol::block_on(async {
             let listener = Smol::bind("127.0.0.1:0").await.unwrap();
             let port = listener.local_addr().unwrap().port();
-            let until = Instant::now() + std::time::Duration::from_secs(10);
+            let until = Instant::now() + Duration::from_secs(10);
             let both = zip(Smol::connect("127.0.0.1", port, until), Smol::accept(&listener)).await;
             let (mut ours, (theirs, _)) = (both.0.unwrap(), both.1.unwrap());
             assert!(ours.nodelay().unwrap() && theirs.nodelay().unwrap());

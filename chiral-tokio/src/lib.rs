@@ -13,6 +13,8 @@ use chiral_driver::Runtime;
 use tokio::net::{TcpListener, TcpStream};
 
 pub use chiral_driver::proto;
+#[cfg(feature = "zenoh")]
+pub use chiral_driver::zenoh;
 pub use chiral_driver::{
     CallError, Command, Commands, ConnectError, Hold, Robot, RobotError, ServerConfig,
     monotonic_seconds,

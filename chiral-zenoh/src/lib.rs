@@ -27,4 +27,4 @@ pub use robots::{RobotInfo, robots};
 pub use server::Listener;
 #[cfg(feature = "shm")]
 pub use shared_memory::{SharedBuffer, SharedMemory};
-pub use stats::Stats;
+pub use stats::{Counts, Stats};

@@ -60,6 +60,12 @@ impl Message {
         self.segments.concat().into()
     }
 
+    /// The message in the pieces in which it lies, for `handle_segments` of a state machine. No
+    /// pixel is copied.
+    pub fn into_segments(self) -> Vec<Bytes> {
+        self.segments
+    }
+
     /// The message as a frame, for `handle_frame` of a state machine. No pixel is copied.
     ///
     /// # Errors

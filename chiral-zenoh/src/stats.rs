@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a [`Link`](crate::Link) has carried.
@@ -22,6 +23,17 @@ impl Stats {
     /// Whether the link goes through shared memory: whether the last large frames did.
     pub fn uses_shared_memory(&self) -> bool {
         self.frames_sent_shared > 0 || self.frames_received_shared > 0
+    }
+}
+
+/// What a [`Link`](crate::Link) carries, as it goes on.
+#[derive(Debug, Clone)]
+pub struct Counts(pub(crate) Arc<Counters>);
+
+impl Counts {
+    /// What was carried so far.
+    pub fn read(&self) -> Stats {
+        self.0.read()
     }
 }
 

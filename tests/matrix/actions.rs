@@ -8,7 +8,7 @@ use chiral_tests::{Entry, Recorder, Work};
 
 use crate::adapter::{ClientSettings, ServerSettings};
 use crate::pair::{Pair, action, actions, hz, values};
-use crate::supervise::{ask, eventually, soon};
+use crate::supervise::{A_WHILE, ask, eventually, soon};
 
 pub(crate) fn a_chunk_carries_the_timestamps_of_its_own_observation(pair: Pair) {
     let (served, policy) = pair.meet(Recorder::new(2, [4, 6]));
@@ -96,9 +96,14 @@ pub(crate) fn what_is_older_than_allowed_is_never_sent(pair: Pair) {
     std::thread::sleep(Duration::from_millis(25));
     policy.start_action_dispatch(hz(500.0)).unwrap();
     eventually(|| policy.stats().actions_expired == 1);
-    policy.put_action(action(2)).unwrap();
-    served.robot.until_applied(1);
-    assert_eq!(values(&served.robot.applied()), [2.0]);
+    // One that is in time, however busy the machine.
+    eventually(|| {
+        if policy.queued_actions() == 0 {
+            policy.put_action(action(2)).unwrap();
+        }
+        !served.robot.applied().is_empty()
+    });
+    assert_eq!(values(&served.robot.applied())[0].to_bits(), 2_f32.to_bits());
 }
 
 pub(crate) fn the_last_actions_before_the_end_arrive(pair: Pair) {
@@ -122,19 +127,23 @@ pub(crate) fn the_last_actions_before_the_end_arrive(pair: Pair) {
 }
 
 pub(crate) fn a_reset_is_a_barrier_between_slow_actions(pair: Pair) {
-    let (served, policy) = pair.meet(Recorder::small().held(Work::Apply));
+    let (served, policy) = pair.meet(Recorder::small());
     policy.send_action(action(1)).unwrap();
+    served.robot.until_applied(1);
+    served.robot.hold(Work::Apply);
     policy.send_action(action(2)).unwrap();
     let resetting = ask(&policy, |policy| policy.reset());
     // Actions overtake a request that has not left yet.
     eventually(|| policy.stats().frames_sent == 3);
     policy.send_action(action(3)).unwrap();
     eventually(|| served.server.stats().is_some_and(|stats| stats.frames_received == 4));
+    std::thread::sleep(A_WHILE);
     assert_eq!(served.robot.begun(Work::Reset), 0, "it waits for the actions before it");
 
     served.robot.hold(Work::Reset);
     served.robot.release(Work::Apply);
     served.robot.until_begun(Work::Reset, 1);
+    std::thread::sleep(A_WHILE);
     assert_eq!(served.robot.begun(Work::Apply), 2, "the third waits for the reset");
     assert!(!resetting.is_done());
     served.robot.release(Work::Reset);
@@ -155,6 +164,7 @@ pub(crate) fn a_step_keeps_its_place_among_slow_actions(pair: Pair) {
     eventually(|| policy.stats().frames_sent == 2);
     policy.send_action(action(3)).unwrap();
     eventually(|| served.server.stats().is_some_and(|stats| stats.frames_received == 3));
+    std::thread::sleep(A_WHILE);
     assert_eq!(served.robot.begun(Work::Step), 0, "it waits for the action before it");
     served.robot.release(Work::Apply);
     let step = stepping.done().unwrap();

@@ -122,7 +122,7 @@ impl Wire {
     fn pass_on(&self, sender: Sender, mut from: TcpStream, mut to: TcpStream) {
         let mut chunk = vec![0; 64 << 10];
         while let Ok(count @ 1..) = from.read(&mut chunk) {
-            let (passes, is_cut) = self.until_open(sender, count);
+            let (passes, is_cut) = self.passage(sender, count);
             if to.write_all(&chunk[..passes]).is_err() {
                 break;
             }
@@ -130,15 +130,21 @@ impl Wire {
                 self.cut(&mut self.lock());
             }
         }
-        // Whoever hangs up is heard to do so on the other side.
+        // Whoever hangs up is heard to do so on the other side, when anything is.
+        drop(self.until_open(sender));
         let _ = to.shutdown(Shutdown::Write);
+    }
+
+    /// Waits while nothing of a sender's passes.
+    fn until_open(&self, sender: Sender) -> MutexGuard<'_, State> {
+        let is_frozen = |state: &mut State| state.is_frozen[sender as usize];
+        self.changed.wait_while(self.lock(), is_frozen).expect("nothing panics with it")
     }
 
     /// Waits while nothing passes; then says how many of so many bytes do, and whether the cable
     /// is cut behind them.
-    fn until_open(&self, sender: Sender, count: usize) -> (usize, bool) {
-        let state = self.changed.wait_while(self.lock(), |state| state.is_frozen[sender as usize]);
-        let mut state = state.expect("nothing panics with it");
+    fn passage(&self, sender: Sender, count: usize) -> (usize, bool) {
+        let mut state = self.until_open(sender);
         let Some(left) = state.bytes_left.filter(|_| sender == Sender::Server) else {
             return (count, false);
         };

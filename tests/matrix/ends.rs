@@ -8,7 +8,7 @@ use chiral_tests::{Entry, Recorder, Work};
 
 use crate::adapter::{Policy, ServerSettings};
 use crate::pair::{Pair, Served, action, hz};
-use crate::supervise::{aside, ask, eventually, soon};
+use crate::supervise::{A_WHILE, aside, ask, eventually, soon};
 
 /// Asserts that a policy was told that the server is going out of service.
 #[track_caller]
@@ -53,7 +53,7 @@ pub(crate) fn a_shutdown_answers_what_is_under_way(pair: Pair) {
     served.robot.until_begun(Work::Observe, 1);
     let Served { server, robot, .. } = served;
     let shutting_down = aside(move || server.shut_down());
-    std::thread::sleep(Duration::from_millis(20));
+    std::thread::sleep(A_WHILE);
     assert!(!shutting_down.is_done(), "it waits for the observation");
     assert_eq!(policy.error(), None);
     robot.release(Work::Observe);

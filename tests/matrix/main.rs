@@ -181,5 +181,7 @@ macro_rules! pair_cases {
 
 grid! {
     tokio_client tokio_server: crate::adapters::tokio::ADAPTER;
+    smol_client smol_server: crate::adapters::smol::ADAPTER;
+    async_std_client async_std_server: crate::adapters::async_std::ADAPTER;
     blocking_client blocking_server: crate::adapters::blocking::ADAPTER;
 }

@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use chiral_driver::ConnectError;
 use chiral_proto::{Action, Observation, Rate};
@@ -116,10 +117,17 @@ pub(crate) fn address_of(uri: &str) -> SocketAddr {
     uri.rsplit('/').next().and_then(|address| address.parse().ok()).expect("it names a socket")
 }
 
-/// A loopback address on which nothing listens.
+/// A loopback address on which nothing listens, and on which nobody happens to: outside of the
+/// range from which systems choose ports, and another one for each call and process.
 pub(crate) fn nowhere() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
-    listener.local_addr().expect("it is bound")
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let call = CALLS.fetch_add(1, Ordering::Relaxed);
+        let port = 10_000 + (std::process::id() * 64 + call) % 20_000;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port as u16)) {
+            return listener.local_addr().expect("it is bound");
+        }
+    }
 }
 
 pub(crate) fn hz(hz: f64) -> Rate {

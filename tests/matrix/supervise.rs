@@ -5,17 +5,20 @@ use std::panic::{Location, resume_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use chiral_tests::SOON;
+use chiral_tests::{Patience, SOON};
 
 use crate::adapter::Policy;
 
 /// How long a case may make no progress. Longer than any wait that has a limit of its own.
-const PATIENCE: Duration = Duration::from_secs(15);
+const LIMIT: Duration = Duration::from_secs(15);
 
-/// Where a case was seen last, and when.
-type Post = Arc<Mutex<(&'static Location<'static>, Instant)>>;
+/// A while in which nothing must happen. What wrongly could would, mostly, within it.
+pub(crate) const A_WHILE: Duration = Duration::from_millis(20);
+
+/// Where a case was seen last, and for how long it may go unseen.
+type Post = Arc<Mutex<(&'static Location<'static>, Patience)>>;
 
 thread_local! {
     static POST: RefCell<Option<Post>> = const { RefCell::new(None) };
@@ -24,7 +27,7 @@ thread_local! {
 /// Runs a case in a thread of its own, and gives it up when it is stuck.
 #[track_caller]
 pub(crate) fn run(case: impl FnOnce() + Send + 'static) {
-    let post = Arc::new(Mutex::new((Location::caller(), Instant::now())));
+    let post = Arc::new(Mutex::new((Location::caller(), Patience::new(LIMIT))));
     let (over, is_over) = channel::<()>();
     let theirs = Arc::clone(&post);
     let name = thread::current().name().unwrap_or("a case").to_owned();
@@ -35,10 +38,11 @@ pub(crate) fn run(case: impl FnOnce() + Send + 'static) {
     });
     let case = case.expect("the system has a thread left");
     loop {
-        let (seen_at, since) = *post.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = PATIENCE.saturating_sub(since.elapsed());
-        assert!(!left.is_zero(), "stuck for {PATIENCE:?}, at or behind {seen_at}");
-        if is_over.recv_timeout(left) == Err(RecvTimeoutError::Disconnected) {
+        {
+            let (seen_at, patience) = &mut *post.lock().unwrap_or_else(PoisonError::into_inner);
+            assert!(!patience.is_over(), "stuck for {LIMIT:?}, at or behind {seen_at}");
+        }
+        if is_over.recv_timeout(Patience::LOOK) == Err(RecvTimeoutError::Disconnected) {
             break;
         }
     }
@@ -60,7 +64,7 @@ pub(crate) fn soon<T>(wait: impl FnOnce() -> T) -> T {
 fn seen(at: &'static Location<'static>) {
     POST.with_borrow(|post| {
         if let Some(post) = post {
-            *post.lock().unwrap_or_else(PoisonError::into_inner) = (at, Instant::now());
+            *post.lock().unwrap_or_else(PoisonError::into_inner) = (at, Patience::new(LIMIT));
         }
     });
 }
@@ -69,9 +73,9 @@ fn seen(at: &'static Location<'static>) {
 #[track_caller]
 pub(crate) fn eventually(mut is_so: impl FnMut() -> bool) {
     seen(Location::caller());
-    let start = Instant::now();
+    let mut patience = Patience::new(SOON);
     while !is_so() {
-        assert!(start.elapsed() < SOON, "still not so after {SOON:?}");
+        assert!(!patience.is_over(), "still not so after {SOON:?}");
         thread::sleep(Duration::from_millis(1));
     }
 }
@@ -106,13 +110,18 @@ impl<T> Aside<T> {
     #[track_caller]
     pub(crate) fn done(self) -> T {
         seen(Location::caller());
-        match self.is_done.recv_timeout(SOON) {
-            Ok(done) => done,
-            Err(RecvTimeoutError::Timeout) => panic!("still waiting after {SOON:?}"),
-            Err(RecvTimeoutError::Disconnected) => match self.thread.join() {
-                Err(panic) => resume_unwind(panic),
-                Ok(()) => unreachable!("it has sent what it made"),
-            },
+        let mut patience = Patience::new(SOON);
+        loop {
+            match self.is_done.recv_timeout(Patience::LOOK) {
+                Ok(done) => return done,
+                Err(RecvTimeoutError::Timeout) => {
+                    assert!(!patience.is_over(), "still waiting after {SOON:?}");
+                }
+                Err(RecvTimeoutError::Disconnected) => match self.thread.join() {
+                    Err(panic) => resume_unwind(panic),
+                    Ok(()) => unreachable!("it has sent what it made"),
+                },
+            }
         }
     }
 

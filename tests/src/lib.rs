@@ -5,6 +5,7 @@
 #[doc = include_str!("../../README.md")]
 pub struct Readme;
 
+mod patience;
 mod raw;
 mod recorder;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use chiral_tokio::{PolicyServer, ServerConfig};
 
+pub use patience::Patience;
 pub use raw::{Opcode, Raw, RawServer, message};
 pub use recorder::{Entry, Fault, Recorder, Work};
 

@@ -73,6 +73,11 @@ impl Raw {
     /// When the server does not listen.
     pub fn connect(address: SocketAddr) -> Self {
         let socket = TcpStream::connect_timeout(&address, SOON).expect("the server listens");
+        Self::of_client(socket)
+    }
+
+    /// A client's end of a connection, before any handshake.
+    pub fn of_client(socket: TcpStream) -> Self {
         Self::new(socket, true)
     }
 

@@ -6,11 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use chiral_driver::proto::ConnectionError;
-use chiral_driver::proto::wire::Frame;
-use chiral_driver::proto::ws::{self, CloseCode, Control, Incoming, Session};
-use chiral_driver::{Line, Transport, drive};
+use chiral_driver::proto::ws::{Control, Incoming, Reader, Session, Writer};
+use chiral_driver::{Line, Message, Wire, drive};
 
 use super::pump::Pump;
 use super::socket::{Stream, is_timeout};
@@ -74,6 +72,21 @@ impl Connection {
         self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Tells the writing thread what was found. The peer's close and that it is the end go
+    /// together: the peer is not answered before everybody knows.
+    fn tell(&self, found: News) {
+        let mut news = self.news();
+        let mut can_wait = found.end.is_none();
+        news.end = news.end.take().or(found.end);
+        if let Some(control) = found.control {
+            can_wait &= control.is_sign_of_life();
+            news.post(control);
+        }
+        if !can_wait {
+            news.wake();
+        }
+    }
+
     /// Reads on; a connection that fails has ended.
     fn read(&self, buf: &mut [u8]) -> usize {
         loop {
@@ -102,33 +115,26 @@ impl News {
 }
 
 /// The reading thread: until the peer hangs up, or the socket is shut down.
-fn read(line: &Line, connection: &Connection, mut reader: ws::Reader) {
+fn read(line: &Line, connection: &Connection, mut reader: Reader) {
     let mut count = 1;
     loop {
+        let mut found = News::default();
         // Before the first read, too: the peer's first words may have come with its handshake.
         while let Some(incoming) = reader.poll() {
             match incoming {
                 Incoming::Message(message) => {
-                    line.handle_message(Instant::now(), message);
+                    line.handle_message(Instant::now(), Message::Whole(message));
                     connection.news().wake();
                 }
-                Incoming::Control(control) => {
-                    let mut news = connection.news();
-                    let can_wait = control.is_sign_of_life();
-                    news.post(control);
-                    if !can_wait {
-                        news.wake();
-                    }
-                }
+                Incoming::Control(control) => found.post(control),
                 Incoming::End(error) => {
-                    let mut news = connection.news();
-                    news.end = Some(error.into());
-                    news.wake();
-                    drop(news);
+                    found.end = Some(error.into());
+                    connection.tell(found);
                     return drain(connection, count);
                 }
             }
         }
+        connection.tell(found);
         let room = reader.read_buf();
         let room_len = room.len().min(READ_STEP);
         count = connection.read(&mut room[..room_len]);
@@ -163,7 +169,7 @@ impl Drop for LastRead {
 /// for what concerns the session.
 struct Writing {
     connection: Arc<Connection>,
-    writer: ws::Writer,
+    writer: Writer,
 }
 
 impl Drop for Writing {
@@ -173,13 +179,21 @@ impl Drop for Writing {
     }
 }
 
-impl Transport for Writing {
+impl Wire for Writing {
+    fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    fn writer_mut(&mut self) -> &mut Writer {
+        &mut self.writer
+    }
+
     /// What the reading thread has found; messages it handles itself.
     fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
-    ) -> Poll<Result<Option<Bytes>, ConnectionError>> {
+    ) -> Poll<Result<Option<Message>, ConnectionError>> {
         let mut news = self.connection.news();
         if let Some(control) = news.control.take() {
             self.writer.handle(now, control);
@@ -214,35 +228,10 @@ impl Transport for Writing {
             // The peer may have said why before it went: the reading thread finds that, and then
             // that nothing more comes.
             _ => {
-                let _ = self.connection.socket.shutdown(Shutdown::Both);
+                let _ = self.connection.socket.shutdown(Shutdown::Write);
                 Poll::Pending
             }
         }
-    }
-
-    fn wants_frame(&self) -> bool {
-        self.writer.wants_message()
-    }
-
-    fn push(&mut self, frame: Frame) {
-        let refused = self.writer.push(frame);
-        debug_assert!(refused.is_ok(), "a frame was pushed that was not wanted");
-    }
-
-    fn close(&mut self, now: Instant, code: u16, reason: &str) {
-        self.writer.close(now, CloseCode(code), reason);
-    }
-
-    fn is_finished(&self) -> bool {
-        self.writer.is_finished()
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.writer.poll_timeout()
-    }
-
-    fn handle_timeout(&mut self, now: Instant) -> Result<(), ConnectionError> {
-        self.writer.handle_timeout(now).map_err(ConnectionError::from)
     }
 
     fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<()> {

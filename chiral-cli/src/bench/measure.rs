@@ -3,34 +3,18 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use chiral_driver::monotonic_seconds;
 use chiral_proto::client::Stats;
 use chiral_proto::{Action, Array, Map, Observation, Rate};
-use chiral_tokio::{PolicyClient, monotonic_seconds};
 
 use super::floor;
 use super::report::Dispatch;
-use super::server::MARK;
+use super::robot::MARK;
+use super::samples::Samples;
+use crate::adapter::{Adapter, Client};
 
 /// Round trips that warm up caches, sockets and buffers, and are not counted.
 const WARM_UP: usize = 20;
-
-/// Durations, in the order in which they were measured.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Samples(Vec<Duration>);
-
-impl Samples {
-    pub(super) fn push(&mut self, sample: Duration) {
-        self.0.push(sample);
-    }
-
-    /// The quantiles asked for, in milliseconds; `None` without samples.
-    pub(super) fn quantile_ms(&self, q: f64) -> Option<f64> {
-        let mut sorted = self.0.clone();
-        sorted.sort_unstable();
-        let index = ((q * sorted.len() as f64).ceil() as usize).clamp(1, sorted.len().max(1)) - 1;
-        sorted.get(index).map(|sample| sample.as_secs_f64() * 1e3)
-    }
-}
 
 /// Round trips of observations, and of the floor beside them.
 #[derive(Debug, Default)]
@@ -41,31 +25,29 @@ pub(super) struct Observing {
 
 impl Observing {
     /// One observation.
-    pub(super) async fn observe(&mut self, client: &PolicyClient) -> anyhow::Result<()> {
-        let start = Instant::now();
-        client.observe().await?;
-        self.observe.push(start.elapsed());
+    pub(super) fn observe(&mut self, client: &Client) -> anyhow::Result<()> {
+        self.observe.push(client.observe()?.took());
         Ok(())
     }
 
     /// One observation and one exchange over the bare socket, the first of them in turns.
-    pub(super) async fn observe_beside(
+    pub(super) fn observe_beside(
         &mut self,
-        client: &PolicyClient,
+        client: &Client,
         floor: &mut floor::Client,
         sample: usize,
     ) -> anyhow::Result<()> {
         if sample < WARM_UP {
-            client.observe().await?;
+            client.observe()?;
             floor.exchange()?;
             return Ok(());
         }
         if sample.is_multiple_of(2) {
-            self.observe(client).await?;
+            self.observe(client)?;
             self.floor.push(floor.exchange()?);
         } else {
             self.floor.push(floor.exchange()?);
-            self.observe(client).await?;
+            self.observe(client)?;
         }
         Ok(())
     }
@@ -82,9 +64,9 @@ pub(super) fn payload_len(observation: &Observation) -> usize {
 }
 
 /// Streams at 30 Hz and returns the rate achieved.
-pub(super) async fn stream(client: &PolicyClient, seconds: f64) -> anyhow::Result<f64> {
+pub(super) fn stream(client: &Client, seconds: Duration) -> anyhow::Result<f64> {
     client.start_obs_stream(Rate::hz(30.0)?)?;
-    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+    std::thread::sleep(seconds);
     client.stop_obs_stream();
     Ok(recent_hz(&client.stats()))
 }
@@ -95,30 +77,32 @@ pub(super) fn recent_hz(stats: &Stats) -> f64 {
 }
 
 /// Dispatches a queue that never runs empty, and compares the rate with the one asked for.
-pub(super) async fn dispatch(
-    client: &PolicyClient,
+pub(super) fn dispatch(
+    adapter: Adapter,
+    client: &Client,
     asked: f64,
-    seconds: f64,
+    seconds: Duration,
 ) -> anyhow::Result<Dispatch> {
     let before = client.stats();
     let start = Instant::now();
     client.start_action_dispatch(Rate::hz(asked)?)?;
     // Between two ticks, so that exactly the ticks of these seconds are counted.
-    let end = start + Duration::from_secs_f64(seconds - 0.5 / asked);
+    let end = start + seconds.saturating_sub(Duration::from_secs_f64(0.5 / asked));
     while Instant::now() < end {
         while client.queued_actions() < 256 {
             client.put_action([0.0; 7])?;
         }
         let pause = end.saturating_duration_since(Instant::now());
-        tokio::time::sleep(pause.min(Duration::from_millis(100))).await;
+        std::thread::sleep(pause.min(Duration::from_millis(100)));
     }
     client.stop_action_dispatch();
     let after = client.stats();
     client.clear_actions();
     let sent = after.actions.count() - before.actions.count();
     Ok(Dispatch {
+        adapter,
         asked_hz: asked,
-        achieved_hz: sent as f64 / seconds,
+        achieved_hz: sent as f64 / seconds.as_secs_f64(),
         ticks_missed: after.dispatch_ticks_missed - before.dispatch_ticks_missed,
     })
 }
@@ -135,16 +119,12 @@ pub(super) struct ActionLatency {
 impl ActionLatency {
     /// Sends an action every 10 ms, stamped with the time of the call, and asks the server what
     /// it measured.
-    pub(super) async fn measure(client: &PolicyClient, seconds: f64) -> anyhow::Result<Self> {
-        client.reset().await.context("the server forgets what it measured before")?;
-        let mut ticks = tokio::time::interval(Duration::from_millis(10));
-        let end = Instant::now() + Duration::from_secs_f64(seconds);
-        while Instant::now() < end {
-            ticks.tick().await;
-            let stamped = Array::vector(vec![MARK, monotonic_seconds()]);
-            client.send_action(Action::new(stamped))?;
-        }
-        let metadata = client.metadata().await?;
+    pub(super) fn measure(client: &Client, seconds: Duration) -> anyhow::Result<Self> {
+        client.reset().context("the server forgets what it measured before")?;
+        let end = Instant::now() + seconds;
+        let stamped = || Action::new(Array::vector(vec![MARK, monotonic_seconds()]));
+        client.send_at(Rate::hz(100.0)?, end, stamped)?;
+        let metadata = client.metadata()?;
         let number = |key: &str| number(&metadata, key);
         Ok(Self {
             p50_ms: number("action_p50_ms")?,

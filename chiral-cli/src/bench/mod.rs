@@ -1,25 +1,32 @@
 //! `chiral bench`: what the line between robot and policy costs, beside what a bare socket costs,
-//! sample by sample in one run.
+//! sample by sample in one run; and what it does to a control loop.
 
+mod control_loop;
 mod floor;
 mod measure;
 mod report;
+mod robot;
+mod samples;
 mod server;
+mod tungstenite;
 
+use std::fmt;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use chiral_tokio::PolicyClient;
+use anyhow::{Context as _, ensure};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
+use serde::{Deserialize, Serialize};
 
+pub(crate) use control_loop::{Options as LoopOptions, run as run_loop};
 pub(crate) use server::{Options as ServerOptions, run as run_server};
 
 use measure::{ActionLatency, Observing};
-use report::{Dispatch, Report, Run};
+use report::{Report, Run};
 use server::ServerProcess;
 
-use crate::output;
+use crate::adapter::{Adapter, Client, Settings};
+use crate::{args, output};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -29,49 +36,90 @@ pub(crate) struct Options {
     /// The numbers of RGB-D cameras to measure with.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 8])]
     cameras: Vec<usize>,
+    /// What carries the connection, on both sides; several, as in tokio,blocking, are measured
+    /// side by side.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Adapter::default()])]
+    adapter: Vec<Adapter>,
     /// Whose WebSocket message layer to measure; both, side by side, when repeated.
-    #[arg(long, value_enum, default_values_t = [Transport::Ws])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Transport::Ws])]
     transport: Vec<Transport>,
     /// Round trips to measure of each kind.
     #[arg(long, default_value_t = 300)]
     samples: usize,
-    /// Seconds of streaming, and of idling, while the latency of actions is measured.
-    #[arg(long, default_value_t = 10.0)]
-    seconds: f64,
-    /// Milliseconds that the measured robot takes over an observation, asynchronously: what a slow
-    /// camera does to the latency of actions. Zero for a snapshot.
+    /// Seconds of streaming, and of idling, while the latency of actions is measured; or of each
+    /// way to run the control loop.
+    #[arg(long, default_value = "10", value_parser = args::seconds)]
+    seconds: Duration,
+    /// Milliseconds that the measured robot takes over an observation, waiting as its adapter
+    /// does: what a slow camera does to the latency of actions. Zero for a snapshot.
     #[arg(long, default_value_t = 0)]
     observe_takes_ms: u64,
     /// Rates of the action dispatch to measure, in hertz; none to leave it out.
     #[arg(long, value_delimiter = ',')]
     dispatch: Vec<f64>,
+    /// Measure instead how even a robot's own 1 kHz loop is that pulls its actions: without chiral,
+    /// with actions at 50 Hz, and with 8 RGB-D cameras streaming at 30 Hz besides. On the blocking
+    /// adapter.
+    #[arg(long, conflicts_with_all = [
+        "uri", "cameras", "adapter", "transport", "samples", "observe_takes_ms", "dispatch",
+    ])]
+    control_loop: bool,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
 }
 
 /// A WebSocket message layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Transport {
     /// Chiral's own session.
     Ws,
-    /// Tungstenite's.
+    /// Tungstenite's, on tokio.
     Tungstenite,
 }
 
-impl Transport {
-    fn name(self) -> &'static str {
-        match self {
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::Ws => "ws",
             Self::Tungstenite => "tungstenite",
-        }
+        })
     }
 }
 
-pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
+/// What one client and one server of a run are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Line {
+    adapter: Adapter,
+    transport: Transport,
+}
+
+impl Options {
+    /// Every adapter with every transport.
+    fn lines(&self) -> anyhow::Result<Vec<Line>> {
+        let with_all =
+            |&adapter| self.transport.iter().map(move |&transport| Line { adapter, transport });
+        let lines: Vec<Line> = self.adapter.iter().flat_map(with_all).collect();
+        for Line { adapter, transport } in &lines {
+            ensure!(
+                *transport == Transport::Ws || *adapter == Adapter::Tokio,
+                "found --transport {transport} with --adapter {adapter}, expected tokio: only \
+                 there it is measured"
+            );
+        }
+        Ok(lines)
+    }
+}
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    ensure!(!options.seconds.is_zero(), "found --seconds 0, expected more");
+    if options.control_loop {
+        return control_loop::measure(options.seconds, options.json);
+    }
     let report = match &options.uri {
-        Some(uri) => measure_given(uri, &options).await?,
-        None => measure_own(&options).await?,
+        Some(uri) => measure_given(uri, options)?,
+        None => measure_own(options)?,
     };
     if options.json {
         output::print(&format!("{}\n", serde_json::to_string(&report)?))
@@ -80,81 +128,83 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     }
 }
 
-/// Measures a server that somebody else has started: what a client can see.
-async fn measure_given(uri: &str, options: &Options) -> anyhow::Result<Report> {
-    let client = PolicyClient::builder()
-        .connect_timeout(Duration::from_secs(5))
-        .connect(uri)
-        .await
-        .context("nothing to measure")?;
-    let first = client.observe().await?;
-    let mut observing = Observing::default();
-    let progress = ProgressBar::new(options.samples as u64);
-    for _ in 0..options.samples {
-        observing.observe(&client).await?;
-        progress.inc(1);
-    }
-    progress.finish_and_clear();
-    let obs_hz = measure::stream(&client, options.seconds).await?;
-    let run = Run::new(Transport::Ws, first.cameras.len(), measure::payload_len(&first))
-        .observed(&observing, obs_hz);
-    let dispatch = measure_dispatch(&client, options).await?;
-    client.close().await;
-    Ok(Report { runs: vec![run], dispatch })
-}
-
-/// Measures servers of our own, in processes of their own.
-async fn measure_own(options: &Options) -> anyhow::Result<Report> {
+/// Measures a server that somebody else has started: what a client can see, with one adapter after
+/// the other.
+fn measure_given(uri: &str, options: &Options) -> anyhow::Result<Report> {
     let mut report = Report::default();
-    for &cameras in &options.cameras {
-        let server = ServerProcess::start(cameras, options.observe_takes_ms).await?;
-        let mut lines = Vec::new();
-        for &transport in &options.transport {
-            let client = server.connect(transport).await?;
-            lines.push((transport, client, Observing::default()));
-            // One policy at a time: the next transport has a server of its own behind its port.
-        }
-        let bytes = server.payload_len;
-        let progress =
-            ProgressBar::new(options.samples as u64).with_message(format!("{cameras} cameras"));
-        let mut floor = floor::Client::connect(&server.floor, bytes)?;
-        for sample in 0..options.samples {
-            for (_, client, observing) in &mut lines {
-                observing.observe_beside(client, &mut floor, sample).await?;
-            }
+    for &adapter in &options.adapter {
+        let settings =
+            Settings { connect_timeout: Some(Duration::from_secs(5)), ..Settings::default() };
+        let client = Client::connect(adapter, uri, settings).context("nothing to measure")?;
+        let first = client.observe()?.observation;
+        let mut observing = Observing::default();
+        let progress = ProgressBar::new(options.samples as u64);
+        for _ in 0..options.samples {
+            observing.observe(&client)?;
             progress.inc(1);
         }
         progress.finish_and_clear();
-        for (transport, client, observing) in lines {
-            let idle = ActionLatency::measure(&client, options.seconds).await?;
-            let before = server.cpu_seconds(&client).await?;
-            client.start_obs_stream(chiral_proto::Rate::hz(30.0)?)?;
-            let loaded = ActionLatency::measure(&client, options.seconds).await?;
-            client.stop_obs_stream();
-            let stats = client.stats();
-            let after = server.cpu_seconds(&client).await?;
-            let run = Run::new(transport, cameras, bytes)
-                .observed(&observing, measure::recent_hz(&stats))
-                .acted(idle, loaded)
-                .burnt(after - before, options.seconds * 30.0 * bytes as f64);
-            report.runs.push(run);
-            if report.dispatch.is_empty() {
-                report.dispatch = measure_dispatch(&client, options).await?;
-            }
-            client.close().await;
-        }
-        server.stop().await?;
+        let obs_hz = measure::stream(&client, options.seconds)?;
+        let line = Line { adapter, transport: Transport::Ws };
+        let run = Run::new(line, first.cameras.len(), measure::payload_len(&first));
+        report.runs.push(run.observed(&observing, obs_hz));
+        measure_dispatch(&mut report, adapter, &client, options)?;
+        client.close();
     }
     Ok(report)
 }
 
-async fn measure_dispatch(
-    client: &PolicyClient,
-    options: &Options,
-) -> anyhow::Result<Vec<Dispatch>> {
-    let mut rates = Vec::new();
-    for &asked in &options.dispatch {
-        rates.push(measure::dispatch(client, asked, options.seconds).await?);
+/// Measures servers of our own, in processes of their own.
+fn measure_own(options: &Options) -> anyhow::Result<Report> {
+    let lines = options.lines()?;
+    let mut report = Report::default();
+    for &cameras in &options.cameras {
+        let server = ServerProcess::start(cameras, options.observe_takes_ms, &lines)?;
+        let bytes = server.payload_len();
+        let connect = |&line| Ok((line, server.connect(line)?, Observing::default()));
+        let mut measured = lines.iter().map(connect).collect::<anyhow::Result<Vec<_>>>()?;
+        let progress =
+            ProgressBar::new(options.samples as u64).with_message(format!("{cameras} cameras"));
+        let mut floor = floor::Client::connect(server.floor(), bytes)?;
+        for sample in 0..options.samples {
+            for (_, client, observing) in &mut measured {
+                observing.observe_beside(client, &mut floor, sample)?;
+            }
+            progress.inc(1);
+        }
+        progress.finish_and_clear();
+        for (line, client, observing) in measured {
+            let idle = ActionLatency::measure(&client, options.seconds)?;
+            let before = server::cpu_seconds(&client)?;
+            client.start_obs_stream(chiral_proto::Rate::hz(30.0)?)?;
+            let loaded = ActionLatency::measure(&client, options.seconds)?;
+            client.stop_obs_stream();
+            let stats = client.stats();
+            let after = server::cpu_seconds(&client)?;
+            let run = Run::new(line, cameras, bytes)
+                .observed(&observing, measure::recent_hz(&stats))
+                .acted(idle, loaded)
+                .burnt(after - before, options.seconds.as_secs_f64() * 30.0 * bytes as f64);
+            report.runs.push(run);
+            measure_dispatch(&mut report, line.adapter, &client, options)?;
+            client.close();
+        }
+        server.stop()?;
     }
-    Ok(rates)
+    Ok(report)
+}
+
+/// Measures the rates of the dispatch that were asked for, once for each adapter.
+fn measure_dispatch(
+    report: &mut Report,
+    adapter: Adapter,
+    client: &Client,
+    options: &Options,
+) -> anyhow::Result<()> {
+    if report.dispatch.iter().all(|known| known.adapter != adapter) {
+        for &asked in &options.dispatch {
+            report.dispatch.push(measure::dispatch(adapter, client, asked, options.seconds)?);
+        }
+    }
+    Ok(())
 }

@@ -4,8 +4,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::Transport;
-use super::measure::{ActionLatency, Observing, Samples};
+use super::measure::{ActionLatency, Observing};
+use super::samples::Samples;
+use super::{Line, Transport};
+use crate::adapter::Adapter;
 
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Report {
@@ -18,7 +20,8 @@ pub(super) struct Report {
 pub(super) struct Run {
     cameras: usize,
     bytes: usize,
-    transport: &'static str,
+    adapter: Adapter,
+    transport: Transport,
     floor_ms: Option<Quantiles>,
     observe_ms: Option<Quantiles>,
     ratio_p50: Option<f64>,
@@ -45,17 +48,20 @@ struct Latency {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Dispatch {
+    pub(super) adapter: Adapter,
     pub(super) asked_hz: f64,
     pub(super) achieved_hz: f64,
     pub(super) ticks_missed: u64,
 }
 
 impl Run {
-    pub(super) fn new(transport: Transport, cameras: usize, bytes: usize) -> Self {
+    pub(super) fn new(line: Line, cameras: usize, bytes: usize) -> Self {
+        let Line { adapter, transport } = line;
         Self {
             cameras,
             bytes,
-            transport: transport.name(),
+            adapter,
+            transport,
             floor_ms: None,
             observe_ms: None,
             ratio_p50: None,
@@ -108,10 +114,11 @@ impl fmt::Display for Report {
         for run in &self.runs {
             writeln!(
                 f,
-                "{} camera(s), {:.2} MB an observation, {}",
+                "{} camera(s), {:.2} MB an observation, {} on {}",
                 run.cameras,
                 run.bytes as f64 / 1e6,
-                run.transport
+                run.transport,
+                run.adapter
             )?;
             if let Some(Quantiles { p50, p90, p99 }) = run.floor_ms {
                 writeln!(
@@ -143,10 +150,11 @@ impl fmt::Display for Report {
                 writeln!(f, "  CPU, both sides   {cpu:.3} s/GB")?;
             }
         }
-        for Dispatch { asked_hz, achieved_hz, ticks_missed } in &self.dispatch {
+        for Dispatch { adapter, asked_hz, achieved_hz, ticks_missed } in &self.dispatch {
             writeln!(
                 f,
-                "dispatch at {asked_hz} Hz: {achieved_hz:.3} Hz, {ticks_missed} ticks missed"
+                "dispatch on {adapter} at {asked_hz} Hz: {achieved_hz:.3} Hz, {ticks_missed} ticks \
+                 missed"
             )?;
         }
         Ok(())

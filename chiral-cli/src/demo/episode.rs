@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use chiral_driver::monotonic_seconds;
 use chiral_proto::client::Stats;
 use chiral_proto::stats::{Histogram, Meter};
 use chiral_proto::{Observation, Timestamps};
@@ -8,12 +9,12 @@ use chiral_sim::arm::DOF;
 use chiral_sim::camera::View;
 use chiral_sim::episode::{DISPATCH_HZ, OBSERVATION_HZ, PLAN_HZ};
 use chiral_sim::policy::{Plan, Policy, PolicyConfig};
-use chiral_tokio::{PolicyClient, monotonic_seconds};
 use indicatif::ProgressBar;
 
 use super::album::Album;
 use super::description::Score;
 use super::pictures::Picture;
+use crate::adapter::Client;
 
 /// Actions in a chunk: what is needed until the next plan.
 const CHUNK: usize = (DISPATCH_HZ / PLAN_HZ) as usize;
@@ -25,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Drives the robot through its episodes, and keeps count.
 pub(super) struct Driver<'a> {
-    client: &'a PolicyClient,
+    client: &'a Client,
     progress: ProgressBar,
     pub(super) episodes: Vec<Episode>,
     /// Observations of the stream in a second, from the first episode's beginning to the last's
@@ -96,7 +97,7 @@ struct Course {
 }
 
 impl<'a> Driver<'a> {
-    pub(super) fn new(client: &'a PolicyClient, progress: ProgressBar) -> Self {
+    pub(super) fn new(client: &'a Client, progress: ProgressBar) -> Self {
         Self {
             client,
             progress,
@@ -112,15 +113,15 @@ impl<'a> Driver<'a> {
     ///
     /// # Errors
     /// When the connection fails, or the robot sends nothing new, or nothing that can be used.
-    pub(super) async fn run_episode(&mut self, number: u64) -> anyhow::Result<()> {
-        let reset = self.client.reset().await?;
+    pub(super) fn run_episode(&mut self, number: u64) -> anyhow::Result<()> {
+        let reset = self.client.reset()?;
         self.note_rate();
         let mut course = Course::new(reset.observation.timestamp);
         let mut last_news = Instant::now();
         loop {
-            let observation = tokio::time::timeout(PATIENCE, self.client.next_obs())
-                .await
-                .with_context(|| format!("no observation for {PATIENCE:?}"))??;
+            let observation = self.client.next_obs(PATIENCE)?;
+            let observation =
+                observation.with_context(|| format!("no observation for {PATIENCE:?}"))?;
             let score = score(&observation)?;
             if score.episode != number {
                 bail!("the robot is in episode {}, expected {number}", score.episode);

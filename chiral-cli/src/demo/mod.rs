@@ -16,18 +16,17 @@ use anyhow::{Context as _, ensure};
 use chiral_proto::client::Config;
 use chiral_proto::{Map, Rate};
 use chiral_sim::episode::{DISPATCH_HZ, OBSERVATION_HZ};
-use chiral_tokio::PolicyClient;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 pub(crate) use process::{Options as RobotOptions, run as run_robot};
 
+use crate::adapter::{Adapter, Client, Settings};
 use crate::output;
 use crate::robot::Size;
 use crate::robot::fault::Fault;
 use description::Description;
 use episode::Driver;
-use process::RobotProcess;
 use report::Report;
 
 /// How many times faster than real time the rates of `--fast` are on the wire.
@@ -45,6 +44,9 @@ pub(crate) struct Options {
     /// The seed of the first episode; each later one takes the next.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// What carries the connection, on both sides.
+    #[arg(long, value_enum, default_value_t)]
+    adapter: Adapter,
     /// On simulated time, faster than real time: the robot's clock goes on with every action.
     #[arg(long)]
     fast: bool,
@@ -83,10 +85,10 @@ impl Options {
     }
 }
 
-pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
-    let robot = RobotProcess::start(&options).await?;
-    let report = drive(&options, &robot.uri).await.context("the demo broke off")?;
-    robot.stop().await?;
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let (robot, uri) = process::start(options).context("the robot did not start")?;
+    let report = drive(options, &uri).context("the demo broke off")?;
+    robot.stop()?;
     if options.json {
         output::print(&format!("{}\n", serde_json::to_string(&report)?))?;
     } else {
@@ -103,15 +105,15 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
 }
 
 /// Runs all episodes as the robot's policy.
-async fn drive(options: &Options, uri: &str) -> anyhow::Result<Report> {
+fn drive(options: &Options, uri: &str) -> anyhow::Result<Report> {
     let config = Config { max_age: (!options.fast).then_some(MAX_AGE), ..Config::default() };
-    let client = PolicyClient::builder()
-        .config(config)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .request_timeout(REQUEST_TIMEOUT)
-        .connect(uri)
-        .await?;
-    describe(&client.metadata().await?)?;
+    let settings = Settings {
+        config,
+        connect_timeout: Some(CONNECT_TIMEOUT),
+        request_timeout: Some(REQUEST_TIMEOUT),
+    };
+    let client = Client::connect(options.adapter, uri, settings)?;
+    describe(&client.metadata()?)?;
     let rate = |hz: u32| Rate::hz(f64::from(hz) * options.speed());
     client.start_obs_stream(rate(OBSERVATION_HZ)?)?;
     client.start_action_dispatch(rate(DISPATCH_HZ)?)?;
@@ -119,7 +121,7 @@ async fn drive(options: &Options, uri: &str) -> anyhow::Result<Report> {
     let progress = progress_bar(options.episodes);
     let mut driver = Driver::new(&client, progress.clone());
     for number in 1..=options.episodes {
-        driver.run_episode(number.into()).await.with_context(|| format!("in episode {number}"))?;
+        driver.run_episode(number.into()).with_context(|| format!("in episode {number}"))?;
         progress.inc(1);
     }
     progress.finish_and_clear();
@@ -127,15 +129,15 @@ async fn drive(options: &Options, uri: &str) -> anyhow::Result<Report> {
     client.stop_obs_stream();
     client.stop_action_dispatch();
     // A reset waits for the actions before it: the robot has then counted them all.
-    client.reset().await?;
-    let description = describe(&client.metadata().await?)?;
+    client.reset()?;
+    let description = describe(&client.metadata()?)?;
     let stats = client.stats();
     let sheet = match &options.sheet {
         _ if options.no_sheet => None,
         path => Some(write_sheet(path, &driver)?),
     };
     let report = Report::new(options, &driver, &stats, &description, sheet);
-    client.close().await;
+    client.close();
     Ok(report)
 }
 

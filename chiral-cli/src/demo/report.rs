@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::Options;
 use super::description::{Description, Reaction};
 use super::episode::{Driver, Episode, Traffic};
+use crate::adapter::Adapter;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
@@ -22,6 +23,7 @@ pub(super) struct Report {
     robot: String,
     cameras: usize,
     size: String,
+    adapter: Adapter,
     /// Whether simulated time was the wall's.
     real_time: bool,
     /// Simulated seconds in a second, while episodes ran.
@@ -121,6 +123,7 @@ impl Report {
             robot: description.robot.clone(),
             cameras: description.cameras.len(),
             size: options.size().to_string(),
+            adapter: options.adapter,
             real_time: description.real_time,
             speed: if seconds > 0.0 { simulated / seconds } else { 0.0 },
             observation_hz: rates(OBSERVATION_HZ, 1.0, frames, simulated),
@@ -192,7 +195,8 @@ fn quantiles(histogram: &Histogram) -> Option<Quantiles> {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { robot, cameras, size, episodes, solved, actions, .. } = self;
-        writeln!(f, "{robot}, {cameras} cameras {size} with depth, seed {}", self.seed)?;
+        let Self { adapter, seed, .. } = self;
+        writeln!(f, "{robot}, {cameras} cameras {size} with depth, seed {seed}, on {adapter}")?;
         write!(f, "episodes         {solved} of {episodes} solved")?;
         if let Some(mean) = self.mean_time() {
             write!(f, ", {mean:.2} s each")?;

@@ -1,18 +1,18 @@
 //! The arm as the demo's robot: it tells how its episode stands, and may run on simulated time.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use chiral_driver::{RobotError, monotonic_seconds};
 use chiral_proto::sensors::Sensors;
 use chiral_proto::server::Answer;
 use chiral_proto::stats::Histogram;
 use chiral_proto::{Action, ConnectionError, Map, Observation, Rate, ResetResult, Timestamps};
 use chiral_sim::episode::{DISPATCH_HZ, OBSERVATION_HZ, TICK_HZ};
-use chiral_tokio::{Robot, RobotError, monotonic_seconds};
-use tokio::sync::Notify;
 
 use super::description::{Description, Reaction, Score, Served};
+use crate::adapter;
 use crate::robot::arm::Arm;
 use crate::robot::fault::Fault;
 use crate::robot::{Spec, Stage as _, Threads};
@@ -102,21 +102,26 @@ fn look(arm: &Arm, sensors: &Sensors) -> Observation {
     Observation { extra, ..sensors.snapshot(status.clock) }
 }
 
-impl Robot for DemoRobot {
+impl adapter::Robot for DemoRobot {
+    /// In lock step physics and cameras work while an action is applied.
+    const BLOCKS: bool = true;
+}
+
+impl chiral_blocking::Robot for DemoRobot {
     fn sensors(&self) -> &Sensors {
         &self.sensors
     }
 
-    async fn apply_action(&self, action: Action) -> Result<(), RobotError> {
+    fn apply_action(&self, action: Action) -> Result<(), RobotError> {
         self.note(&action);
         self.arm.apply(&action)?;
         if let Some(lock_step) = &self.lock_step {
-            tokio::task::block_in_place(|| lock_step.pass_time(&self.arm));
+            lock_step.pass_time(&self.arm);
         }
         Ok(())
     }
 
-    async fn metadata(&self) -> Result<Map, RobotError> {
+    fn metadata(&self) -> Result<Map, RobotError> {
         let served = {
             let Record { actions, reaction } = &*self.record();
             let ms = |q| reaction.quantile(q).as_secs_f64() * 1e3;
@@ -128,8 +133,8 @@ impl Robot for DemoRobot {
         Ok(Map::from_serialize(&Description::new(&self.spec, real_time, served))?)
     }
 
-    async fn reset(&self) -> Result<ResetResult, RobotError> {
-        let info = tokio::task::block_in_place(|| self.arm.reset());
+    fn reset(&self) -> Result<ResetResult, RobotError> {
+        let info = self.arm.reset();
         if let Some(lock_step) = &self.lock_step {
             lock_step.start_over();
         }
@@ -137,17 +142,17 @@ impl Robot for DemoRobot {
     }
 
     /// In lock step, where a frame may come at any moment, it is waited for: so none is missed.
-    async fn observe(&self) -> Result<Answer, RobotError> {
+    fn observe(&self) -> Result<Answer, RobotError> {
         if let Some(lock_step) = &self.lock_step
             && !self.arm.status().over
         {
-            lock_step.wait_for_news().await;
+            lock_step.wait_for_news();
         }
         let (arm, sensors) = (Arc::clone(&self.arm), self.sensors.clone());
         Ok(Answer::when_sent(move |_| look(&arm, &sensors)))
     }
 
-    async fn on_disconnect(&self, _reason: &ConnectionError) {
+    fn on_disconnect(&self, _reason: &ConnectionError) {
         self.arm.hold_still();
     }
 }
@@ -160,7 +165,8 @@ struct LockStep {
     /// Since the last reset.
     ticks: AtomicU32,
     /// There is something that no observation has shown yet.
-    news: Notify,
+    news: Mutex<bool>,
+    told: Condvar,
 }
 
 impl LockStep {
@@ -182,7 +188,8 @@ impl LockStep {
                 arm.read_joints();
             }
             if is_frame_due || arm.status().over {
-                self.news.notify_one();
+                *self.news() = true;
+                self.told.notify_one();
             }
         }
     }
@@ -191,19 +198,28 @@ impl LockStep {
         self.ticks.store(0, Ordering::Relaxed);
     }
 
-    async fn wait_for_news(&self) {
-        // Without news the answer is what is known already.
-        let _ = tokio::time::timeout(Self::FRESHNESS, self.news.notified()).await;
+    /// Without news in time, the answer is what is known already.
+    fn wait_for_news(&self) {
+        let news = self.news();
+        let waited = self.told.wait_timeout_while(news, Self::FRESHNESS, |news| !*news);
+        let (mut news, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        *news = false;
+    }
+
+    fn news(&self) -> MutexGuard<'_, bool> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use chiral_blocking::Robot as _;
+
     use super::*;
     use crate::robot::Scene;
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn in_lock_step_time_passes_with_the_actions_and_with_nothing_else() {
+    #[test]
+    fn in_lock_step_time_passes_with_the_actions_and_with_nothing_else() {
         let spec = Spec {
             scene: Scene::Arm,
             cameras: None,
@@ -217,12 +233,12 @@ mod tests {
         let frames = || robot.sensors.cameras().map(|camera| camera.sequence()).collect::<Vec<_>>();
         assert_eq!(frames(), [1; 3]);
         for episode in 1..=2 {
-            let reset = robot.reset().await.unwrap().observation;
+            let reset = robot.reset().unwrap().observation;
             let score: Score = reset.extra.deserialize().unwrap();
             assert_eq!(score, Score { episode, time: 0.0, solved: false, over: false });
             let before = frames();
             for _ in 0..DISPATCH_HZ / 10 {
-                robot.apply_action([0.1; 7].into()).await.unwrap();
+                robot.apply_action([0.1; 7].into()).unwrap();
             }
             // A tenth of a second, and three frames of each camera in it.
             assert!((robot.arm.status().time - 0.1).abs() < 1e-9);

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use chiral_proto::{Camera, Name, Observation, Rate};
-use chiral_tokio::PolicyClient;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
-use tokio::time::MissedTickBehavior;
 
+use crate::adapter::Client;
 use crate::text;
+use crate::ticks::Ticks;
 
 /// What was measured.
 #[derive(Debug, Serialize)]
@@ -44,27 +44,25 @@ struct Freshness {
 }
 
 /// Asks for observations at a rate, one at a time; the last one comes back too.
-pub(super) async fn measure(
-    client: &PolicyClient,
+pub(super) fn measure(
+    client: &Client,
     rate: Rate,
     duration: Duration,
 ) -> anyhow::Result<(Live, Arc<Observation>)> {
     let progress = progress_bar(duration);
-    let mut ticks = tokio::time::interval(rate.period());
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let bytes_before = client.stats().bytes_received;
     let start = Instant::now();
+    let mut ticks = Ticks::starting(start, rate);
     let mut tally = Tally::default();
     let last = loop {
-        ticks.tick().await;
-        let asked = Instant::now();
-        let observation =
-            client.observe().await.context("the robot went away while it was measured")?;
-        tally.count(asked, Instant::now(), &observation);
+        let observed = client.observe().context("the robot went away while it was measured")?;
+        tally.count(observed.asked, observed.came, &observed.observation);
         progress.set_position(start.elapsed().as_millis() as u64);
         if start.elapsed() + rate.period() > duration {
-            break observation;
+            break observed.observation;
         }
+        let now = Instant::now();
+        std::thread::sleep(ticks.next(now).saturating_duration_since(now));
     };
     let elapsed = start.elapsed();
     progress.finish_and_clear();

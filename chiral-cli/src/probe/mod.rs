@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use chiral_proto::Rate;
-use chiral_tokio::PolicyClient;
 use clap::Args;
 
+use crate::adapter::{Adapter, Client, Settings};
 use crate::describe::to_json;
 use crate::{args, output};
 use report::Report;
@@ -21,6 +21,10 @@ pub(crate) struct Options {
     /// Where the robot is.
     #[arg(default_value = "ws://127.0.0.1:8765")]
     uri: String,
+
+    /// What carries the connection on this side.
+    #[arg(long, value_enum, default_value_t)]
+    adapter: Adapter,
 
     /// How long to wait for the robot, and then for each of its answers.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = args::seconds)]
@@ -46,20 +50,21 @@ pub(crate) struct Options {
 /// How long the robot may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
-    let client = PolicyClient::builder()
-        .connect_timeout(options.timeout)
-        .request_timeout(options.timeout)
-        .connect(&options.uri)
-        .await?;
-    let metadata = client.metadata().await.context("the robot did not describe itself")?;
-    let mut observation = client.observe().await.context("the robot gave no observation")?;
-    let mut report = Report::new(&options.uri, metadata, &observation);
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let settings = Settings {
+        connect_timeout: Some(options.timeout),
+        request_timeout: Some(options.timeout),
+        ..Settings::default()
+    };
+    let client = Client::connect(options.adapter, &options.uri, settings)?;
+    let metadata = client.metadata().context("the robot did not describe itself")?;
+    let mut observation = client.observe().context("the robot gave no observation")?.observation;
+    let mut report = Report::new(&options.uri, options.adapter, metadata, &observation);
     if !options.json {
         output::print(&report.sensors_text(&observation))?;
     }
     if !options.seconds.is_zero() {
-        let (live, last) = live::measure(&client, options.rate, options.seconds).await?;
+        let (live, last) = live::measure(&client, options.rate, options.seconds)?;
         observation = last;
         if !options.json {
             output::print(&live.to_string())?;
@@ -67,7 +72,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         report.live = Some(live);
     }
     // What was asked for is known: a robot that does not say goodbye changes nothing of it.
-    let _ = tokio::time::timeout(GOODBYE, client.close()).await;
+    client.close_within(GOODBYE)?;
     if let Some(folder) = &options.snapshot {
         let shots = snapshot::write(folder, &observation)?;
         if !options.json {

@@ -5,6 +5,7 @@ use serde::{Serialize, Serializer};
 
 use super::live::Live;
 use super::snapshot::Shot;
+use crate::adapter::Adapter;
 use crate::describe::{self, Camera, Digests, Free, Proprio};
 use crate::text::printable;
 
@@ -12,6 +13,7 @@ use crate::text::printable;
 #[derive(Serialize)]
 pub(super) struct Report {
     uri: String,
+    adapter: Adapter,
     #[serde(serialize_with = "free_form")]
     metadata: Map,
     cameras: Vec<Camera>,
@@ -27,10 +29,16 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(uri: &str, metadata: Map, observation: &Observation) -> Self {
+    pub(super) fn new(
+        uri: &str,
+        adapter: Adapter,
+        metadata: Map,
+        observation: &Observation,
+    ) -> Self {
         let Observation { cameras, proprios, extra, .. } = observation;
         Self {
             uri: uri.to_owned(),
+            adapter,
             metadata,
             cameras: cameras.iter().map(|camera| Camera::new(camera, Digests::No)).collect(),
             proprios: proprios.iter().map(|stream| Proprio::new(stream, Digests::No)).collect(),

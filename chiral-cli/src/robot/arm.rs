@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use chiral_driver::{RobotError, monotonic_seconds};
 use chiral_proto::sensors::{CameraFrame, CameraWriter, ProprioWriter, Sensors};
 use chiral_proto::{Action, Map, Rate, Value};
 use chiral_sim::arm::DOF;
 use chiral_sim::episode::{DISPATCH_HZ, TICK_HZ};
 use chiral_sim::render::Renderer;
 use chiral_sim::world::{Outcome, World};
-use chiral_tokio::{RobotError, monotonic_seconds};
 
 use super::fault::{Fault, Spoil};
 use super::spec::{ARM_PROPRIOS, Size, Spec};

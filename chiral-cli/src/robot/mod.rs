@@ -11,13 +11,15 @@ mod view;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use chiral_driver::{RobotError, monotonic_seconds};
 use chiral_proto::sensors::Sensors;
 use chiral_proto::{Action, ConnectionError, Map, ResetResult, StepResult, Value};
-use chiral_tokio::{Robot, RobotError, monotonic_seconds};
 
 pub(crate) use spec::{Scene, Size, Spec};
 pub(crate) use stage::{Effect, Stage};
 pub(crate) use threads::Threads;
+
+use crate::adapter;
 
 /// Is told what happens to a robot.
 pub(crate) trait Witness: Send + Sync + 'static {
@@ -64,15 +66,6 @@ impl<W: Witness> SimulatedRobot<W> {
         wave(&spec, &sensors, &mut threads).context("the sensors did not start")?;
         Ok(Self { spec, sensors, stage, witness, _threads: threads })
     }
-
-    /// Does what may take a while where it keeps nothing else waiting.
-    async fn aside<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&dyn Stage) -> T + Send + 'static,
-    ) -> Result<T, RobotError> {
-        let stage = Arc::clone(&self.stage);
-        Ok(tokio::task::spawn_blocking(move || work(&*stage)).await?)
-    }
 }
 
 /// Lets the streams that were asked for wave, each element a little later than the one before.
@@ -93,17 +86,19 @@ fn wave(spec: &Spec, sensors: &Sensors, threads: &mut Threads) -> anyhow::Result
     Ok(())
 }
 
-impl<W: Witness> Robot for SimulatedRobot<W> {
+impl<W: Witness> adapter::Robot for SimulatedRobot<W> {}
+
+impl<W: Witness> chiral_blocking::Robot for SimulatedRobot<W> {
     fn sensors(&self) -> &Sensors {
         &self.sensors
     }
 
-    async fn apply_action(&self, action: Action) -> Result<(), RobotError> {
+    fn apply_action(&self, action: Action) -> Result<(), RobotError> {
         self.witness.acted(&action);
         self.stage.apply(&action)
     }
 
-    async fn metadata(&self) -> Result<Map, RobotError> {
+    fn metadata(&self) -> Result<Map, RobotError> {
         let cameras = self.sensors.cameras().map(|camera| camera.config().name.as_str().into());
         let proprios = self.sensors.proprios().map(|stream| {
             let config = stream.config();
@@ -127,29 +122,28 @@ impl<W: Witness> Robot for SimulatedRobot<W> {
         Ok(metadata)
     }
 
-    async fn reset(&self) -> Result<ResetResult, RobotError> {
-        let info = self.aside(Stage::reset).await?;
+    fn reset(&self) -> Result<ResetResult, RobotError> {
+        let info = self.stage.reset();
         Ok(ResetResult { observation: self.sensors.snapshot_now(), info })
     }
 
-    async fn step(&self, action: Action) -> Result<StepResult, RobotError> {
+    fn step(&self, action: Action) -> Result<StepResult, RobotError> {
         self.witness.acted(&action);
-        let Effect { reward, terminated, truncated } =
-            self.aside(move |stage| stage.step(&action)).await??;
+        let Effect { reward, terminated, truncated } = self.stage.step(&action)?;
         let observation = self.sensors.snapshot_now();
         Ok(StepResult { observation, reward, terminated, truncated, info: Map::new() })
     }
 
-    async fn on_connect(&self) {
+    fn on_connect(&self) {
         self.witness.connected();
     }
 
-    async fn on_disconnect(&self, reason: &ConnectionError) {
+    fn on_disconnect(&self, reason: &ConnectionError) {
         self.stage.hold_still();
         self.witness.disconnected(reason);
     }
 
-    async fn on_watchdog(&self, _silent_for: std::time::Duration) {
+    fn on_watchdog(&self, _silent_for: std::time::Duration) {
         self.stage.hold_still();
     }
 }

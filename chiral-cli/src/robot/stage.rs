@@ -1,7 +1,7 @@
 //! What happens in front of a simulated robot's cameras.
 
+use chiral_driver::RobotError;
 use chiral_proto::{Action, Map};
-use chiral_tokio::RobotError;
 
 /// What an action did.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

@@ -1,6 +1,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use chiral_blocking::Robot as _;
 use chiral_proto::Observation;
 use clap::Parser;
 
@@ -56,12 +57,12 @@ fn the_sensors_go_on_delivering() {
     }
 }
 
-#[tokio::test]
-async fn an_arm_can_be_reset_to_one_scene_after_the_other() {
+#[test]
+fn an_arm_can_be_reset_to_one_scene_after_the_other() {
     let robot = robot("--seed 5");
     let before = monotonic_seconds();
-    let first = robot.reset().await.unwrap();
-    let second = robot.reset().await.unwrap();
+    let first = robot.reset().unwrap();
+    let second = robot.reset().unwrap();
     assert_eq!(first.info, Map::new().with("seed", 5_u64));
     assert_eq!(second.info, Map::new().with("seed", 6_u64));
     for (a, b) in first.observation.cameras.iter().zip(&second.observation.cameras) {
@@ -70,13 +71,13 @@ async fn an_arm_can_be_reset_to_one_scene_after_the_other() {
     }
 }
 
-#[tokio::test]
-async fn a_step_moves_the_arm_and_shows_it() {
+#[test]
+fn a_step_moves_the_arm_and_shows_it() {
     let robot = robot("--seed 5");
-    let start = robot.reset().await.unwrap().observation;
+    let start = robot.reset().unwrap().observation;
     let target: Vec<f32> = joints(&start).iter().map(|angle| angle + 0.1).collect();
     let rows = chiral_proto::Array::from_vec([50, 7], target.repeat(50)).unwrap();
-    let result = robot.step(rows.into()).await.unwrap();
+    let result = robot.step(rows.into()).unwrap();
     let reached = joints(&result.observation);
     for (reached, target) in reached.iter().zip(&target) {
         assert!((reached - target).abs() < 1e-3, "{reached} of {target}");
@@ -87,21 +88,21 @@ async fn a_step_moves_the_arm_and_shows_it() {
     assert!(result.reward < 0.0 && !result.terminated);
 }
 
-#[tokio::test]
-async fn an_arm_takes_seven_joints_or_nothing() {
+#[test]
+fn an_arm_takes_seven_joints_or_nothing() {
     let robot = robot("--cameras 0");
-    let error = robot.apply_action(vec![0.0; 5].into()).await.unwrap_err();
+    let error = robot.apply_action(vec![0.0; 5].into()).unwrap_err();
     assert_eq!(
         error.to_string(),
         "found an action of 5 values, expected 7 joint angles, or rows of them"
     );
-    robot.apply_action(vec![].into()).await.unwrap();
-    robot.apply_action(vec![0.0; 7].into()).await.unwrap();
-    robot.apply_action(vec![f32::NAN; 14].into()).await.unwrap();
+    robot.apply_action(vec![].into()).unwrap();
+    robot.apply_action(vec![0.0; 7].into()).unwrap();
+    robot.apply_action(vec![f32::NAN; 14].into()).unwrap();
 }
 
-#[tokio::test]
-async fn the_witness_hears_of_every_action() {
+#[test]
+fn the_witness_hears_of_every_action() {
     #[derive(Default)]
     struct Heard(Mutex<Vec<usize>>);
     impl Witness for Arc<Heard> {
@@ -113,15 +114,15 @@ async fn the_witness_hears_of_every_action() {
     let heard = Arc::new(Heard::default());
     let spec = spec("--scene noise");
     let robot = SimulatedRobot::start(spec, Arc::clone(&heard)).unwrap();
-    robot.apply_action(vec![0.0; 3].into()).await.unwrap();
-    robot.step(vec![0.0; 4].into()).await.unwrap();
+    robot.apply_action(vec![0.0; 3].into()).unwrap();
+    robot.step(vec![0.0; 4].into()).unwrap();
     assert_eq!(*heard.0.lock().unwrap(), [3, 4]);
 }
 
-#[tokio::test]
-async fn the_metadata_says_what_there_is() {
+#[test]
+fn the_metadata_says_what_there_is() {
     let robot = robot("--cameras 2 --rate 12.5 --proprio force:6");
-    let metadata = robot.metadata().await.unwrap();
+    let metadata = robot.metadata().unwrap();
     let get = |key| metadata.get(key).unwrap();
     assert_eq!(get("scene"), "arm".into());
     assert_eq!(get("cameras"), Value::Array(vec!["wrist_cam".into(), "front_cam".into()]));

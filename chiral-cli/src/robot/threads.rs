@@ -3,9 +3,11 @@
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use chiral_proto::Rate;
+
+use crate::ticks::Ticks;
 
 /// Threads that work at a rate. Dropped, they are stopped and joined.
 #[derive(Debug, Default)]
@@ -24,16 +26,11 @@ impl Threads {
         rate: Rate,
         mut work: impl FnMut() + Send + 'static,
     ) -> io::Result<()> {
-        let start = Instant::now();
+        let mut ticks = Ticks::starting(Instant::now(), rate);
         work();
         let stop = Arc::clone(&self.stop);
         let thread = Builder::new().name(name).spawn(move || {
-            let mut tick = 0;
-            loop {
-                tick = next_tick(tick, start.elapsed(), rate);
-                if stop.came_by(start + Duration::from_secs_f64(tick as f64 / rate.as_hz())) {
-                    return;
-                }
+            while !stop.came_by(ticks.next(Instant::now())) {
                 work();
             }
         })?;
@@ -51,12 +48,6 @@ impl Drop for Threads {
             }
         }
     }
-}
-
-/// The first tick after `tick` that is still to come.
-fn next_tick(tick: u64, elapsed: Duration, rate: Rate) -> u64 {
-    let passed = (elapsed.as_secs_f64() * rate.as_hz()) as u64;
-    tick.max(passed) + 1
 }
 
 #[derive(Debug, Default)]
@@ -87,16 +78,7 @@ impl Stop {
 mod tests {
     use super::*;
     use std::sync::mpsc;
-
-    #[test]
-    fn ticks_stay_on_the_grid_and_missed_ones_are_skipped() {
-        let rate = Rate::hz(10.0).unwrap();
-        let next = |tick, millis| next_tick(tick, Duration::from_millis(millis), rate);
-        assert_eq!(next(0, 3), 1);
-        assert_eq!(next(1, 103), 2);
-        assert_eq!(next(1, 99), 2, "a tick that came early does not come again");
-        assert_eq!(next(2, 555), 6);
-    }
+    use std::time::Duration;
 
     #[test]
     fn work_is_done_at_once_then_in_a_named_thread_until_the_drop() {

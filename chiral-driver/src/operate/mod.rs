@@ -24,6 +24,9 @@ pub(crate) struct ServerSide {
     next_is_request: bool,
     /// Answers for a robot that pulls its commands.
     clerk: Option<Clerk>,
+    /// What the link over Zenoh has carried.
+    #[cfg(feature = "zenoh")]
+    pub(crate) zenoh: Option<chiral_zenoh::Counts>,
 }
 
 impl ServerSide {
@@ -35,6 +38,8 @@ impl ServerSide {
             moving: false,
             next_is_request: false,
             clerk: None,
+            #[cfg(feature = "zenoh")]
+            zenoh: None,
         }
     }
 }

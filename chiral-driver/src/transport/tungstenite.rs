@@ -13,8 +13,8 @@ use chiral_proto::ws::{CloseCode, Keepalive};
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_util::{Sink, Stream};
 
-use super::Transport;
 use super::heartbeat::Heartbeat;
+use super::{Message as Received, Transport};
 
 /// A WebSocket that the user brought: from an HTTP server's upgrade, a proxy, a TLS stack.
 ///
@@ -142,7 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Tungsteni
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
-    ) -> Poll<Result<Option<Bytes>, ConnectionError>> {
+    ) -> Poll<Result<Option<Received>, ConnectionError>> {
         let message = match ready!(Pin::new(&mut self.stream).poll_next(cx)) {
             Some(Ok(message)) => message,
             Some(Err(error)) => return Poll::Ready(Err(self.failed(now, &error))),
@@ -153,7 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Tungsteni
         };
         self.heartbeat.heard();
         match message {
-            Message::Binary(message) => Poll::Ready(Ok(Some(message))),
+            Message::Binary(message) => Poll::Ready(Ok(Some(Received::Whole(message)))),
             Message::Text(_) => {
                 let why = "found a text message, expected binary ones only";
                 self.close_with(now, CloseCode::UNSUPPORTED, why, Then::Finish);

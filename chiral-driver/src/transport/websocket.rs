@@ -3,13 +3,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use bytes::Bytes;
 use chiral_proto::ConnectionError;
-use chiral_proto::wire::Frame;
-use chiral_proto::ws::{CloseCode, Session};
+use chiral_proto::ws::{Session, Writer};
 use futures_io::{AsyncRead, AsyncWrite};
 
-use super::Transport;
+use super::{Message, Wire};
 
 /// The core's WebSocket session over a byte stream.
 pub(crate) struct WebSocket<S> {
@@ -28,16 +26,28 @@ impl<S> WebSocket<S> {
     pub(crate) fn new(stream: S, session: Session) -> Self {
         Self { stream, session }
     }
+
+    fn poll_message(&mut self, now: Instant) -> Result<Option<Message>, ConnectionError> {
+        Ok(self.session.poll(now).transpose()?.map(Message::Whole))
+    }
 }
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for WebSocket<S> {
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Wire for WebSocket<S> {
+    fn writer(&self) -> &Writer {
+        &self.session.writer
+    }
+
+    fn writer_mut(&mut self) -> &mut Writer {
+        &mut self.session.writer
+    }
+
     fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
-    ) -> Poll<Result<Option<Bytes>, ConnectionError>> {
-        if let Some(message) = self.session.poll(now) {
-            return Poll::Ready(message.map(Some).map_err(ConnectionError::from));
+    ) -> Poll<Result<Option<Message>, ConnectionError>> {
+        if let Some(message) = self.poll_message(now)? {
+            return Poll::Ready(Ok(Some(message)));
         }
         let room = self.session.reader.read_buf();
         let room_len = room.len().min(STEP);
@@ -50,7 +60,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for WebSocket
             Err(error) => return Poll::Ready(Err(lost(&error))),
         };
         self.session.reader.bytes_read(count);
-        Poll::Ready(self.session.poll(now).transpose().map_err(ConnectionError::from))
+        Poll::Ready(self.poll_message(now))
     }
 
     fn poll_write(
@@ -72,31 +82,6 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for WebSocket
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Poll::Ready(Ok(true)),
             Err(error) => Poll::Ready(Err(lost(&error))),
         }
-    }
-
-    fn wants_frame(&self) -> bool {
-        self.session.writer.wants_message()
-    }
-
-    fn push(&mut self, frame: Frame) {
-        let refused = self.session.writer.push(frame);
-        debug_assert!(refused.is_ok(), "a frame was pushed that was not wanted");
-    }
-
-    fn close(&mut self, now: Instant, code: u16, reason: &str) {
-        self.session.writer.close(now, CloseCode(code), reason);
-    }
-
-    fn is_finished(&self) -> bool {
-        self.session.writer.is_finished()
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.session.writer.poll_timeout()
-    }
-
-    fn handle_timeout(&mut self, now: Instant) -> Result<(), ConnectionError> {
-        self.session.writer.handle_timeout(now).map_err(ConnectionError::from)
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -1,31 +1,29 @@
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use bytes::Bytes;
 use chiral_proto::ConnectionError;
 use chiral_proto::wire::Frame;
 use chiral_zenoh::Link;
 
-use super::Transport;
+use super::{Message, Transport};
 
-/// A link over Zenoh. It has a thread of its own for what blocks, and its deadlines are Zenoh's,
-/// but for that of closing.
-pub(crate) struct Zenoh(Link);
-
-impl Zenoh {
-    /// Over a link that has been made.
-    pub(crate) fn new(link: Link) -> Self {
-        Self(link)
-    }
-}
+/// A link over Zenoh. It has threads of its own, and its peer's end comes with the last message:
+/// there is nothing to drain.
+pub(crate) struct Zenoh(pub(crate) Link);
 
 impl Transport for Zenoh {
     fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
         _now: Instant,
-    ) -> Poll<Result<Option<Bytes>, ConnectionError>> {
-        self.0.poll_recv(cx).map_ok(|message| Some(message.into_bytes()))
+    ) -> Poll<Result<Option<Message>, ConnectionError>> {
+        self.0.poll_recv(cx).map_ok(|message| {
+            Some(if message.is_shared() {
+                Message::Segments(message.into_segments())
+            } else {
+                Message::Whole(message.into_bytes())
+            })
+        })
     }
 
     fn poll_write(
@@ -61,7 +59,7 @@ impl Transport for Zenoh {
     }
 
     fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
-        Poll::Ready(()) // the drop of the link takes back what it has declared
+        Poll::Ready(())
     }
 
     fn poll_drain(&mut self, _cx: &mut Context<'_>) -> Poll<()> {

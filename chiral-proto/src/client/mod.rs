@@ -110,6 +110,19 @@ impl Client {
         }
     }
 
+    /// As [`handle_message`](Self::handle_message), for a message in the segments in which the
+    /// transport has it: in memory that it shares with the robot, each buffer lies where it was
+    /// written, and it is viewed there.
+    pub fn handle_segments(&mut self, now: Instant, message: Vec<Bytes>) {
+        match Frame::parse_segments(message, &self.config.limits) {
+            Ok(frame) => {
+                self.handle_frame(now, &frame);
+                self.stats.frames_in_place += 1;
+            }
+            Err(error) => self.end(now, error.into()),
+        }
+    }
+
     /// As [`handle_message`](Self::handle_message), for a frame that is taken apart already.
     pub fn handle_frame(&mut self, now: Instant, frame: &Frame) {
         if self.error.is_some() {

@@ -14,6 +14,9 @@ pub struct Stats {
     pub frames_received: u64,
     /// Bytes received, the transport's own framing not counted.
     pub bytes_received: u64,
+    /// Of the frames received, those that came [in segments](super::Client::handle_segments):
+    /// through memory shared with the robot.
+    pub frames_in_place: u64,
     /// Observations received, of the stream and otherwise.
     pub observations: Meter,
     /// From a request handed to the transport to its answer.

@@ -112,6 +112,15 @@ impl Server {
         }
     }
 
+    /// As [`handle_message`](Self::handle_message), for a message in the segments in which the
+    /// transport has it.
+    pub fn handle_segments(&mut self, now: Instant, message: Vec<Bytes>) {
+        match Frame::parse_segments(message, &self.config.limits) {
+            Ok(frame) => self.handle_frame(now, &frame),
+            Err(error) => self.end(error.into()),
+        }
+    }
+
     /// As [`handle_message`](Self::handle_message), for a frame that is taken apart already.
     pub fn handle_frame(&mut self, now: Instant, frame: &Frame) {
         if self.error.is_some() {

@@ -37,6 +37,8 @@ impl CloseCode {
     pub const TOO_BIG: Self = Self(1009);
     /// Something went wrong on this side.
     pub const INTERNAL: Self = Self(1011);
+    /// The server is there, and cannot take another client now.
+    pub const TRY_AGAIN_LATER: Self = Self(1013);
 
     /// Whether a close frame may carry this code.
     pub fn may_be_sent(self) -> bool {

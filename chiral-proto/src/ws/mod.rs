@@ -4,7 +4,8 @@
 //! halves that two threads can own: a [`Reader`] and a [`Writer`]. They share nothing. What the
 //! reader finds that concerns the writer (a ping, a close, a sign of life, an error) comes out of
 //! [`Reader::poll`] as a [`Control`], to be handed to [`Writer::handle`] unread. A loop in one
-//! thread uses [`Session`], which does that itself.
+//! thread uses [`Session`], which does that itself, and with [`Session::exchange`] all that lies
+//! between it and a state machine.
 //!
 //! The message layer is made for frames of many megabytes. A message over 16 KiB is read straight
 //! into a recycled buffer, placed so that its chiral payload begins at a 16-byte boundary; a
@@ -101,6 +102,7 @@ pub use reader::{Incoming, Reader};
 pub use uri::{UriError, WsUri};
 pub use writer::Writer;
 
+use crate::Machine;
 use crate::wire::Limits;
 
 /// Which side of the connection a session is.
@@ -183,5 +185,35 @@ impl Session {
                 Incoming::End(error) => return Some(Err(error)),
             }
         }
+    }
+
+    /// Moves all that can be moved between this session and the machine whose frames it carries:
+    /// messages and time go in, the next frame comes out when one is wanted, and each is told of
+    /// the other's end. Returns when to call it again at the latest, if nothing is read or written
+    /// before.
+    ///
+    /// A loop in one thread calls it after each read and write, and again after it has taken the
+    /// machine's events, for the answers.
+    pub fn exchange(&mut self, now: Instant, machine: &mut impl Machine) -> Option<Instant> {
+        while let Some(incoming) = self.poll(now) {
+            match incoming {
+                Ok(message) => machine.handle_message(now, message),
+                Err(end) => machine.handle_disconnect(now, end.into()),
+            }
+        }
+        // Behind the messages: one of them may be the sign of life that was waited for.
+        if let Err(end) = self.writer.handle_timeout(now) {
+            machine.handle_disconnect(now, end.into());
+        }
+        machine.handle_timeout(now);
+        if self.writer.wants_message()
+            && let Some(frame) = machine.poll_transmit(now)
+        {
+            self.writer.push(frame).expect("a frame is wanted");
+        }
+        if let Some(error) = machine.error().filter(|error| error.is_ours()) {
+            self.writer.close(now, CloseCode(error.close_code()), &error.close_reason());
+        }
+        machine.poll_timeout().into_iter().chain(self.writer.poll_timeout()).min()
     }
 }

@@ -3,6 +3,7 @@
 
 mod closing;
 mod differential;
+mod exchange;
 mod faults;
 mod handshake;
 mod interop;

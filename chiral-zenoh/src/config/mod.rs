@@ -109,6 +109,18 @@ impl Config {
         self
     }
 
+    /// What a policy is to be given, to meet the robot whose configuration this is and that
+    /// listens on `endpoints`.
+    pub(crate) fn meeting(&self, endpoints: &[Endpoint]) -> Self {
+        Self {
+            endpoints: endpoints.to_vec(),
+            connect: self.connect.clone(),
+            robot: self.robot.clone(),
+            shared_memory: self.shared_memory,
+            ..Self::default()
+        }
+    }
+
     /// Adds an endpoint to connect to, on either side: a router, mostly.
     #[must_use]
     pub fn connect_to(mut self, endpoint: Endpoint) -> Self {

@@ -11,7 +11,7 @@ use chiral_proto::ConnectionError;
 use chiral_proto::wire::Frame;
 
 use crate::message::Message;
-use crate::stats::Stats;
+use crate::stats::{Counts, Stats};
 use goodbye::Goodbye;
 pub(crate) use shared::Shared;
 pub(crate) use wire::{Wire, declare, receive, watch};
@@ -129,7 +129,12 @@ impl Link {
 
     /// What was carried so far, and whether through shared memory.
     pub fn stats(&self) -> Stats {
-        self.shared.counters.read()
+        self.counts().read()
+    }
+
+    /// A handle to what the link carries, for who does not have the link.
+    pub fn counts(&self) -> Counts {
+        Counts(Arc::clone(&self.shared.counters))
     }
 }
 

@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ pub(crate) struct Shared {
     arrived: Condvar,
     pool: BufferPool,
     limits: Limits,
-    pub(crate) counters: Counters,
+    pub(crate) counters: Arc<Counters>,
 }
 
 struct State {
@@ -104,7 +105,7 @@ impl Shared {
             arrived: Condvar::new(),
             pool: BufferPool::new(KEEP),
             limits,
-            counters: Counters::default(),
+            counters: Arc::default(),
         }
     }
 

@@ -34,6 +34,7 @@ use accept::Accept;
 pub struct Listener {
     accept: Arc<Accept>,
     endpoints: Vec<Endpoint>,
+    meeting: Config,
     metadata: Metadata,
     /// Ends what waits for policies. It may block, so it is called on a thread.
     stop: Option<Box<dyn FnOnce() + Send + Sync>>,
@@ -87,6 +88,7 @@ impl Listener {
             };
             Ok(Self {
                 accept,
+                meeting: config.meeting(&endpoints),
                 endpoints,
                 metadata,
                 stop: Some(stop),
@@ -122,6 +124,11 @@ impl Listener {
             drop(self);
             Ok(())
         })
+    }
+
+    /// The URI with which a policy connects: to what is listened on, or else to the router.
+    pub fn uri(&self) -> String {
+        self.meeting.to_string()
     }
 
     /// What [`robots`](crate::robots) tells of this robot. Default: nothing.

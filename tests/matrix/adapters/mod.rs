@@ -1,7 +1,9 @@
 //! The adapters. For another one: a file here, and a line in the grid of `main.rs`.
 
+pub(crate) mod async_std;
 pub(crate) mod blocking;
 mod driven;
+pub(crate) mod smol;
 pub(crate) mod tokio;
 
 /// Those calls of a [`Policy`](crate::adapter::Policy) that are the same for every client, `self.0`.

@@ -4,13 +4,12 @@ mod make;
 mod work;
 
 use std::sync::{Mutex, MutexGuard};
-use std::time::Instant;
 
 use chiral_proto::sensors::Sensors;
 use chiral_proto::{Action, ConnectionError};
 use event_listener::{Event, Listener};
 
-use crate::SOON;
+use crate::{Patience, SOON};
 
 /// A robot that numbers what it is asked, so that a swapped answer shows, and remembers what it is
 /// told. As slow and as faulty as a test wants it.
@@ -179,14 +178,15 @@ impl Recorder {
 
     #[track_caller]
     fn until_state<T>(&self, mut look: impl FnMut(&State) -> Option<T>) -> T {
-        let deadline = Instant::now() + SOON;
+        let mut patience = Patience::new(SOON);
         loop {
             let changed = self.changed.listen();
             if let Some(found) = look(&self.lock()) {
                 return found;
             }
-            let is_changed = changed.wait_deadline(deadline).is_some();
-            assert!(is_changed, "still waiting after {SOON:?}; its diary: {:?}", self.diary());
+            let diary = || self.lock().diary.clone();
+            assert!(!patience.is_over(), "still waiting after {SOON:?}; its diary: {:?}", diary());
+            changed.wait_timeout(Patience::LOOK);
         }
     }
 

@@ -1,0 +1,268 @@
+//! The core's example of a robot on `mio`, with real clients, and with what no client should send.
+
+#[path = "../../chiral-proto/examples/mio.rs"]
+#[expect(dead_code, reason = "its `main` is for a terminal")]
+mod example;
+
+use std::io;
+use std::net::SocketAddr;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use chiral_proto::sensors::Sensors;
+use chiral_proto::wire::ClientMessage;
+use chiral_proto::ws::{self, Keepalive};
+use chiral_proto::{Action, CameraConfig, ConnectionError, Rate};
+use chiral_tests::{Opcode, Raw, message, soon};
+use chiral_tokio::PolicyClient;
+use example::{Robot, STOP, Service};
+use mio::net::TcpListener;
+use mio::{Poll, Waker};
+use tokio::net::TcpSocket;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+/// Bytes of an observation's pixels: 8 cameras of 640x480 with depth.
+const PIXELS: usize = 8 * 480 * 640 * (3 + 4);
+
+/// The example's robot, served in a thread.
+struct Served {
+    address: SocketAddr,
+    sensors: Sensors,
+    /// What the motors were told.
+    motors: UnboundedReceiver<Option<Vec<f32>>>,
+    stop: Waker,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Served {
+    fn new(config: ws::Config) -> Self {
+        let cameras = (0..8).map(|n| CameraConfig::new(format!("cam_{n}"), [480, 640, 3]));
+        let sensors = Sensors::new(cameras.map(|camera| camera.depth([480, 640])), []).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).expect("loopback");
+        let address = listener.local_addr().unwrap();
+        let poll = Poll::new().unwrap();
+        let stop = Waker::new(poll.registry(), STOP).unwrap();
+        let (told, motors) = unbounded_channel();
+        let seen = sensors.clone();
+        let thread = std::thread::spawn(move || {
+            let motors = |targets: Option<&[f32]>| told.send(targets.map(<[f32]>::to_vec)).unwrap();
+            Service::new(Robot { sensors: seen, motors }, config).run(poll, listener)
+        });
+        Self { address, sensors, motors, stop, thread }
+    }
+
+    async fn connect(&self) -> PolicyClient {
+        soon(PolicyClient::connect(&format!("ws://{}", self.address))).await.unwrap()
+    }
+
+    fn raw(&self) -> Raw {
+        Raw::shake_hands(self.address)
+    }
+
+    /// What the motors are told next.
+    async fn told(&mut self) -> Option<Vec<f32>> {
+        soon(self.motors.recv()).await.expect("it is being served")
+    }
+
+    /// Takes the robot out of service, which must then end by itself.
+    async fn stop(self) {
+        self.stop.wake().unwrap();
+        let thread = tokio::task::spawn_blocking(|| self.thread.join());
+        soon(thread).await.unwrap().expect("it does not panic").expect("it serves to the end");
+    }
+}
+
+fn observe() -> Vec<u8> {
+    ClientMessage::Observe.encode().to_bytes().to_vec()
+}
+
+fn action(value: f32) -> Vec<u8> {
+    ClientMessage::ApplyAction(Action::from([value])).encode().to_bytes().to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_has_all_that_it_asks_for() {
+    let mut served = Served::new(ws::Config::default());
+    let client = served.connect().await;
+    let metadata = soon(client.metadata()).await.unwrap();
+    assert_eq!(metadata.get("robot"), Some("arm".into()));
+
+    served.sensors.update_image_at("cam_3", vec![7_u8; 480 * 640 * 3], 1.5).unwrap();
+    let observation = soon(client.observe()).await.unwrap();
+    let bytes = |camera: &chiral_proto::Camera| {
+        camera.image.bytes().len() + camera.depth.as_ref().unwrap().bytes().len()
+    };
+    assert_eq!(observation.cameras.iter().map(bytes).sum::<usize>(), PIXELS);
+    assert!(observation["cam_3"].image.bytes().iter().all(|&pixel| pixel == 7));
+
+    client.send_action([0.1, 0.2]).unwrap();
+    assert_eq!(served.told().await, Some(vec![0.1, 0.2]));
+    assert_eq!(served.told().await, None, "the watchdog barks when no more actions come");
+    soon(client.reset()).await.unwrap();
+    assert_eq!(served.told().await, None);
+
+    client.start_obs_stream(Rate::hz(30.0).unwrap()).unwrap();
+    client.start_action_dispatch(Rate::hz(200.0).unwrap()).unwrap();
+    client.put_chunk(&observation, (0..50_u8).map(|n| [f32::from(n)])).unwrap();
+    for n in 0..50_u8 {
+        assert_eq!(served.told().await, Some(vec![f32::from(n)]));
+    }
+    soon(client.next_obs()).await.unwrap();
+    soon(client.close()).await;
+    assert_eq!(served.told().await, None);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_action_passes_an_observation_that_is_being_written() {
+    let mut served = Served::new(ws::Config::default());
+    // Two observations in a row and a bounded buffer: the kernel cannot swallow them.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(1 << 20).unwrap();
+    let socket = soon(socket.connect(served.address)).await.unwrap().into_std().unwrap();
+    socket.set_nonblocking(false).unwrap();
+    let mut raw = Raw::of_client(socket);
+    raw.send(Raw::request());
+    raw.expect_welcome();
+    for _ in 0..2 {
+        raw.send_message(Opcode::Binary, &observe());
+    }
+    assert_eq!(raw.socket.peek(&mut [0]).unwrap(), 1);
+    for value in [1.0, 2.0] {
+        raw.send_message(Opcode::Binary, &action(value));
+        assert_eq!(served.told().await, Some(vec![value]));
+    }
+    raw.send_message(Opcode::Ping, b"still there?");
+    // Then both arrive, and the pong behind the one that was being written.
+    let mut frames = Vec::new();
+    for _ in 0..3 {
+        frames.push(raw.frame().expect("the server goes on"));
+    }
+    let pong = (Opcode::Pong, b"still there?".to_vec());
+    assert!(frames[1..].contains(&pong));
+    assert!(frames.iter().all(|frame| *frame == pong || frame.1.len() > PIXELS));
+    drop(raw);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_policy_is_refused_and_the_first_is_not_disturbed() {
+    let served = Served::new(ws::Config::default());
+    let first = served.connect().await;
+    for _ in 0..3 {
+        let second = soon(PolicyClient::connect(&format!("ws://{}", served.address))).await;
+        let error = second.unwrap_err().to_string();
+        assert!(error.contains("503") && error.contains("already has a policy"), "{error}");
+        soon(first.metadata()).await.unwrap();
+    }
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_that_goes_makes_room_for_the_next_at_once() {
+    let mut served = Served::new(ws::Config::default());
+    for round in 0..9 {
+        // By turns in order, without a word, and in the middle of an observation.
+        let mut raw = served.raw();
+        raw.send_message(Opcode::Binary, &observe());
+        match round % 3 {
+            0 => {
+                raw.frame().unwrap();
+                raw.send_message(Opcode::Close, &1000_u16.to_be_bytes());
+                assert_eq!(raw.closed().0, 1000);
+            }
+            1 => drop(raw.frame()),
+            _ => assert_eq!(raw.socket.peek(&mut [0]).unwrap(), 1),
+        }
+        drop(raw);
+        assert_eq!(served.told().await, None, "the robot holds still");
+    }
+    soon(served.connect().await.observe()).await.unwrap();
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rude_are_told_and_let_go() {
+    let mut served = Served::new(ws::Config::default());
+    for (bad, code) in [
+        (message(Opcode::Binary, b"nonsense", true), 1009),
+        (message(Opcode::Binary, &[0], true), 1007),
+        (message(Opcode::Text, b"{}", true), 1003),
+        (message(Opcode::Binary, &observe(), false), 1002),
+    ] {
+        let mut raw = served.raw();
+        raw.send(&bad);
+        let (told, reason) = raw.closed();
+        assert_eq!(told, code, "{reason}");
+        assert_eq!(served.told().await, None, "the robot holds still");
+        // Although that one has yet to answer the close, the robot is free.
+        soon(served.connect().await.metadata()).await.unwrap();
+        assert_eq!(served.told().await, None);
+        drop(raw);
+    }
+    let mut raw = Raw::connect(served.address);
+    raw.send(b"POST / HTTP/1.1\r\n\r\n");
+    let response = String::from_utf8(raw.to_end()).unwrap();
+    assert!(response.starts_with("HTTP/1.1 405 "), "{response}");
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_silent_cost_nothing() {
+    let served = Served::new(ws::Config::default());
+    let mut half_way = Vec::new();
+    for n in 0..100 {
+        let mut raw = Raw::connect(served.address);
+        raw.send(&Raw::request()[..n]);
+        half_way.push((raw, n));
+    }
+    let client = served.connect().await;
+    soon(client.observe()).await.unwrap();
+    soon(client.close()).await;
+    // The oldest are gone; the newest may still go on.
+    assert_eq!(half_way.remove(0).0.to_end(), []);
+    let (mut newest, sent) = half_way.pop().unwrap();
+    newest.send(&Raw::request()[sent..]);
+    newest.expect_welcome();
+    // And the others have two seconds.
+    let (mut old, _) = half_way.pop().unwrap();
+    assert_eq!(old.to_end(), []);
+    drop(newest);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_that_vanishes_is_noticed() {
+    let quick =
+        Keepalive { interval: Duration::from_millis(100), timeout: Duration::from_millis(200) };
+    let mut served = Served::new(ws::Config { keepalive: Some(quick), ..ws::Config::default() });
+    let mut vanished = served.raw();
+    assert_eq!(served.told().await, None, "the robot holds still");
+    assert_eq!(vanished.frame(), Some((Opcode::Ping, vec![])), "it was asked before");
+    let client = served.connect().await;
+    tokio::time::sleep(3 * (quick.interval + quick.timeout)).await;
+    soon(client.metadata()).await.expect("this one answers pings");
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn out_of_service_it_answers_what_was_asked_and_says_goodbye() {
+    let served = Served::new(ws::Config::default());
+    let address = served.address;
+    let mut raw = served.raw();
+    let silent = Raw::connect(address);
+    raw.send_message(Opcode::Binary, &observe());
+    assert_eq!(raw.socket.peek(&mut [0]).unwrap(), 1); // the answer has begun
+    let leaving = async {
+        assert_eq!(raw.frame().map(|(opcode, _)| opcode), Some(Opcode::Binary));
+        let goodbye = raw.closed();
+        raw.send_message(Opcode::Close, &goodbye.0.to_be_bytes());
+        assert_eq!(raw.to_end(), []);
+        drop(raw);
+        goodbye
+    };
+    let ((), (code, reason)) = tokio::join!(served.stop(), leaving);
+    assert_eq!((code, reason), (1001, ConnectionError::ShutDown.to_string()));
+    drop(silent);
+    tokio::net::TcpStream::connect(address).await.expect_err("nobody listens there any more");
+}

@@ -1,0 +1,21 @@
+use async_std::task;
+use chiral_smol::Smol;
+
+use super::driven::{Driven, Executor};
+
+/// chiral-smol, called from tasks of async-std's.
+pub(crate) static ADAPTER: Driven<Tasks> = Driven::new();
+
+pub(crate) struct Tasks;
+
+impl Executor for Tasks {
+    type Runtime = Smol;
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        task::block_on(future)
+    }
+
+    fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+        task::spawn(task);
+    }
+}
