@@ -29,7 +29,8 @@ use accept::Accept;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Dropping it lets no more policies in; the link that was accepted lives on.
+/// Dropping it lets no more policies in, as [`close`](Self::close) does, and waits for nothing; the
+/// link that was accepted lives on.
 pub struct Listener {
     accept: Arc<Accept>,
     endpoints: Vec<Endpoint>,
@@ -112,6 +113,17 @@ impl Listener {
     /// that only connects to a router.
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints
+    }
+
+    /// Lets no more policies in, and waits until everything is taken back: to be awaited before the
+    /// program ends, so that Zenoh is not shut down under it. Links are to be closed before.
+    pub fn close(mut self) -> Opening<()> {
+        let stop = self.stop.take();
+        Opening::spawn(move |_| {
+            stop.into_iter().for_each(|stop| stop());
+            drop(self);
+            Ok(())
+        })
     }
 
     /// The URI with which a policy connects: to what is listened on, or else to the router.
