@@ -107,8 +107,8 @@ pub(crate) fn a_policy_over_the_servers_limits_is_told(pair: Pair) {
     served.robot.until_applied(1);
     long.send_action([0.0; 400].into()).unwrap();
     let error = soon(|| long.metadata()).unwrap_err().to_string();
-    assert!(error.contains("code 1009: message too long"), "{error}");
-    assert!(error.contains("at most 1000 allowed"), "{error}");
+    assert!(error.contains("code 1009: "), "{error}");
+    assert!(error.contains("at most 1000"), "{error}");
     served.robot.until_gone(1);
 
     let curious = pair.client.connect(&served.uri);

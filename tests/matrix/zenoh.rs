@@ -3,14 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use chiral_driver::CallError;
 use chiral_proto::ConnectionError;
-use chiral_proto::client::RequestError;
 use chiral_tests::Recorder;
 
 use crate::cable::Cable;
 use crate::pair::Pair;
-use crate::supervise::soon;
+use crate::supervise::{eventually, soon};
 
 /// Makes the tests of pairs in one of Zenoh's modes.
 macro_rules! over_zenoh {
@@ -146,10 +144,9 @@ pub(crate) fn a_silent_line_is_given_up_within_the_lease(pair: Pair) {
     soon(|| policy.metadata()).unwrap();
     let start = Instant::now();
     cable.freeze();
-    match soon(|| policy.observe()).unwrap_err() {
-        CallError::Unanswered(RequestError::Disconnected(ConnectionError::Lost(_))) => {}
-        other => panic!("{other:?}"),
-    }
+    eventually(|| policy.error().is_some());
+    let error = policy.error().unwrap();
+    assert!(matches!(error, ConnectionError::Lost(_)), "{error:?}");
     let reason = served.robot.until_gone(1);
     assert!(matches!(reason, ConnectionError::Lost(_)), "{reason:?}");
     // The first sign of life that is missed is one of several in a lease.
