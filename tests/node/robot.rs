@@ -49,7 +49,7 @@ impl Numbered {
         for camera in sensors.cameras() {
             let image = vec![number; height * width * 3];
             let depth = vec![f32::from(number); height * width];
-            camera.publish(CameraFrame::new().image(image).depth(depth))?;
+            camera.publish(CameraFrame::new().image(image).depth(depth).captured_at(0.0))?;
         }
         Ok(Self { number, sensors, state: Mutex::default() })
     }
