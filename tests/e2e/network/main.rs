@@ -14,6 +14,8 @@ use node::{Node, SOON, endpoint};
 const AT_ONCE: Duration = Duration::from_secs(2);
 /// How soon it hears when the network is gone: the lease.
 const LEASE: Duration = Duration::from_secs(5);
+/// How much later it may hear when a message was just being sent.
+const UNSENT: Duration = Duration::from_secs(5);
 /// How soon a robot is free for the next policy.
 const FREE: Duration = Duration::from_secs(5);
 
@@ -142,6 +144,37 @@ fn a_killed_policy_behind_a_router_frees_its_robot() {
     let endpoint = endpoint();
     let _router = Node::router(&endpoint);
     kill_the_policy(&behind(&endpoint, 1));
+}
+
+#[test]
+fn whoever_goes_amid_large_observations_leaves_the_robot_to_the_next() {
+    let (robot, uri) = Node::robot("zenoh:tcp/127.0.0.1:0?robot=arm-1", 1, 8);
+    for round in 0..6 {
+        let policy = Node::policy(&uri, 1, 100);
+        assert_streams(&policy, SOON);
+        if round % 2 == 0 {
+            policy.kill();
+        } else {
+            policy.finish().assert_clean();
+        }
+        robot.until("disconnected ", AT_ONCE + UNSENT);
+    }
+    let robot = robot.finish();
+    robot.assert_clean();
+    assert_eq!(robot.of("connections"), 6);
+}
+
+#[test]
+fn whoever_falls_silent_amid_large_observations_leaves_the_robot_to_the_next() {
+    let (robot, uri) = Node::robot("zenoh:tcp/127.0.0.1:0?robot=arm-1", 1, 8);
+    let silent = Node::policy(&uri, 1, 100);
+    assert_streams(&silent, SOON);
+    silent.stop();
+    robot.until("disconnected ", LEASE + UNSENT + AT_ONCE);
+    let next = Node::policy(&uri, 1, 100);
+    assert_streams(&next, SOON);
+    next.finish().assert_clean();
+    robot.finish().assert_clean();
 }
 
 #[test]

@@ -85,10 +85,14 @@ impl Node {
 
     /// Stops it where it stands, for a while.
     pub(crate) fn stall(&self, time: Duration) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::STOP).expect("it is running");
+        self.stop();
         thread::sleep(time);
-        kill_process(pid, Signal::CONT).expect("it is stopped");
+        kill_process(Pid::from_child(&self.child), Signal::CONT).expect("it is stopped");
+    }
+
+    /// Stops it where it stands: it says nothing any more, and its connections stay.
+    pub(crate) fn stop(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::STOP).expect("it is running");
     }
 
     /// Lets it end in peace, and returns what it has counted. The `refused` and `disconnected` that
