@@ -1,5 +1,7 @@
 //! What Zenoh is told: our defaults, under the user's file, under what was asked for explicitly.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{Config, Endpoint, Mode};
@@ -16,9 +18,10 @@ pub(crate) enum Role {
 
 /// Signs of life within a lease.
 const KEEP_ALIVES: u32 = 4;
-/// How long a stalled peer may hold up a message before Zenoh closes the connection over it, in
-/// microseconds. A peer that is dead falls to the lease; one that is alive is waited for.
-const WAIT_BEFORE_CLOSE: u64 = 3600 * 1_000_000;
+/// How long a message may take to be sent before Zenoh closes the connection over it, if the lease
+/// is not longer. It must be seconds: while one waits, Zenoh cannot give up a connection that has
+/// ended, and meanwhile sends nothing for the whole process.
+const WAIT_BEFORE_CLOSE: Duration = Duration::from_secs(5);
 /// Batches of 64 KiB that may wait for the socket, of ordinary and of urgent messages.
 const BATCHES: usize = 16;
 
@@ -90,6 +93,7 @@ impl Config {
 
     /// What holds unless the user's file says otherwise.
     fn defaults(&self, role: Role, listens: bool) -> Value {
+        let wait_before_close = self.lease.max(WAIT_BEFORE_CLOSE).as_micros() as u64;
         let is_compatible_server = role == Role::Server && self.robot.is_none();
         json!({
             "mode": if listens || self.scouting { "peer" } else { "client" },
@@ -112,7 +116,7 @@ impl Config {
                         "queue": {
                             "size": { "data": BATCHES, "real_time": BATCHES },
                             "congestion_control": {
-                                "block": { "wait_before_close": WAIT_BEFORE_CLOSE },
+                                "block": { "wait_before_close": wait_before_close },
                             },
                         },
                     },

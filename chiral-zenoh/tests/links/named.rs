@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use chiral_proto::ConnectionError;
+use chiral_proto::wire::ServerMessage;
 use chiral_zenoh::{Config, Error, Listener};
 
 use crate::network::{Wire, router};
-use crate::pair::{Policy, Robot, Seen, image, metadata};
+use crate::pair::{Policy, Robot, SOON, Seen, image, metadata, wait_for};
 
 const PIXELS: [usize; 3] = [48, 64, 3];
 
@@ -69,6 +70,22 @@ fn a_second_policy_is_told_that_there_is_a_first() {
     assert_eq!(robot.sees(), Seen::Policy);
     assert!(matches!(robot.sees(), Seen::Gone(ConnectionError::ClosedByPeer { .. })));
     assert_eq!(robot.sees(), Seen::Policy);
+}
+
+#[test]
+fn a_robot_that_takes_no_more_policies_stays_with_the_one_it_has() {
+    let (_router, endpoint) = router();
+    let config: Config = named("arm", &endpoint).parse().expect("a URI");
+    let listener = Listener::open(config.clone()).wait().expect("it can be opened");
+    let policy = chiral_zenoh::connect(config, Some(SOON)).wait().expect("the robot is there");
+    let robot = wait_for(SOON, |cx| listener.poll_accept(cx)).expect("the policy is there");
+    drop(listener);
+    let end = wait_for(Duration::from_millis(500), |cx| policy.poll_recv(cx));
+    assert!(end.is_none(), "{end:?}");
+    let answer = ServerMessage::Metadata(metadata("arm")).encode();
+    robot.push(answer.clone());
+    let came = wait_for(SOON, |cx| policy.poll_recv(cx)).expect("it comes soon");
+    assert_eq!(came.expect("the link is there").into_bytes(), answer.to_bytes());
 }
 
 #[test]
