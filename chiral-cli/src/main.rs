@@ -15,6 +15,7 @@ mod robot;
 mod serve;
 mod text;
 mod ticks;
+mod transport;
 
 use std::process::ExitCode;
 
