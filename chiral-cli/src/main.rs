@@ -16,6 +16,7 @@ mod serve;
 mod text;
 mod ticks;
 mod transport;
+mod zenoh;
 
 use std::process::ExitCode;
 
