@@ -191,8 +191,8 @@ impl<R: Runtime> PolicyServer<R> {
         self.desk.listens.strong_count() > 0
     }
 
-    fn stop_listening(&self) {
-        self.desk.listening.lock().unwrap_or_else(PoisonError::into_inner).take();
+    fn stop_listening(&self) -> Option<Arc<Listening<R>>> {
+        self.desk.listening.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Serves the robot over a WebSocket that is already open, from an HTTP server's upgrade, a
@@ -242,8 +242,11 @@ impl<R: Runtime> PolicyServer<R> {
     /// Stops listening, lets the requests that are being answered finish, closes the connection
     /// with 1001 and returns when the robot is at rest.
     pub async fn shutdown(&self) {
-        self.stop_listening();
+        let listening = self.stop_listening();
         self.desk.office.shut_down().await;
+        if let Some(listening) = listening {
+            listening.close().await;
+        }
     }
 
     /// Stops listening and closes the connection that there is, without waiting for anything, as

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chiral_driver::{CallError, ConnectError};
 use chiral_proto::client::{self, Misuse, NotQueued};
-use chiral_proto::ws::Keepalive;
+use chiral_proto::ws::{HandshakeError, Keepalive};
 use chiral_proto::{
     Action, ConnectionError, Map, Observation, Rate, ResetResult, StepResult, server,
 };
@@ -27,6 +27,23 @@ pub(crate) trait Adapter: Sync {
     /// Connects a policy.
     fn connect(&self, uri: &str, settings: ClientSettings)
     -> Result<Arc<dyn Policy>, ConnectError>;
+
+    /// Where policies connect to, when a robot is served on an address that is not port 0.
+    fn uri(&self, address: &str) -> String {
+        format!("ws://{address}")
+    }
+
+    /// Whether a policy was not connected because the robot has another one.
+    fn is_refusal(&self, error: &ConnectError) -> bool {
+        let ConnectError::Handshake { source, .. } = error else { return false };
+        let HandshakeError::Refused { status: 503, body, .. } = source else { return false };
+        body == "this robot already has a policy; it takes one at a time"
+    }
+
+    /// Whether a policy is connected only when the robot has told what it is.
+    fn asks_before_it_is_connected(&self) -> bool {
+        false
+    }
 }
 
 /// A robot that is being served. Its drop ends that without waiting for anything.

@@ -99,11 +99,12 @@ pub(crate) fn a_shutdown_waits_only_so_long(pair: Pair) {
 
 pub(crate) fn a_server_comes_back_where_it_was(pair: Pair) {
     let (served, policy) = pair.meet(Recorder::small());
-    let address = served.address().to_string();
+    let address = served.address();
     soon(|| served.server.shut_down());
     soon(|| drop(served));
     eventually(|| policy.error().is_some());
-    let served = pair.server.serve_at(&address, Recorder::small());
+    assert_closed(address);
+    let served = pair.server.serve_at(&address.to_string(), Recorder::small());
     let policy = pair.client.connect(&served.uri);
     soon(|| policy.metadata()).unwrap();
 }

@@ -3,6 +3,9 @@
 //! The cases are written once, against the traits of [`adapter`]; the grid below makes a test of
 //! each case and each pair, such as `tokio_client::tokio_server::calls::…`. What concerns one side
 //! alone is tested with each adapter of that side.
+//!
+//! With the feature `zenoh`, what concerns a pair is tested over Zenoh too, with some of the pairs:
+//! `zenoh::named::smol_blocking::calls::…`.
 
 mod actions;
 mod adapter;
@@ -60,6 +63,10 @@ macro_rules! grid {
         })*
     };
 }
+
+// Behind the macros that it uses.
+#[cfg(feature = "zenoh")]
+mod zenoh;
 
 macro_rules! client_cases {
     () => {

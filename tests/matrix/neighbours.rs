@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use chiral_driver::ConnectError;
 use chiral_proto::ConnectionError;
-use chiral_proto::ws::HandshakeError;
 use chiral_tests::{Entry, Recorder, Work};
 
 use crate::adapter::{ClientSettings, ServerSettings};
@@ -17,13 +15,10 @@ pub(crate) fn a_second_policy_is_refused_with_a_reason_and_the_first_streams_on(
     soon(|| first.next_obs()).unwrap();
 
     let before = first.stats().observations.count();
-    match pair.client.try_connect(&served.uri, ClientSettings::default()).map(drop).unwrap_err() {
-        ConnectError::Handshake {
-            source: HandshakeError::Refused { status: 503, body, .. },
-            ..
-        } => assert_eq!(body, "this robot already has a policy; it takes one at a time"),
-        other => panic!("{other:?}"),
-    }
+    let connect_timeout = Some(Duration::from_millis(500));
+    let settings = ClientSettings { connect_timeout, ..ClientSettings::default() };
+    let error = pair.client.try_connect(&served.uri, settings).map(drop).unwrap_err();
+    assert!(pair.client.0.is_refusal(&error), "{error}");
     eventually(|| first.stats().observations.count() >= before + 5);
     assert_eq!(first.error(), None);
     assert_eq!(served.robot.diary(), [Entry::Connected]);
@@ -56,7 +51,7 @@ pub(crate) fn the_next_policy_is_welcome_at_once_behind_one_that_goes(pair: Pair
 pub(crate) fn a_policy_waits_for_a_robot_that_comes_later(pair: Pair) {
     let address = nowhere();
     let client = pair.client;
-    let uri = format!("ws://{address}");
+    let uri = client.0.uri(&address.to_string());
     let connecting = aside(move || client.0.connect(&uri, ClientSettings::default()));
     std::thread::sleep(Duration::from_millis(50));
     assert!(!connecting.is_done());
@@ -88,9 +83,10 @@ pub(crate) fn a_robot_that_is_not_done_with_two_policies_has_time_for_a_third(pa
 
 pub(crate) fn a_robot_that_was_told_to_hold_still_is_not_reset_any_more(pair: Pair) {
     let (served, policy) = pair.meet(Recorder::small().held(Work::Apply));
+    let before = served.frames_received();
     policy.send_action(action(1)).unwrap();
     let resetting = ask(&policy, |policy| policy.reset());
-    eventually(|| served.server.stats().is_some_and(|stats| stats.frames_received == 2));
+    eventually(|| served.frames_received() == before + 2);
     soon(|| policy.close());
     resetting.done().unwrap_err();
     served.robot.release(Work::Apply);
@@ -111,8 +107,8 @@ pub(crate) fn a_policy_over_the_servers_limits_is_told(pair: Pair) {
     served.robot.until_applied(1);
     long.send_action([0.0; 400].into()).unwrap();
     let error = soon(|| long.metadata()).unwrap_err().to_string();
-    assert!(error.contains("code 1009: message too long"), "{error}");
-    assert!(error.contains("at most 1000 allowed"), "{error}");
+    assert!(error.contains("code 1009: "), "{error}");
+    assert!(error.contains("at most 1000"), "{error}");
     served.robot.until_gone(1);
 
     let curious = pair.client.connect(&served.uri);

@@ -88,6 +88,12 @@ pub(crate) struct Served {
 }
 
 impl Served {
+    /// Frames that the server has received from the policy that there is. A policy that asks before
+    /// it is connected has sent some by then.
+    pub(crate) fn frames_received(&self) -> u64 {
+        self.server.stats().map_or(0, |stats| stats.frames_received)
+    }
+
     /// The server's socket.
     pub(crate) fn address(&self) -> SocketAddr {
         address_of(&self.uri)
@@ -114,7 +120,9 @@ impl Drop for Robot {
 
 /// The socket that a URI names.
 pub(crate) fn address_of(uri: &str) -> SocketAddr {
-    uri.rsplit('/').next().and_then(|address| address.parse().ok()).expect("it names a socket")
+    let behind = uri.rsplit('/').next();
+    let address = behind.and_then(|behind| behind.split('?').next());
+    address.and_then(|address| address.parse().ok()).expect("it names a socket")
 }
 
 /// A loopback address on which nothing listens, and on which nobody happens to: outside of the

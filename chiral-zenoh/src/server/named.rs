@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use zenoh::liveliness::LivelinessToken;
 use zenoh::query::{Query, Queryable};
 use zenoh::sample::SampleKind;
 use zenoh::{Session, Wait};
@@ -45,7 +46,7 @@ pub(super) fn wait_for_policies(
     let session = post.session.clone();
     let node = session.zid().to_string();
     let token = session.liveliness().declare_token(keys::robot_token(robot.as_str(), &node));
-    let token = token.wait().map_err(fail)?;
+    let token = Arc::new(token.wait().map_err(fail)?);
     be_the_only_one(&post, robot, &node, given_up)?;
     let (sender, notes) = sync_channel(NOTES);
     let gone = sender.clone();
@@ -63,8 +64,8 @@ pub(super) fn wait_for_policies(
         .map_err(fail)?;
     let metadata = answer(&session, keys::metadata(robot.as_str()), &sender, Note::Metadata);
     let asked = answer(&session, keys::ask(robot), &sender, Note::Asked);
-    let declared = (asked.map_err(fail)?, metadata.map_err(fail)?, policies, token);
-    let desk = Desk { post, robot: robot.clone(), notes: sender.clone(), current: None };
+    let declared = (asked.map_err(fail)?, metadata.map_err(fail)?, policies);
+    let desk = Desk { post, robot: robot.clone(), token, notes: sender.clone(), current: None };
     let thread = std::thread::Builder::new().name("chiral-zenoh-desk".to_owned());
     let thread = thread.spawn(move || {
         desk.work(&notes);
@@ -126,6 +127,9 @@ fn answer(
 struct Desk {
     post: Post,
     robot: RobotName,
+    /// That the robot is there. The last policy keeps it too: a server that takes no more policies
+    /// has not left the one that it is answering.
+    token: Arc<LivelinessToken>,
     notes: SyncSender<Note>,
     current: Option<(String, Arc<Shared>)>,
 }
@@ -201,7 +205,7 @@ impl Desk {
             publisher,
             farewells,
             layout: self.post.layout.clone(),
-            keep: Box::new((watch, subscribers)),
+            keep: Box::new((watch, subscribers, Arc::clone(&self.token))),
             session: session.clone(),
         };
         let (notes, id) = (self.notes.clone(), policy.to_owned());

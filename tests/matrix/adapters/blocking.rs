@@ -54,7 +54,7 @@ impl Adapter for Blocking {
 
 impl Serving for PolicyServer {
     fn uri(&self) -> String {
-        format!("ws://{}", self.local_addr().expect("it is bound"))
+        PolicyServer::uri(self).expect("it is bound")
     }
 
     fn shut_down(&self) {

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::io;
 use std::marker::PhantomData;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -57,7 +56,7 @@ impl<E: Executor> Adapter for Driven<E> {
         };
         let binding = PolicyServer::<E::Runtime>::bind_with(address, config);
         let server = E::block_on(binding).expect("the loopback has an address left");
-        let address = server.local_addr().expect("it is bound");
+        let uri = server.uri().expect("it is bound");
         let (stop, stopped) = oneshot::channel::<Infallible>();
         let (over, is_over) = mpsc::channel();
         let handle = server.clone();
@@ -73,7 +72,7 @@ impl<E: Executor> Adapter for Driven<E> {
                 let _ = over.send(served);
             }
         });
-        Box::new(DrivenServing::<E> { server, address, is_over: Mutex::new(is_over), _stop: stop })
+        Box::new(DrivenServing::<E> { server, uri, is_over: Mutex::new(is_over), _stop: stop })
     }
 
     fn connect(
@@ -97,7 +96,7 @@ impl<E: Executor> Adapter for Driven<E> {
 
 struct DrivenServing<E: Executor> {
     server: PolicyServer<E::Runtime>,
-    address: SocketAddr,
+    uri: String,
     is_over: Mutex<mpsc::Receiver<io::Result<()>>>,
     /// Stops the serving by its drop.
     _stop: oneshot::Sender<Infallible>,
@@ -105,7 +104,7 @@ struct DrivenServing<E: Executor> {
 
 impl<E: Executor> Serving for DrivenServing<E> {
     fn uri(&self) -> String {
-        format!("ws://{}", self.address)
+        self.uri.clone()
     }
 
     fn shut_down(&self) {

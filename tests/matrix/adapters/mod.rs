@@ -5,6 +5,8 @@ pub(crate) mod blocking;
 mod driven;
 pub(crate) mod smol;
 pub(crate) mod tokio;
+#[cfg(feature = "zenoh")]
+pub(crate) mod zenoh;
 
 /// Those calls of a [`Policy`](crate::adapter::Policy) that are the same for every client, `self.0`.
 macro_rules! calls_that_do_not_wait {
