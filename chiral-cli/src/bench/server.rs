@@ -73,6 +73,14 @@ impl Server {
         })
     }
 
+    /// Zenoh must be shut down before the process ends.
+    fn end(self) {
+        match self {
+            Self::Ours(server) => server.shutdown(),
+            Self::Tungstenite(server) => drop(server),
+        }
+    }
+
     fn address(&self) -> anyhow::Result<String> {
         Ok(match self {
             Self::Ours(server) => server.uri()?,
@@ -97,6 +105,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     };
     output::print(&format!("{}\n", serde_json::to_string(&addresses)?))?;
     helper::wait_for_end()?;
+    servers.into_iter().for_each(Server::end);
     Ok(())
 }
 

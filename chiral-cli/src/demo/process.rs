@@ -52,6 +52,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let server = Server::start(adapter, &transport.loopback(NAME)?, robot)?;
     output::print(&format!("{}\n", server.uri()?))?;
     helper::wait_for_end()?;
+    server.shutdown();
     Ok(())
 }
 
