@@ -1,5 +1,6 @@
 //! What is measured, and how.
 
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -13,8 +14,11 @@ use super::robot::MARK;
 use super::samples::Samples;
 use crate::adapter::{Adapter, Client};
 
-/// Round trips that warm up caches, sockets and buffers, and are not counted.
-const WARM_UP: usize = 20;
+/// Round trips in a row from one client.
+pub(super) const ROW: usize = 10;
+/// Those before each row, which are not counted: another client may have had its row meanwhile, and
+/// this one's threads sleep.
+const WARM_UP: usize = 2;
 
 /// Round trips of observations, and of the floor beside them.
 #[derive(Debug, Default)]
@@ -24,33 +28,44 @@ pub(super) struct Observing {
 }
 
 impl Observing {
-    /// One observation.
-    pub(super) fn observe(&mut self, client: &Client) -> anyhow::Result<()> {
-        self.observe.push(client.observe()?.took());
+    /// A row of observations.
+    pub(super) fn observe(&mut self, client: &Client, count: usize) -> anyhow::Result<()> {
+        client.observe_times(WARM_UP, |_| Ok(()))?;
+        self.observe.extend(client.observe_times(count, |_| Ok(()))?);
         Ok(())
     }
 
-    /// One observation and one exchange over the bare socket, the first of them in turns.
+    /// A row of observations, and beside each an exchange over the bare socket in the same thread:
+    /// the first of the two in turns.
     pub(super) fn observe_beside(
         &mut self,
         client: &Client,
-        floor: &mut floor::Client,
-        sample: usize,
+        floor: &Arc<Mutex<floor::Client>>,
+        count: usize,
     ) -> anyhow::Result<()> {
-        if sample < WARM_UP {
-            client.observe()?;
-            floor.exchange()?;
-            return Ok(());
-        }
-        if sample.is_multiple_of(2) {
-            self.observe(client)?;
-            self.floor.push(floor.exchange()?);
-        } else {
-            self.floor.push(floor.exchange()?);
-            self.observe(client)?;
-        }
+        let floor = Arc::clone(floor);
+        let (sender, exchanged) = mpsc::channel();
+        let exchange_after = move |done: usize| {
+            let due = if done < WARM_UP { 1 } else { exchanges_after(done - WARM_UP, count) };
+            let mut floor = floor.lock().unwrap_or_else(PoisonError::into_inner);
+            for _ in 0..due {
+                // Somebody receives it: this very call's end.
+                let _ = sender.send((done, floor.exchange()?));
+            }
+            Ok(())
+        };
+        let observed = client.observe_times(WARM_UP + count, exchange_after)?;
+        self.observe.extend(observed.into_iter().skip(WARM_UP));
+        let counted = exchanged.iter().filter(|(done, _)| *done > WARM_UP);
+        self.floor.extend(counted.map(|(_, took)| took));
         Ok(())
     }
+}
+
+/// How many exchanges follow observation `n` of so many, the first of which is 1: each observation
+/// with an odd number has its exchange after it, each other one before it.
+fn exchanges_after(n: usize, count: usize) -> usize {
+    if n.is_multiple_of(2) { 0 } else { 1 + usize::from(n < count) }
 }
 
 /// Bytes of an observation's sensor data.
@@ -138,4 +153,17 @@ impl ActionLatency {
 pub(super) fn number(metadata: &Map, key: &str) -> anyhow::Result<f64> {
     let value = metadata.get(key).and_then(|value| value.as_f64());
     value.with_context(|| format!("the server's metadata has no number `{key}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_observation_has_its_exchange() {
+        for count in 1..=ROW {
+            let exchanges: usize = (1..=count).map(|n| exchanges_after(n, count)).sum();
+            assert_eq!(exchanges, count);
+        }
+    }
 }
