@@ -1,5 +1,6 @@
 //! A policy's connection through any adapter.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -45,12 +46,6 @@ pub(crate) struct Observed {
     /// When it was asked for, and when it was there.
     pub(crate) asked: Instant,
     pub(crate) came: Instant,
-}
-
-impl Observed {
-    pub(crate) fn took(&self) -> Duration {
-        self.came.duration_since(self.asked)
-    }
 }
 
 /// A policy's connection to a robot, through any adapter. Calls block while they wait.
@@ -101,6 +96,29 @@ impl Client {
                 let asked = Instant::now();
                 let observation = client.observe()?;
                 Ok(Observed { observation, asked, came: Instant::now() })
+            }
+        }
+    }
+
+    /// Makes so many observations, one after the other and all from where a policy of this adapter
+    /// would; how long each took. `after` is called there after each, with how many there are.
+    pub(crate) fn observe_times(
+        &self,
+        count: usize,
+        mut after: impl FnMut(usize) -> io::Result<()> + Send + 'static,
+    ) -> anyhow::Result<Vec<Duration>> {
+        match self {
+            Self::Tokio(client) => client.observe_times(count, after),
+            Self::Smol(client) => client.observe_times(count, after),
+            Self::Blocking(client) => {
+                let observe = |done| {
+                    let asked = Instant::now();
+                    client.observe()?;
+                    let took = asked.elapsed();
+                    after(done)?;
+                    Ok(took)
+                };
+                (1..=count).map(observe).collect()
             }
         }
     }
@@ -261,6 +279,24 @@ impl<H: Host> Hosted<H> {
             let asked = Instant::now();
             let observation = client.observe().await?;
             Ok(Observed { observation, asked, came: Instant::now() })
+        })
+    }
+
+    fn observe_times(
+        &self,
+        count: usize,
+        mut after: impl FnMut(usize) -> io::Result<()> + Send + 'static,
+    ) -> anyhow::Result<Vec<Duration>> {
+        let client = self.client.clone();
+        self.host.run(async move {
+            let mut took = Vec::with_capacity(count);
+            for done in 1..=count {
+                let asked = Instant::now();
+                client.observe().await?;
+                took.push(asked.elapsed());
+                after(done)?;
+            }
+            Ok(took)
         })
     }
 

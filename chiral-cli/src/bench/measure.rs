@@ -1,5 +1,6 @@
 //! What is measured, and how.
 
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -14,8 +15,11 @@ use super::samples::Samples;
 use super::{bare, floor};
 use crate::adapter::{Adapter, Client};
 
-/// Round trips that warm up caches, sockets and buffers, and are not counted.
-const WARM_UP: usize = 20;
+/// Round trips in a row from one client.
+pub(super) const ROW: usize = 10;
+/// Those before each row, which are not counted: another client may have had its row meanwhile, and
+/// this one's threads sleep.
+const WARM_UP: usize = 2;
 
 /// What observations are measured beside.
 pub(super) struct Yardsticks {
@@ -33,35 +37,53 @@ pub(super) struct Observing {
 }
 
 impl Observing {
-    /// One observation.
-    pub(super) fn observe(&mut self, client: &Client) -> anyhow::Result<()> {
-        self.observe.push(client.observe()?.took());
+    /// A row of observations.
+    pub(super) fn observe(&mut self, client: &Client, count: usize) -> anyhow::Result<()> {
+        client.observe_times(WARM_UP, |_| Ok(()))?;
+        self.observe.extend(client.observe_times(count, |_| Ok(()))?);
         Ok(())
     }
 
-    /// One observation, one exchange over the bare socket and, for a line on Zenoh, one over bare
-    /// Zenoh, the first of them in turns.
+    /// A row of observations, and beside each an exchange over the bare socket in the same thread:
+    /// the first of the two in turns. For a line on Zenoh, then a row of exchanges over bare Zenoh,
+    /// in a thread that Zenoh may block.
     pub(super) fn observe_beside(
         &mut self,
         line: Line,
         client: &Client,
-        yardsticks: &mut Yardsticks,
-        sample: usize,
+        yardsticks: &Arc<Mutex<Yardsticks>>,
+        count: usize,
     ) -> anyhow::Result<()> {
-        let mut bare = yardsticks.bare.as_mut().filter(|_| line.transport.is_zenoh());
-        let kinds = if bare.is_some() { 3 } else { 2 };
-        for turn in 0..kinds {
-            match ((sample + turn) % kinds, &mut bare) {
-                (0, _) => self.observe(client)?,
-                (2, Some(bare)) => self.bare.push(bare.exchange()?),
-                _ => self.floor.push(yardsticks.floor.exchange()?),
+        let beside = Arc::clone(yardsticks);
+        let (sender, exchanged) = mpsc::channel();
+        let exchange_after = move |done: usize| {
+            let due = if done < WARM_UP { 1 } else { exchanges_after(done - WARM_UP, count) };
+            let mut beside = beside.lock().unwrap_or_else(PoisonError::into_inner);
+            for _ in 0..due {
+                // Somebody receives it: this very call's end.
+                let _ = sender.send((done, beside.floor.exchange()?));
             }
-        }
-        if sample < WARM_UP {
-            *self = Self::default();
+            Ok(())
+        };
+        let observed = client.observe_times(WARM_UP + count, exchange_after)?;
+        self.observe.extend(observed.into_iter().skip(WARM_UP));
+        let counted = exchanged.iter().filter(|(done, _)| *done > WARM_UP);
+        self.floor.extend(counted.map(|(_, took)| took));
+        let mut yardsticks = yardsticks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bare) = yardsticks.bare.as_mut().filter(|_| line.transport.is_zenoh()) {
+            for done in 0..WARM_UP + count {
+                let took = bare.exchange()?;
+                self.bare.extend((done >= WARM_UP).then_some(took));
+            }
         }
         Ok(())
     }
+}
+
+/// How many exchanges follow observation `n` of so many, the first of which is 1: each observation
+/// with an odd number has its exchange after it, each other one before it.
+fn exchanges_after(n: usize, count: usize) -> usize {
+    if n.is_multiple_of(2) { 0 } else { 1 + usize::from(n < count) }
 }
 
 /// Bytes of an observation's sensor data.
@@ -149,4 +171,17 @@ impl ActionLatency {
 pub(super) fn number(metadata: &Map, key: &str) -> anyhow::Result<f64> {
     let value = metadata.get(key).and_then(|value| value.as_f64());
     value.with_context(|| format!("the server's metadata has no number `{key}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_observation_has_its_exchange() {
+        for count in 1..=ROW {
+            let exchanges: usize = (1..=count).map(|n| exchanges_after(n, count)).sum();
+            assert_eq!(exchanges, count);
+        }
+    }
 }

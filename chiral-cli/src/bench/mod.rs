@@ -12,6 +12,7 @@ mod server;
 mod tungstenite;
 
 use std::fmt;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -167,9 +168,9 @@ fn measure_given(uri: &str, options: &Options) -> anyhow::Result<Report> {
         let first = client.observe()?.observation;
         let mut observing = Observing::default();
         let progress = ProgressBar::new(options.samples as u64);
-        for _ in 0..options.samples {
-            observing.observe(&client)?;
-            progress.inc(1);
+        for count in rows(options.samples) {
+            observing.observe(&client, count)?;
+            progress.inc(count as u64);
         }
         progress.finish_and_clear();
         let obs_hz = measure::stream(&client, options.seconds)?;
@@ -193,12 +194,16 @@ fn measure_own(options: &Options) -> anyhow::Result<Report> {
         let mut measured = lines.iter().map(connect).collect::<anyhow::Result<Vec<_>>>()?;
         let progress =
             ProgressBar::new(options.samples as u64).with_message(format!("{cameras} cameras"));
-        let mut yardsticks = server.yardsticks()?;
-        for sample in 0..options.samples {
+        let yardsticks = Arc::new(Mutex::new(server.yardsticks()?));
+        for (line, client, _) in &measured {
+            // Warms up sockets, buffers and caches.
+            Observing::default().observe_beside(*line, client, &yardsticks, 2 * measure::ROW)?;
+        }
+        for count in rows(options.samples) {
             for (line, client, observing) in &mut measured {
-                observing.observe_beside(*line, client, &mut yardsticks, sample)?;
+                observing.observe_beside(*line, client, &yardsticks, count)?;
             }
-            progress.inc(1);
+            progress.inc(count as u64);
         }
         progress.finish_and_clear();
         for (line, client, observing) in measured {
@@ -227,6 +232,11 @@ fn measure_own(options: &Options) -> anyhow::Result<Report> {
         server.stop()?;
     }
     Ok(report)
+}
+
+/// The rows in which so many samples are taken.
+fn rows(samples: usize) -> impl Iterator<Item = usize> {
+    (0..samples).step_by(measure::ROW).map(move |done| measure::ROW.min(samples - done))
 }
 
 /// Measures the rates of the dispatch that were asked for, once for each adapter.

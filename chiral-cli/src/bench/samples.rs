@@ -7,10 +7,6 @@ use std::time::Duration;
 pub(super) struct Samples(Vec<Duration>);
 
 impl Samples {
-    pub(super) fn push(&mut self, sample: Duration) {
-        self.0.push(sample);
-    }
-
     /// The quantile asked for, in milliseconds; `None` without samples.
     pub(super) fn quantile_ms(&self, q: f64) -> Option<f64> {
         let mut sorted = self.0.clone();
