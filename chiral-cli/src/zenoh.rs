@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "zenoh")]
+use anyhow::{Context as _, bail, ensure};
+#[cfg(feature = "zenoh")]
+use chiral_driver::zenoh::Config;
 use chiral_proto::Map;
 
 /// A robot that is on a network.
@@ -18,20 +22,25 @@ pub(crate) struct Robot {
 /// When the address is none of Zenoh's, or has another name already.
 #[cfg(feature = "zenoh")]
 pub(crate) fn named(address: &str, robot: &str) -> anyhow::Result<String> {
-    use chiral_driver::zenoh::Config;
-    let config: Config = address.parse().map_err(|error| {
-        anyhow::anyhow!("--robot names a robot on Zenoh: {error}, as in --bind tcp/0.0.0.0:7447")
-    })?;
+    let config = config(address).context("--robot names a robot on Zenoh")?;
     if let Some(other) = config.robot() {
-        anyhow::bail!("found --robot {robot} and robot={other} in the address, expected one name");
+        bail!("found --robot {robot} and robot={other} in the address, expected one name");
     }
     Ok(config.with_robot(robot.parse()?).to_string())
+}
+
+/// Reads an address of Zenoh's. Zenoh itself takes any text with a slash for one.
+#[cfg(feature = "zenoh")]
+fn config(address: &str) -> anyhow::Result<Config> {
+    let is_url = address.contains("://");
+    ensure!(!is_url, "found {address}, expected tcp/HOST:PORT or zenoh:… for a Zenoh network");
+    Ok(address.parse()?)
 }
 
 /// The named robots on a network.
 #[cfg(feature = "zenoh")]
 pub(crate) fn robots(uri: &str, timeout: Duration) -> anyhow::Result<Vec<Robot>> {
-    let robots = chiral_driver::zenoh::robots(uri.parse()?, timeout).wait()?.into_iter();
+    let robots = chiral_driver::zenoh::robots(config(uri)?, timeout).wait()?.into_iter();
     let robots =
         robots.map(|robot| Robot { name: robot.name.to_string(), metadata: robot.metadata });
     Ok(robots.collect())

@@ -129,6 +129,7 @@ mod exchange {
         zenoh::open(config).wait().map_err(failed)
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
     fn failed(error: zenoh::Error) -> anyhow::Error {
         anyhow!("bare Zenoh: {error}")
     }

@@ -45,11 +45,12 @@ fn to_text(uri: &str, robots: &[zenoh::Robot]) -> String {
     };
     for zenoh::Robot { name, metadata } in robots {
         let heading = printable(name);
-        text.push_str(&match metadata {
+        let said = match metadata {
             None => format!("{heading}: it did not say what it is\n"),
             Some(metadata) if metadata.is_empty() => format!("{heading}\n"),
             Some(metadata) => describe::free_form(&heading, metadata),
-        });
+        };
+        text.push_str(&said);
     }
     text
 }

@@ -20,8 +20,8 @@ use report::Report;
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Where the robot is: ws://HOST:PORT or, with Zenoh, tcp/HOST:PORT or zenoh:…, as in
-    /// "zenoh:?robot=arm-3&connect=tcp/router:7447" [default: ws://127.0.0.1:8765, with --list
-    /// zenoh:, which is tcp/localhost:7447].
+    /// "zenoh:?robot=arm-3&connect=tcp/router:7447" [default: `ws://127.0.0.1:8765`, with --list
+    /// `tcp/localhost:7447`].
     uri: Option<String>,
 
     /// List the named robots on a Zenoh network, with what they say of themselves.
@@ -55,7 +55,7 @@ pub(crate) struct Options {
 
 /// Where a robot is looked for, and where robots are.
 const DEFAULT_ROBOT: &str = "ws://127.0.0.1:8765";
-const DEFAULT_NETWORK: &str = "zenoh:";
+const DEFAULT_NETWORK: &str = "tcp/localhost:7447";
 /// How long the robot may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 

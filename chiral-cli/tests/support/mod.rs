@@ -22,8 +22,13 @@ pub(crate) struct Served {
 impl Served {
     /// Serves a small robot at a free port of the loopback.
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::start_at("127.0.0.1:0", arguments)
+    }
+
+    /// Serves a small robot at an address.
+    pub(crate) fn start_at(address: &str, arguments: &[&str]) -> Self {
         let mut child = chiral()
-            .args(["serve", "--bind", "127.0.0.1:0", "--json", "--size", "32x24"])
+            .args(["serve", "--bind", address, "--json", "--size", "32x24"])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -1,0 +1,25 @@
+//! What a program says that was built without Zenoh.
+#![cfg(not(feature = "zenoh"))]
+
+mod support;
+
+use support::chiral;
+
+#[test]
+fn what_needs_zenoh_says_how_to_build_it() {
+    for arguments in [
+        &["serve", "--bind", "tcp/127.0.0.1:0"][..],
+        &["serve", "--bind", "tcp/127.0.0.1:0", "--robot", "arm-3"],
+        &["probe", "tcp/127.0.0.1:7447"],
+        &["probe", "--list"],
+        &["demo", "--transport", "zenoh", "--no-sheet"],
+        &["bench", "--transport", "zenoh"],
+        &["bench", "--transport", "zenoh-shm"],
+    ] {
+        let output = chiral().args(arguments).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let error = String::from_utf8(output.stderr).expect("it is text");
+        assert!(error.contains("feature") && error.contains("zenoh"), "{arguments:?}: {error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}
