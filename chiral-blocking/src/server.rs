@@ -1,6 +1,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chiral_driver::proto::Map;
 use chiral_driver::proto::sensors::Sensors;
@@ -124,6 +125,10 @@ impl PolicyServer {
     /// [`shutdown_timeout`](ServerConfig::shutdown_timeout) and what the robot takes beyond it.
     pub fn shutdown(&self) {
         block_on(self.inner.shutdown());
+        while self.inner.is_listening() {
+            // The accepting thread looks up often.
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// What was counted of the connection that there is now.

@@ -15,10 +15,16 @@ mod robot;
 mod serve;
 mod text;
 mod ticks;
+mod transport;
+mod zenoh;
 
 use std::process::ExitCode;
 
 use clap::{ArgAction, Parser, Subcommand};
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// The interface between a robot and the policy that drives it.
 #[derive(Debug, Parser)]
@@ -80,10 +86,14 @@ fn main() -> ExitCode {
 
 /// Logs go to standard error, so that standard output is the command's result alone.
 fn log(verbose: u8) {
-    let level = match verbose {
-        0 => tracing::Level::WARN,
-        1 => tracing::Level::INFO,
-        _ => tracing::Level::TRACE,
+    // Zenoh warns of what is meant to be so, and of what comes in another order while it ends;
+    // what matters comes as an error of ours.
+    let (level, of_zenoh) = match verbose {
+        0 => (LevelFilter::WARN, LevelFilter::OFF),
+        1 => (LevelFilter::INFO, LevelFilter::WARN),
+        _ => (LevelFilter::TRACE, LevelFilter::TRACE),
     };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
+    let targets = Targets::new().with_default(level).with_target("zenoh", of_zenoh);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(lines.with_filter(targets)).init();
 }

@@ -9,13 +9,18 @@ use clap::Args;
 use crate::adapter::{Adapter, Server};
 use crate::robot::{SimulatedRobot, Spec, Witness};
 use crate::text::printable;
-use crate::{interrupts, output};
+use crate::{interrupts, output, zenoh};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Where to listen; port 0 takes any that is free.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8765")]
+    /// Where to listen: HOST:PORT for WebSocket or, with Zenoh, tcp/HOST:PORT or zenoh:…, as in
+    /// "zenoh:?connect=tcp/router:7447". Port 0 takes any that is free.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8765")]
     bind: String,
+
+    /// The robot's name on Zenoh, under which any number of robots share a network.
+    #[arg(long = "robot", value_name = "NAME")]
+    name: Option<String>,
 
     /// What carries the connection.
     #[arg(long, value_enum, default_value_t)]
@@ -36,6 +41,10 @@ enum News {
 }
 
 pub(crate) fn run(options: Options) -> anyhow::Result<()> {
+    let address = match &options.name {
+        None => options.bind.clone(),
+        Some(name) => zenoh::named(&options.bind, name)?,
+    };
     let (sender, news) = mpsc::channel();
     let interrupted = sender.clone();
     // From here on a signal ends the robot in an orderly way.
@@ -44,8 +53,8 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
         let _ = interrupted.send(News::Interrupted);
     })?;
     let robot = Arc::new(SimulatedRobot::start(options.robot, Announcer)?);
-    let server = Server::start(options.adapter, &options.bind, robot)
-        .with_context(|| format!("cannot listen on {}", options.bind))?;
+    let server = Server::start(options.adapter, &address, robot)
+        .with_context(|| format!("cannot listen on {address}"))?;
     let uri = server.uri()?;
     output::note(&format!("listening on {uri}; Ctrl-C ends it"));
     if options.json {

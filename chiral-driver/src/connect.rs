@@ -79,7 +79,7 @@ impl<R: Runtime> Builder<R> {
         match Scheme::of(uri) {
             Scheme::WebSocket => self.connect_websocket(uri).await,
             Scheme::SecureWebSocket => Err(ConnectError::Transport {
-                scheme: "wss".to_owned(),
+                scheme: "wss://".to_owned(),
                 hint: "open the TLS connection yourself and use `PolicyClient::from_websocket`",
             }),
             #[cfg(feature = "zenoh")]

@@ -93,7 +93,9 @@ impl<R: Runtime, T: Transport> Connection<'_, R, T> {
         let Poll::Ready(read) = self.transport.poll_read(cx, now) else { return false };
         match read {
             Ok(None) => {}
-            Ok(Some(message)) => self.others_wait |= self.line.handle_message(now, message),
+            Ok(Some(message)) => {
+                self.others_wait |= self.line.handle_message(now, message).woke_others;
+            }
             Err(reason) => self.lose(now, reason),
         }
         true

@@ -12,7 +12,7 @@ pub enum ConnectError {
     #[error(transparent)]
     Uri(#[from] UriError),
     /// The URI asks for a transport that is not built in.
-    #[error("{scheme}:// is not built in: {hint}")]
+    #[error("{scheme} is not built in: {hint}")]
     Transport {
         /// The URI's scheme.
         scheme: String,

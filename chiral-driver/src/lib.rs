@@ -32,7 +32,7 @@ pub use clock::monotonic_seconds;
 pub use connect::Builder;
 pub use drive::drive;
 pub use error::{CallError, ConnectError};
-pub use line::Line;
+pub use line::{Effect, Line};
 pub use operate::pulled::{Command, Commands, Hold};
 pub use robot::{Robot, RobotError};
 pub use runtime::Runtime;

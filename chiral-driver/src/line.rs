@@ -36,8 +36,8 @@ impl Line {
         self.side.register(waker);
     }
 
-    /// Takes one message of the transport. Says whether another task or thread was woken by it.
-    pub fn handle_message(&self, now: Instant, message: Message) -> bool {
+    /// Takes one message of the transport.
+    pub fn handle_message(&self, now: Instant, message: Message) -> Effect {
         self.side.handle_message(now, message)
     }
 
@@ -92,10 +92,20 @@ impl std::fmt::Debug for Line {
     }
 }
 
+/// What a message has brought about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Effect {
+    /// Another task or thread was woken by it.
+    pub woke_others: bool,
+    /// There may be a frame to send, a timeout is due sooner, or the connection has ended: who
+    /// drives it otherwise, in another thread, is to be woken.
+    pub wants_drive: bool,
+}
+
 /// Either side, for what drives it.
 trait Driven: Send + Sync {
     fn register(&self, waker: &Waker);
-    fn handle_message(&self, now: Instant, message: Message) -> bool;
+    fn handle_message(&self, now: Instant, message: Message) -> Effect;
     fn poll_transmit(&self, now: Instant) -> Option<Frame>;
     fn poll_timeout(&self) -> Option<Instant>;
     fn handle_timeout(&self, now: Instant) -> bool;
@@ -109,13 +119,21 @@ impl<S: Side> Driven for Shared<S> {
         Shared::register(self, waker);
     }
 
-    fn handle_message(&self, now: Instant, message: Message) -> bool {
+    fn handle_message(&self, now: Instant, message: Message) -> Effect {
         let mut side = self.lock();
+        let before = side.machine().poll_timeout();
         match message {
             Message::Whole(message) => side.machine().handle_message(now, message),
             Message::Segments(message) => side.machine().handle_segments(now, message),
         }
-        side.tell()
+        let woke_others = side.tell();
+        let machine = side.machine();
+        let is_sooner = match (before, machine.poll_timeout()) {
+            (Some(before), Some(after)) => after < before,
+            (before, after) => before.is_none() && after.is_some(),
+        };
+        let wants_drive = is_sooner || machine.has_transmit() || machine.error().is_some();
+        Effect { woke_others, wants_drive }
     }
 
     fn poll_transmit(&self, now: Instant) -> Option<Frame> {

@@ -86,6 +86,20 @@ impl<R: Runtime> Listening<R> {
         }
     }
 
+    /// Waits until the transport has taken back what it declared to the network.
+    #[cfg_attr(not(feature = "zenoh"), expect(clippy::unused_async))]
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Socket(..) => {}
+            #[cfg(feature = "zenoh")]
+            Self::Zenoh(listener) => {
+                if let Err(error) = listener.close().await {
+                    tracing::warn!("Zenoh is not shut down: {error}");
+                }
+            }
+        }
+    }
+
     /// Tells the network what the robot is.
     pub(crate) fn announce(&self, metadata: Map) {
         match self {

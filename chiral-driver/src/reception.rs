@@ -43,7 +43,9 @@ pub(crate) async fn attend<R: Runtime>(
         match or(shut_down, next).await {
             None => return,
             Some(Ok(Visitor::Socket(stream, peer))) => {
-                R::spawn("chiral-policy", receive::<R>(office, stream, peer, operate));
+                // Numbered here: the tasks may begin in any order.
+                let arrival = office.arrive();
+                R::spawn("chiral-policy", receive::<R>(office, arrival, stream, peer, operate));
             }
             #[cfg(feature = "zenoh")]
             Some(Ok(Visitor::Zenoh(link))) => {
@@ -86,11 +88,11 @@ async fn receive_zenoh<R: Runtime>(
 /// Takes a connection through its handshake and, when the robot is free, serves it.
 async fn receive<R: Runtime>(
     office: Arc<Office>,
+    arrival: u64,
     mut stream: R::Stream,
     peer: SocketAddr,
     operate: impl FnOnce(Turn) + Send,
 ) {
-    let arrival = office.arrive();
     let given_up = async {
         office.until_unwanted(arrival).await;
         None

@@ -14,7 +14,7 @@ impl Scheme {
         "accept the TLS connection yourself and use `PolicyServer::serve_websocket`";
     #[cfg(not(feature = "zenoh"))]
     pub(crate) const WITHOUT_ZENOH: &'static str =
-        "Zenoh is not built in: enable the adapter's feature `zenoh`";
+        "the program was built without Zenoh, build it with the feature `zenoh`";
 
     pub(crate) fn of(address: &str) -> Self {
         let is_endpoint = |(protocol, rest): (&str, &str)| {

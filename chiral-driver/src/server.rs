@@ -2,7 +2,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use chiral_proto::Map;
@@ -73,6 +73,8 @@ struct Desk<R: Runtime> {
     uri: Option<String>,
     /// Until the server is shut down.
     listening: Mutex<Option<Arc<Listening<R>>>>,
+    /// The same, until nobody accepts with it any more.
+    listens: Weak<Listening<R>>,
 }
 
 impl<R: Runtime> Drop for Desk<R> {
@@ -111,8 +113,10 @@ impl<R: Runtime> PolicyServer<R> {
         let office = Office::new(config);
         let address = listening.as_ref().and_then(Listening::local_addr);
         let uri = listening.as_ref().map(Listening::uri);
-        let listening = Mutex::new(listening.map(Arc::new));
-        Self { desk: Arc::new(Desk { office, address, uri, listening }) }
+        let listening = listening.map(Arc::new);
+        let listens = listening.as_ref().map(Arc::downgrade).unwrap_or_default();
+        let listening = Mutex::new(listening);
+        Self { desk: Arc::new(Desk { office, address, uri, listening, listens }) }
     }
 
     /// The socket's address on which the server listens.
@@ -181,8 +185,14 @@ impl<R: Runtime> PolicyServer<R> {
         Ok(listening)
     }
 
-    fn stop_listening(&self) {
-        self.desk.listening.lock().unwrap_or_else(PoisonError::into_inner).take();
+    /// Whether there is still a listening socket: for a moment, too, after the end, until
+    /// [`serve`](Self::serve) has noticed it.
+    pub fn is_listening(&self) -> bool {
+        self.desk.listens.strong_count() > 0
+    }
+
+    fn stop_listening(&self) -> Option<Arc<Listening<R>>> {
+        self.desk.listening.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Serves the robot over a WebSocket that is already open, from an HTTP server's upgrade, a
@@ -232,8 +242,11 @@ impl<R: Runtime> PolicyServer<R> {
     /// Stops listening, lets the requests that are being answered finish, closes the connection
     /// with 1001 and returns when the robot is at rest.
     pub async fn shutdown(&self) {
-        self.stop_listening();
+        let listening = self.stop_listening();
         self.desk.office.shut_down().await;
+        if let Some(listening) = listening {
+            listening.close().await;
+        }
     }
 
     /// Stops listening and closes the connection that there is, without waiting for anything, as

@@ -29,6 +29,11 @@ pub trait Machine {
     /// The next frame to send. To be called only when the transport can take one.
     fn poll_transmit(&mut self, now: Instant) -> Option<Frame>;
 
+    /// Whether [`poll_transmit`](Self::poll_transmit) may have a frame, or bring about the end;
+    /// `false` when it surely does not. It spares a driver that writes in another thread a
+    /// wake-up.
+    fn has_transmit(&self) -> bool;
+
     /// When [`handle_timeout`](Self::handle_timeout) is to be called next.
     fn poll_timeout(&self) -> Option<Instant>;
 
@@ -61,6 +66,10 @@ macro_rules! machines {
 
             fn poll_transmit(&mut self, now: Instant) -> Option<Frame> {
                 self.poll_transmit(now)
+            }
+
+            fn has_transmit(&self) -> bool {
+                self.has_transmit()
             }
 
             fn poll_timeout(&self) -> Option<Instant> {

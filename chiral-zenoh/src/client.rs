@@ -10,7 +10,7 @@ use zenoh::sample::SampleKind;
 use zenoh::{Session, Wait};
 
 use crate::config::{Config, RobotName, Role};
-use crate::error::Error;
+use crate::error::{Error, words};
 use crate::keys::{self, Keys};
 use crate::layout::Layout;
 use crate::link::{Link, Shared, Wire, declare, receive, watch};
@@ -98,8 +98,16 @@ impl<'a> Approach<'a> {
     /// Waits before the next try, if there is time for one.
     fn again(&mut self, last: String) -> Result<(), Error> {
         if self.deadline.is_some_and(|deadline| deadline <= Instant::now() + RETRY) {
-            let config = self.config.to_string();
-            return Err(Error::NoRobot { config, waited: self.start.elapsed(), last });
+            let (config, waited) = (self.config.to_string(), self.start.elapsed());
+            let last = if self.config.is_listened_on() {
+                format!(
+                    "{last}; but somebody listens there: does another policy drive the robot, or \
+                     is it no Zenoh?"
+                )
+            } else {
+                last
+            };
+            return Err(Error::NoRobot { config, waited, last });
         }
         if !std::mem::replace(&mut self.has_noticed, true) {
             tracing::info!("waiting for a robot at {} ({last})", self.config);
@@ -112,7 +120,7 @@ impl<'a> Approach<'a> {
             let (zenoh, _) = self.config.to_zenoh(Role::Client)?;
             match zenoh::open(zenoh).wait() {
                 Ok(session) => return Ok(session),
-                Err(error) => self.again(error.to_string())?,
+                Err(error) => self.again(words(&error))?,
             }
         }
     }

@@ -47,6 +47,13 @@ pub enum Error {
 impl Error {
     /// What Zenoh says, with what it was asked.
     pub(crate) fn open(config: &Config, error: &zenoh::Error) -> Self {
-        Self::Open { config: config.to_string(), reason: error.to_string() }
+        Self::Open { config: config.to_string(), reason: words(error) }
     }
+}
+
+/// Zenoh's words without the places in its source at which they were said.
+pub(crate) fn words(error: &zenoh::Error) -> String {
+    let text = error.to_string();
+    let said = text.split(" at /").next().unwrap_or_default().trim();
+    said.trim_end_matches('!').to_owned()
 }

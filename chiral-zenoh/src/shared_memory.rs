@@ -197,7 +197,8 @@ mod tests {
     #[test]
     fn what_finds_no_room_is_told_so_and_finds_it_later() {
         let memory = SharedMemory::new(1 << 20).expect("there is shared memory");
-        let held: Vec<_> = std::iter::from_fn(|| memory.copy(&[1; 200_000])).collect();
+        let segment = vec![1; 200_000];
+        let held: Vec<_> = std::iter::from_fn(|| memory.copy(&segment)).collect();
         assert!((3..=5).contains(&held.len()), "{}", held.len());
         drop(held);
         assert!(memory.buffer(200_000).is_some());

@@ -220,13 +220,13 @@ async fn the_silent_cost_nothing() {
     soon(client.observe()).await.unwrap();
     soon(client.close()).await;
     // The oldest are gone; the newest may still go on.
-    assert_eq!(half_way.remove(0).0.to_end(), []);
+    assert!(half_way.remove(0).0.to_end().is_empty());
     let (mut newest, sent) = half_way.pop().unwrap();
     newest.send(&Raw::request()[sent..]);
     newest.expect_welcome();
     // And the others have two seconds.
     let (mut old, _) = half_way.pop().unwrap();
-    assert_eq!(old.to_end(), []);
+    assert!(old.to_end().is_empty());
     drop(newest);
     served.stop().await;
 }
@@ -257,7 +257,7 @@ async fn out_of_service_it_answers_what_was_asked_and_says_goodbye() {
         assert_eq!(raw.frame().map(|(opcode, _)| opcode), Some(Opcode::Binary));
         let goodbye = raw.closed();
         raw.send_message(Opcode::Close, &goodbye.0.to_be_bytes());
-        assert_eq!(raw.to_end(), []);
+        assert!(raw.to_end().is_empty());
         drop(raw);
         goodbye
     };

@@ -123,8 +123,10 @@ fn read(line: &Line, connection: &Connection, mut reader: Reader) {
         while let Some(incoming) = reader.poll() {
             match incoming {
                 Incoming::Message(message) => {
-                    line.handle_message(Instant::now(), Message::Whole(message));
-                    connection.news().wake();
+                    let message = Message::Whole(message);
+                    if line.handle_message(Instant::now(), message).wants_drive {
+                        connection.news().wake();
+                    }
                 }
                 Incoming::Control(control) => found.post(control),
                 Incoming::End(error) => {

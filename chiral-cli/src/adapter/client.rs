@@ -183,6 +183,20 @@ impl Client {
         }
     }
 
+    /// Whether observations came through shared memory; `None` when not over Zenoh.
+    #[cfg(feature = "zenoh")]
+    pub(crate) fn shares_memory(&self) -> Option<bool> {
+        let stats = of_any!(self, client => client.zenoh_stats())?;
+        Some(stats.uses_shared_memory())
+    }
+
+    /// There is no Zenoh in this program.
+    #[cfg(not(feature = "zenoh"))]
+    #[expect(clippy::unused_self, reason = "it is as with Zenoh")]
+    pub(crate) fn shares_memory(&self) -> Option<bool> {
+        None
+    }
+
     pub(crate) fn stats(&self) -> Stats {
         of_any!(self, client => client.stats())
     }

@@ -1,7 +1,6 @@
 //! A robot's server on any adapter.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use chiral_driver::{PolicyServer, ServerConfig};
@@ -9,6 +8,21 @@ use chiral_driver::{PolicyServer, ServerConfig};
 use super::Adapter;
 use super::host::{Host, Smol, Tokio};
 use super::robot::{OnTasks, Robot};
+use crate::robot::Memory;
+
+/// The servers of the adapters are of two types with the same methods.
+#[cfg(feature = "zenoh-shm")]
+macro_rules! memory_of {
+    ($server:expr) => {
+        Memory { shared: $server.shared_memory() }
+    };
+}
+#[cfg(not(feature = "zenoh-shm"))]
+macro_rules! memory_of {
+    ($server:expr) => {
+        Memory::default()
+    };
+}
 
 /// A robot's server, on any adapter, at work in the background. Dropped, it stops.
 pub(crate) enum Server {
@@ -18,18 +32,28 @@ pub(crate) enum Server {
 }
 
 impl Server {
-    /// Serves a robot at an address, `host:port`; port 0 lets the system choose.
+    /// Serves a robot at an address, `host:port` or a URI of Zenoh's; port 0 lets the system
+    /// choose.
     pub(crate) fn start<B: Robot>(
         adapter: Adapter,
         address: &str,
         robot: Arc<B>,
-    ) -> io::Result<Self> {
+    ) -> anyhow::Result<Self> {
+        Self::start_with(adapter, address, |_| Ok(robot))
+    }
+
+    /// As [`start`](Self::start), for a robot whose cameras write where the server takes it from.
+    pub(crate) fn start_with<B: Robot>(
+        adapter: Adapter,
+        address: &str,
+        robot: impl FnOnce(&Memory) -> anyhow::Result<Arc<B>>,
+    ) -> anyhow::Result<Self> {
         Ok(match adapter {
             Adapter::Tokio => Self::Tokio(Hosted::start(address, robot)?),
             Adapter::Smol => Self::Smol(Hosted::start(address, robot)?),
             Adapter::Blocking => {
                 let server = chiral_blocking::PolicyServer::bind(address)?;
-                server.spawn(robot)?;
+                server.spawn(robot(&memory_of!(server))?)?;
                 Self::Blocking(server)
             }
         })
@@ -37,12 +61,11 @@ impl Server {
 
     /// Where policies find the robot.
     pub(crate) fn uri(&self) -> io::Result<String> {
-        let address = match self {
-            Self::Tokio(server) => server.local_addr(),
-            Self::Smol(server) => server.local_addr(),
-            Self::Blocking(server) => server.local_addr(),
-        };
-        Ok(format!("ws://{}", address?))
+        match self {
+            Self::Tokio(server) => server.server.uri(),
+            Self::Smol(server) => server.server.uri(),
+            Self::Blocking(server) => server.uri(),
+        }
     }
 
     /// Tells the policy, and returns when the robot is at rest.
@@ -62,10 +85,14 @@ pub(crate) struct Hosted<H: Host> {
 }
 
 impl<H: Host> Hosted<H> {
-    fn start<B: Robot>(address: &str, robot: Arc<B>) -> io::Result<Self> {
+    fn start<B: Robot>(
+        address: &str,
+        robot: impl FnOnce(&Memory) -> anyhow::Result<Arc<B>>,
+    ) -> anyhow::Result<Self> {
         let host = H::start()?;
         let config = ServerConfig { robot_threads: B::BLOCKS, ..ServerConfig::default() };
         let server = host.wait(PolicyServer::bind_with(address, config))?;
+        let robot = robot(&memory_of!(server))?;
         let serving = server.clone();
         host.spawn(async move {
             if let Err(error) = serving.serve(OnTasks::<B, H::Runtime>::new(robot)).await {
@@ -73,10 +100,6 @@ impl<H: Host> Hosted<H> {
             }
         });
         Ok(Self { server, host })
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.server.local_addr()
     }
 
     fn shutdown(&self) {

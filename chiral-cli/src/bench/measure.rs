@@ -7,19 +7,28 @@ use chiral_driver::monotonic_seconds;
 use chiral_proto::client::Stats;
 use chiral_proto::{Action, Array, Map, Observation, Rate};
 
-use super::floor;
+use super::Line;
 use super::report::Dispatch;
 use super::robot::MARK;
 use super::samples::Samples;
+use super::{bare, floor};
 use crate::adapter::{Adapter, Client};
 
 /// Round trips that warm up caches, sockets and buffers, and are not counted.
 const WARM_UP: usize = 20;
 
-/// Round trips of observations, and of the floor beside them.
+/// What observations are measured beside.
+pub(super) struct Yardsticks {
+    pub(super) floor: floor::Client,
+    /// For lines on Zenoh.
+    pub(super) bare: Option<bare::Client>,
+}
+
+/// Round trips of observations, and of the yardsticks beside them.
 #[derive(Debug, Default)]
 pub(super) struct Observing {
     pub(super) floor: Samples,
+    pub(super) bare: Samples,
     pub(super) observe: Samples,
 }
 
@@ -30,24 +39,26 @@ impl Observing {
         Ok(())
     }
 
-    /// One observation and one exchange over the bare socket, the first of them in turns.
+    /// One observation, one exchange over the bare socket and, for a line on Zenoh, one over bare
+    /// Zenoh, the first of them in turns.
     pub(super) fn observe_beside(
         &mut self,
+        line: Line,
         client: &Client,
-        floor: &mut floor::Client,
+        yardsticks: &mut Yardsticks,
         sample: usize,
     ) -> anyhow::Result<()> {
-        if sample < WARM_UP {
-            client.observe()?;
-            floor.exchange()?;
-            return Ok(());
+        let mut bare = yardsticks.bare.as_mut().filter(|_| line.transport.is_zenoh());
+        let kinds = if bare.is_some() { 3 } else { 2 };
+        for turn in 0..kinds {
+            match ((sample + turn) % kinds, &mut bare) {
+                (0, _) => self.observe(client)?,
+                (2, Some(bare)) => self.bare.push(bare.exchange()?),
+                _ => self.floor.push(yardsticks.floor.exchange()?),
+            }
         }
-        if sample.is_multiple_of(2) {
-            self.observe(client)?;
-            self.floor.push(floor.exchange()?);
-        } else {
-            self.floor.push(floor.exchange()?);
-            self.observe(client)?;
+        if sample < WARM_UP {
+            *self = Self::default();
         }
         Ok(())
     }

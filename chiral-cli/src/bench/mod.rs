@@ -1,6 +1,7 @@
 //! `chiral bench`: what the line between robot and policy costs, beside what a bare socket costs,
 //! sample by sample in one run; and what it does to a control loop.
 
+mod bare;
 mod control_loop;
 mod floor;
 mod measure;
@@ -26,7 +27,7 @@ use report::{Report, Run};
 use server::ServerProcess;
 
 use crate::adapter::{Adapter, Client, Settings};
-use crate::{args, output};
+use crate::{args, output, transport};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -40,7 +41,7 @@ pub(crate) struct Options {
     /// side by side.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Adapter::default()])]
     adapter: Vec<Adapter>,
-    /// Whose WebSocket message layer to measure; both, side by side, when repeated.
+    /// What carries the messages; several, as in ws,zenoh, are measured side by side.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Transport::Ws])]
     transport: Vec<Transport>,
     /// Round trips to measure of each kind.
@@ -69,22 +70,42 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// A WebSocket message layer.
+/// What carries messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Transport {
-    /// Chiral's own session.
+    /// WebSocket, through chiral's own session.
     Ws,
-    /// Tungstenite's, on tokio.
+    /// WebSocket, through tungstenite's, on tokio.
     Tungstenite,
+    /// Zenoh, over TCP.
+    Zenoh,
+    /// Zenoh, with cameras that write to memory which both processes share.
+    ZenohShm,
+}
+
+impl Transport {
+    /// What the adapters have it as; `None` where they do not.
+    fn ours(self) -> Option<transport::Transport> {
+        match self {
+            Self::Ws => Some(transport::Transport::Ws),
+            Self::Tungstenite => None,
+            Self::Zenoh => Some(transport::Transport::Zenoh),
+            Self::ZenohShm => Some(transport::Transport::ZenohShm),
+        }
+    }
+
+    fn is_zenoh(self) -> bool {
+        matches!(self, Self::Zenoh | Self::ZenohShm)
+    }
 }
 
 impl fmt::Display for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Ws => "ws",
-            Self::Tungstenite => "tungstenite",
-        })
+        match self.ours() {
+            Some(transport) => transport.fmt(f),
+            None => f.write_str("tungstenite"),
+        }
     }
 }
 
@@ -103,10 +124,12 @@ impl Options {
         let lines: Vec<Line> = self.adapter.iter().flat_map(with_all).collect();
         for Line { adapter, transport } in &lines {
             ensure!(
-                *transport == Transport::Ws || *adapter == Adapter::Tokio,
+                *transport != Transport::Tungstenite || *adapter == Adapter::Tokio,
                 "found --transport {transport} with --adapter {adapter}, expected tokio: only \
                  there it is measured"
             );
+            // Before a process is started that could not serve it.
+            transport.ours().map(|transport| transport.loopback("bench")).transpose()?;
         }
         Ok(lines)
     }
@@ -136,6 +159,11 @@ fn measure_given(uri: &str, options: &Options) -> anyhow::Result<Report> {
         let settings =
             Settings { connect_timeout: Some(Duration::from_secs(5)), ..Settings::default() };
         let client = Client::connect(adapter, uri, settings).context("nothing to measure")?;
+        let transport = match client.shares_memory() {
+            None => Transport::Ws,
+            Some(false) => Transport::Zenoh,
+            Some(true) => Transport::ZenohShm,
+        };
         let first = client.observe()?.observation;
         let mut observing = Observing::default();
         let progress = ProgressBar::new(options.samples as u64);
@@ -145,7 +173,7 @@ fn measure_given(uri: &str, options: &Options) -> anyhow::Result<Report> {
         }
         progress.finish_and_clear();
         let obs_hz = measure::stream(&client, options.seconds)?;
-        let line = Line { adapter, transport: Transport::Ws };
+        let line = Line { adapter, transport };
         let run = Run::new(line, first.cameras.len(), measure::payload_len(&first));
         report.runs.push(run.observed(&observing, obs_hz));
         measure_dispatch(&mut report, adapter, &client, options)?;
@@ -165,10 +193,10 @@ fn measure_own(options: &Options) -> anyhow::Result<Report> {
         let mut measured = lines.iter().map(connect).collect::<anyhow::Result<Vec<_>>>()?;
         let progress =
             ProgressBar::new(options.samples as u64).with_message(format!("{cameras} cameras"));
-        let mut floor = floor::Client::connect(server.floor(), bytes)?;
+        let mut yardsticks = server.yardsticks()?;
         for sample in 0..options.samples {
-            for (_, client, observing) in &mut measured {
-                observing.observe_beside(client, &mut floor, sample)?;
+            for (line, client, observing) in &mut measured {
+                observing.observe_beside(*line, client, &mut yardsticks, sample)?;
             }
             progress.inc(1);
         }
@@ -181,8 +209,15 @@ fn measure_own(options: &Options) -> anyhow::Result<Report> {
             client.stop_obs_stream();
             let stats = client.stats();
             let after = server::cpu_seconds(&client)?;
+            let shares_memory = client.shares_memory();
+            ensure!(
+                line.transport != Transport::ZenohShm || shares_memory == Some(true),
+                "the observations went over the network, expected shared memory: is there room in \
+                 /dev/shm?"
+            );
             let run = Run::new(line, cameras, bytes)
                 .observed(&observing, measure::recent_hz(&stats))
+                .sharing(shares_memory)
                 .acted(idle, loaded)
                 .burnt(after - before, options.seconds.as_secs_f64() * 30.0 * bytes as f64);
             report.runs.push(run);

@@ -25,6 +25,13 @@ pub(super) struct Run {
     floor_ms: Option<Quantiles>,
     observe_ms: Option<Quantiles>,
     ratio_p50: Option<f64>,
+    /// Absent when not over Zenoh, as the two after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bare_ms: Option<Quantiles>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ratio_bare_p50: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared_memory: Option<bool>,
     action_ms_loaded: Option<Latency>,
     action_ms_idle: Option<Latency>,
     obs_hz: f64,
@@ -65,6 +72,9 @@ impl Run {
             floor_ms: None,
             observe_ms: None,
             ratio_p50: None,
+            bare_ms: None,
+            ratio_bare_p50: None,
+            shared_memory: None,
             action_ms_loaded: None,
             action_ms_idle: None,
             obs_hz: 0.0,
@@ -75,9 +85,19 @@ impl Run {
     pub(super) fn observed(mut self, observing: &Observing, obs_hz: f64) -> Self {
         self.floor_ms = quantiles(&observing.floor);
         self.observe_ms = quantiles(&observing.observe);
-        self.ratio_p50 =
-            self.observe_ms.zip(self.floor_ms).map(|(ours, floor)| ours.p50 / floor.p50);
+        self.bare_ms = quantiles(&observing.bare);
+        let ours = self.observe_ms;
+        let ratio_to =
+            |other: Option<Quantiles>| ours.zip(other).map(|(ours, other)| ours.p50 / other.p50);
+        self.ratio_p50 = ratio_to(self.floor_ms);
+        self.ratio_bare_p50 = ratio_to(self.bare_ms);
         self.obs_hz = obs_hz;
+        self
+    }
+
+    /// Whether observations came through shared memory; `None` when not over Zenoh.
+    pub(super) fn sharing(mut self, shared_memory: Option<bool>) -> Self {
+        self.shared_memory = shared_memory;
         self
     }
 
@@ -120,20 +140,27 @@ impl fmt::Display for Report {
                 run.transport,
                 run.adapter
             )?;
-            if let Some(Quantiles { p50, p90, p99 }) = run.floor_ms {
-                writeln!(
-                    f,
-                    "  socket's floor    p50 {p50:7.3} ms  p90 {p90:7.3} ms  p99 {p99:7.3} ms"
-                )?;
+            for (name, quantiles) in [
+                ("socket's floor", run.floor_ms),
+                ("bare Zenoh", run.bare_ms),
+                ("observe", run.observe_ms),
+            ] {
+                if let Some(Quantiles { p50, p90, p99 }) = quantiles {
+                    writeln!(
+                        f,
+                        "  {name:<17} p50 {p50:7.3} ms  p90 {p90:7.3} ms  p99 {p99:7.3} ms"
+                    )?;
+                }
             }
-            if let Some(Quantiles { p50, p90, p99 }) = run.observe_ms {
-                writeln!(
-                    f,
-                    "  observe           p50 {p50:7.3} ms  p90 {p90:7.3} ms  p99 {p99:7.3} ms"
-                )?;
+            for (name, ratio) in
+                [("ratio to floor", run.ratio_p50), ("ratio to bare", run.ratio_bare_p50)]
+            {
+                if let Some(ratio) = ratio {
+                    writeln!(f, "  {name:<17} p50 {ratio:7.3}")?;
+                }
             }
-            if let Some(ratio) = run.ratio_p50 {
-                writeln!(f, "  ratio to floor    p50 {ratio:7.3}")?;
+            if let Some(is_shared) = run.shared_memory {
+                writeln!(f, "  shared memory     {}", if is_shared { "yes" } else { "no" })?;
             }
             for (name, latency) in
                 [("action, streaming", run.action_ms_loaded), ("action, idle", run.action_ms_idle)]

@@ -11,13 +11,13 @@ use chiral_proto::stats::Histogram;
 use chiral_proto::{Action, Map, Rate, ResetResult};
 
 use crate::adapter;
-use crate::robot::{Scene, SimulatedRobot, Size, Spec};
+use crate::robot::{Memory, Scene, SimulatedRobot, Size, Spec};
 
 /// The first element of an action whose second is the time at which it was sent.
 pub(super) const MARK: f64 = 8765.0;
 
 /// A robot whose cameras' noise costs next to nothing, so that the transport is what is measured.
-pub(super) fn noisy(cameras: usize) -> anyhow::Result<SimulatedRobot> {
+pub(super) fn noisy(memory: &Memory, cameras: usize) -> anyhow::Result<SimulatedRobot> {
     let spec = Spec {
         scene: Scene::Noise,
         cameras: Some(cameras),
@@ -27,7 +27,7 @@ pub(super) fn noisy(cameras: usize) -> anyhow::Result<SimulatedRobot> {
         rate: Rate::hz(30.0)?,
         seed: 1,
     };
-    SimulatedRobot::start(spec, ())
+    SimulatedRobot::start_in(memory, spec, ())
 }
 
 /// CPU seconds that this process has used.

@@ -25,6 +25,7 @@ use crate::adapter::{Adapter, Client, Settings};
 use crate::output;
 use crate::robot::Size;
 use crate::robot::fault::Fault;
+use crate::transport::Transport;
 use description::Description;
 use episode::Driver;
 use report::Report;
@@ -47,6 +48,9 @@ pub(crate) struct Options {
     /// What carries the connection, on both sides.
     #[arg(long, value_enum, default_value_t)]
     adapter: Adapter,
+    /// What carries the messages.
+    #[arg(long, value_enum, default_value_t)]
+    transport: Transport,
     /// On simulated time, faster than real time: the robot's clock goes on with every action.
     #[arg(long)]
     fast: bool,
@@ -86,6 +90,8 @@ impl Options {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    // Before a process is started that could not serve it.
+    options.transport.loopback(process::NAME)?;
     let (robot, uri) = process::start(options).context("the robot did not start")?;
     let report = drive(options, &uri).context("the demo broke off")?;
     robot.stop()?;

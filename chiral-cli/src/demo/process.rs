@@ -12,6 +12,10 @@ use crate::helper::{self, Helper};
 use crate::output;
 use crate::robot::fault::Fault;
 use crate::robot::{Scene, Size, Spec};
+use crate::transport::Transport;
+
+/// The robot's name, where robots have one.
+pub(super) const NAME: &str = "demo";
 
 /// The robot of `chiral demo`; started by it.
 #[derive(Debug, Args)]
@@ -22,6 +26,8 @@ pub(crate) struct Options {
     size: Size,
     #[arg(long, value_enum, default_value_t)]
     adapter: Adapter,
+    #[arg(long, value_enum, default_value_t)]
+    transport: Transport,
     #[arg(long)]
     fast: bool,
     #[arg(long = "break", value_enum)]
@@ -31,7 +37,7 @@ pub(crate) struct Options {
 /// Serves the arm on a port of the system's choice, told on standard output, until standard input
 /// ends: the demo holds the other end, so that this process never outlives it.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let &Options { seed, size, adapter, fast, fault } = options;
+    let &Options { seed, size, adapter, transport, fast, fault } = options;
     let spec = Spec {
         scene: Scene::Arm,
         cameras: None,
@@ -43,9 +49,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     };
     spec.check()?;
     let robot = Arc::new(DemoRobot::start(spec, fast, fault)?);
-    let server = Server::start(adapter, "127.0.0.1:0", robot)?;
+    let server = Server::start(adapter, &transport.loopback(NAME)?, robot)?;
     output::print(&format!("{}\n", server.uri()?))?;
     helper::wait_for_end()?;
+    server.shutdown();
     Ok(())
 }
 
@@ -56,6 +63,7 @@ pub(super) fn start(options: &super::Options) -> anyhow::Result<(Helper, String)
         format!("--seed={}", options.seed),
         format!("--size={}", options.size()),
         format!("--adapter={}", options.adapter),
+        format!("--transport={}", options.transport),
     ];
     if options.fast {
         arguments.push("--fast".to_owned());

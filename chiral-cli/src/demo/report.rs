@@ -12,6 +12,7 @@ use super::Options;
 use super::description::{Description, Reaction};
 use super::episode::{Driver, Episode, Traffic};
 use crate::adapter::Adapter;
+use crate::transport::Transport;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
@@ -24,6 +25,7 @@ pub(super) struct Report {
     cameras: usize,
     size: String,
     adapter: Adapter,
+    transport: Transport,
     /// Whether simulated time was the wall's.
     real_time: bool,
     /// Simulated seconds in a second, while episodes ran.
@@ -124,6 +126,7 @@ impl Report {
             cameras: description.cameras.len(),
             size: options.size().to_string(),
             adapter: options.adapter,
+            transport: options.transport,
             real_time: description.real_time,
             speed: if seconds > 0.0 { simulated / seconds } else { 0.0 },
             observation_hz: rates(OBSERVATION_HZ, 1.0, frames, simulated),
@@ -195,8 +198,11 @@ fn quantiles(histogram: &Histogram) -> Option<Quantiles> {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { robot, cameras, size, episodes, solved, actions, .. } = self;
-        let Self { adapter, seed, .. } = self;
-        writeln!(f, "{robot}, {cameras} cameras {size} with depth, seed {seed}, on {adapter}")?;
+        let Self { adapter, transport, seed, .. } = self;
+        writeln!(
+            f,
+            "{robot}, {cameras} cameras {size} with depth, seed {seed}, {transport} on {adapter}"
+        )?;
         write!(f, "episodes         {solved} of {episodes} solved")?;
         if let Some(mean) = self.mean_time() {
             write!(f, ", {mean:.2} s each")?;

@@ -1,5 +1,6 @@
 //! `chiral probe`: what a robot has, how fast it answers, and what its cameras see.
 
+mod list;
 mod live;
 mod report;
 mod snapshot;
@@ -18,9 +19,14 @@ use report::Report;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Where the robot is.
-    #[arg(default_value = "ws://127.0.0.1:8765")]
-    uri: String,
+    /// Where the robot is: ws://HOST:PORT or, with Zenoh, tcp/HOST:PORT or zenoh:…, as in
+    /// "zenoh:?robot=arm-3&connect=tcp/router:7447" [default: ws://127.0.0.1:8765, with --list
+    /// zenoh:, which is tcp/localhost:7447].
+    uri: Option<String>,
+
+    /// List the named robots on a Zenoh network, with what they say of themselves.
+    #[arg(long, conflicts_with_all = ["adapter", "seconds", "rate", "snapshot"])]
+    list: bool,
 
     /// What carries the connection on this side.
     #[arg(long, value_enum, default_value_t)]
@@ -47,19 +53,26 @@ pub(crate) struct Options {
     json: bool,
 }
 
+/// Where a robot is looked for, and where robots are.
+const DEFAULT_ROBOT: &str = "ws://127.0.0.1:8765";
+const DEFAULT_NETWORK: &str = "zenoh:";
 /// How long the robot may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    if options.list {
+        return list::run(options);
+    }
+    let uri = options.uri.as_deref().unwrap_or(DEFAULT_ROBOT);
     let settings = Settings {
         connect_timeout: Some(options.timeout),
         request_timeout: Some(options.timeout),
         ..Settings::default()
     };
-    let client = Client::connect(options.adapter, &options.uri, settings)?;
+    let client = Client::connect(options.adapter, uri, settings)?;
     let metadata = client.metadata().context("the robot did not describe itself")?;
     let mut observation = client.observe().context("the robot gave no observation")?.observation;
-    let mut report = Report::new(&options.uri, options.adapter, metadata, &observation);
+    let mut report = Report::new(uri, options.adapter, metadata, &observation);
     if !options.json {
         output::print(&report.sensors_text(&observation))?;
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod arm;
 pub(crate) mod fault;
+mod memory;
 mod pattern;
 mod spec;
 mod stage;
@@ -15,6 +16,7 @@ use chiral_driver::{RobotError, monotonic_seconds};
 use chiral_proto::sensors::Sensors;
 use chiral_proto::{Action, ConnectionError, Map, ResetResult, StepResult, Value};
 
+pub(crate) use memory::Memory;
 pub(crate) use spec::{Scene, Size, Spec};
 pub(crate) use stage::{Effect, Stage};
 pub(crate) use threads::Threads;
@@ -53,14 +55,19 @@ pub(crate) struct SimulatedRobot<W = ()> {
 impl<W: Witness> SimulatedRobot<W> {
     /// A robot whose sensors have delivered once and go on doing so.
     pub(crate) fn start(spec: Spec, witness: W) -> anyhow::Result<Self> {
+        Self::start_in(&Memory::default(), spec, witness)
+    }
+
+    /// As [`start`](Self::start), with cameras of noise or a gradient that write to this memory.
+    pub(crate) fn start_in(memory: &Memory, spec: Spec, witness: W) -> anyhow::Result<Self> {
         spec.check()?;
         let sensors =
             Sensors::with_clock(spec.camera_configs(), spec.proprio_configs(), monotonic_seconds)?;
         let mut threads = Threads::default();
         let stage = match spec.scene {
             Scene::Arm => arm::start(&spec, &sensors, &mut threads),
-            Scene::Noise => pattern::noise(&spec, &sensors, &mut threads),
-            Scene::Gradient => pattern::gradient(&spec, &sensors, &mut threads),
+            Scene::Noise => pattern::noise(&spec, memory, &sensors, &mut threads),
+            Scene::Gradient => pattern::gradient(&spec, memory, &sensors, &mut threads),
         };
         let stage = stage.context("the sensors did not start")?;
         wave(&spec, &sensors, &mut threads).context("the sensors did not start")?;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use chiral_proto::sensors::{CameraFrame, CameraWriter, Sensors};
 use chiral_proto::{Array, Dtype};
 
+use super::memory::Memory;
 use super::spec::{Size, Spec};
 use super::stage::Stage;
 use super::threads::Threads;
@@ -21,38 +22,41 @@ impl Stage for Pattern {}
 /// Has the cameras show noise.
 pub(super) fn noise(
     spec: &Spec,
+    memory: &Memory,
     sensors: &Sensors,
     threads: &mut Threads,
 ) -> anyhow::Result<Arc<dyn Stage>> {
     let mut random = Random(spec.seed);
     let strip = Strip::paint(spec.size, |_, _| noise_pixel(random.next()));
-    show(strip, spec, sensors, threads)
+    show(strip, spec, memory, sensors, threads)
 }
 
 /// Has the cameras show a gradient that runs up the image.
 pub(super) fn gradient(
     spec: &Spec,
+    memory: &Memory,
     sensors: &Sensors,
     threads: &mut Threads,
 ) -> anyhow::Result<Arc<dyn Stage>> {
     let across = |column| column as f32 / spec.size.width as f32;
     let strip = Strip::paint(spec.size, |row, column| gradient_pixel(row, across(column)));
-    show(strip, spec, sensors, threads)
+    show(strip, spec, memory, sensors, threads)
 }
 
 fn show(
     strip: Strip,
     spec: &Spec,
+    memory: &Memory,
     sensors: &Sensors,
     threads: &mut Threads,
 ) -> anyhow::Result<Arc<dyn Stage>> {
     let strip = Arc::new(strip);
     for (index, camera) in sensors.cameras().enumerate() {
-        let strip = Arc::clone(&strip);
+        let (strip, memory) = (Arc::clone(&strip), memory.clone());
         // No two of the first cameras show the same at once.
         let mut frame = index * 7;
         threads.spawn(format!("camera {index}"), spec.rate, move || {
-            strip.show(frame, &camera);
+            strip.show(frame, &camera, &memory);
             frame += 1;
         })?;
     }
@@ -60,7 +64,7 @@ fn show(
 }
 
 /// A picture [`FRAMES`] rows higher than a camera's. Frame `n` begins at row `n`, and shares the
-/// strip's memory: showing it paints nothing and copies nothing.
+/// strip's memory: showing it paints nothing, and copies nothing but into shared memory.
 struct Strip {
     size: Size,
     image: Bytes,
@@ -81,11 +85,12 @@ impl Strip {
         }
     }
 
-    fn show(&self, frame: usize, camera: &CameraWriter) {
+    fn show(&self, frame: usize, camera: &CameraWriter, memory: &Memory) {
         let Size { width, height } = self.size;
         let row = frame % FRAMES;
-        let slice =
-            |bytes: &Bytes, row_len: usize| bytes.slice(row * row_len..(row + height) * row_len);
+        let slice = |bytes: &Bytes, row_len: usize| {
+            memory.deliver(bytes.slice(row * row_len..(row + height) * row_len))
+        };
         let image = Array::new(Dtype::U8, [height, width, 3], slice(&self.image, width * 3));
         let mut shown = CameraFrame::new().image(image.expect("the slice has the shape's length"));
         if camera.config().depth.is_some() {
@@ -143,7 +148,7 @@ mod tests {
             let camera = sensors.camera_at(0).unwrap();
             let mut shown = Vec::new();
             for frame in 0..=FRAMES {
-                strip.show(frame, &camera);
+                strip.show(frame, &camera, &Memory::default());
                 let camera = sensors.snapshot(0.0).cameras.remove(0);
                 assert_eq!(camera.timestamp.to_bits(), 1.5_f64.to_bits());
                 let range = strip.image.as_ptr_range();

@@ -17,7 +17,7 @@ pub(crate) struct WebSocket<S> {
 
 /// Bytes of one read or write: large enough that system calls do not matter, small enough that the
 /// other direction gets its turn within a fraction of a millisecond.
-const STEP: usize = 1 << 20;
+const STEP: usize = 256 << 10;
 /// Slices of one gather write: enough for 16 cameras with depth.
 const SLICES: usize = 36;
 

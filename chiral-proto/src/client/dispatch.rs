@@ -134,6 +134,11 @@ impl Dispatch {
         next.map(|queued| queued.action)
     }
 
+    /// Whether an action may leave now.
+    pub(super) fn has_due(&self) -> bool {
+        self.due || !self.urgent.is_empty()
+    }
+
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         self.pacer.as_ref().map(Pacer::next_tick)
     }

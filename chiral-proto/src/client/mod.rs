@@ -206,6 +206,13 @@ impl Client {
         Some(frame)
     }
 
+    /// Whether [`poll_transmit`](Self::poll_transmit) may have a frame, or bring about the end;
+    /// `false` when it surely does not, unless time passes.
+    pub fn has_transmit(&self) -> bool {
+        let may_send = self.dispatch.has_due() || self.requests.has_due() || self.stream.due;
+        self.error.is_none() && (may_send || self.shut_down_by.is_some())
+    }
+
     /// The next event. An event of a request comes once; unpolled observations of the stream are
     /// replaced by newer ones, so that the events take no more room than the requests do.
     pub fn poll_event(&mut self) -> Option<Event> {

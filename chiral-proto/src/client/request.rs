@@ -184,6 +184,11 @@ impl Requests {
         self.queued.push_back(Queued { kind, serial, deadline, action });
     }
 
+    /// Whether a request of the user's waits, or one is to be sent again.
+    pub(super) fn has_due(&self) -> bool {
+        !self.queued.is_empty() || self.in_flight.iter().any(|request| request.again)
+    }
+
     /// The next request of the user to send, and whether it is one that is sent again.
     pub(super) fn transmit(&mut self, now: Instant) -> Option<(Outgoing, bool)> {
         if let Some(again) = self.transmit_again(now) {

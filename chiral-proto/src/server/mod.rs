@@ -200,6 +200,13 @@ impl Server {
         Some(frame)
     }
 
+    /// Whether [`poll_transmit`](Self::poll_transmit) may have a frame, or bring about the end;
+    /// `false` when it surely does not, as far as no reply handle was dropped.
+    pub fn has_transmit(&self) -> bool {
+        let is_answered = self.waiting.front().is_some_and(|waiting| waiting.reply.is_some());
+        self.error.is_none() && (is_answered || self.shut_down_by.is_some())
+    }
+
     /// The next event: what concerns the robot's motion first, then requests.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.poll_motion().or_else(|| self.poll_request())

@@ -219,7 +219,10 @@ impl Run {
             let stamps = action.obs_timestamps.as_ref().expect("decoded actions have them");
             stamps.get("cam").map(|stamp| stamp as u32)
         };
+        self.client.handle_timeout(self.now());
+        let may = self.client.has_transmit();
         let frame = self.client.poll_transmit(self.now());
+        assert!(may || frame.is_none(), "{frame:?} came unannounced");
         let sent = frame.map(|frame| {
             match ClientMessage::decode(&frame, &Limits::default()).expect("the client's frame") {
                 ClientMessage::ApplyAction(action) => {

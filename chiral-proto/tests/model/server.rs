@@ -353,7 +353,10 @@ impl Run {
 
     /// Whether something was sent.
     fn transmit(&mut self) -> Result<bool, TestCaseError> {
-        let sent = self.server.poll_transmit(self.now()).map(|frame| {
+        let may = self.server.has_transmit();
+        let frame = self.server.poll_transmit(self.now());
+        assert!(may || frame.is_none(), "{frame:?} came unannounced");
+        let sent = frame.map(|frame| {
             ServerMessage::decode(&frame, &Limits::default()).expect("the server's own frame")
         });
         let expected = self.arrivals.transmit(self.now).map(|number| {

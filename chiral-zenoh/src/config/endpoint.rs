@@ -1,6 +1,7 @@
 use std::fmt;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::str::FromStr;
+use std::time::Duration;
 
 use zenoh::config::EndPoint;
 
@@ -23,6 +24,9 @@ use zenoh::config::EndPoint;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint(EndPoint);
 
+/// How long somebody may take to take a connection.
+const KNOCK: Duration = Duration::from_millis(200);
+
 impl Endpoint {
     /// The protocol: what stands before the slash.
     pub fn protocol(&self) -> &str {
@@ -40,6 +44,14 @@ impl Endpoint {
     /// The whole as Zenoh reads it.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
+    }
+
+    /// Whether somebody takes TCP connections there.
+    pub(crate) fn is_listened_on(&self) -> bool {
+        let addresses = self.address().to_socket_addrs().into_iter().flatten();
+        let is_tcp = matches!(self.protocol(), "tcp" | "tls");
+        let mut addresses = addresses.filter(|_| is_tcp);
+        addresses.any(|address| TcpStream::connect_timeout(&address, KNOCK).is_ok())
     }
 
     /// The endpoint itself, or, for port 0, one with a port that is free now: Zenoh would choose

@@ -166,8 +166,7 @@ impl Config {
         self
     }
 
-    /// Bytes of shared memory that a robot sets aside. Default: 128 MiB. Pages that are never
-    /// written take no memory. It should hold four observations: one at the sensors, one under
+    /// Bytes of shared memory that a robot sets aside. Default: 128 MiB. It should hold four observations: one at the sensors, one under
     /// way, and those that the policy keeps. What does not fit goes over the network.
     #[must_use]
     pub fn with_shared_memory_len(mut self, bytes: usize) -> Self {

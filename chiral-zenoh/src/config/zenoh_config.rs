@@ -41,6 +41,13 @@ impl Config {
         (listen, connect)
     }
 
+    /// Whether somebody takes TCP connections where a client would connect: Zenoh does not tell
+    /// that from nobody being there.
+    pub(crate) fn is_listened_on(&self) -> bool {
+        let (_, connect) = self.endpoints(Role::Client);
+        connect.iter().any(Endpoint::is_listened_on)
+    }
+
     /// Zenoh's configuration, and where it will listen.
     pub(crate) fn to_zenoh(&self, role: Role) -> Result<(zenoh::Config, Vec<Endpoint>), Error> {
         if self.shared_memory && !cfg!(feature = "shm") {

@@ -1,3 +1,4 @@
+mod goodbye;
 mod shared;
 mod wire;
 
@@ -11,7 +12,7 @@ use chiral_proto::wire::Frame;
 
 use crate::message::Message;
 use crate::stats::{Counts, Stats};
-use shared::Goodbye;
+use goodbye::Goodbye;
 pub(crate) use shared::Shared;
 pub(crate) use wire::{Wire, declare, receive, watch};
 
@@ -70,7 +71,7 @@ impl Link {
     }
 
     /// Waits until the frame pushed last has been given to Zenoh. `true`: it has, and nobody was
-    /// told yet; `false`: there was none.
+    /// told yet; `false`: there was none, or the link has ended without it.
     pub fn poll_written(&self, cx: &mut Context<'_>) -> Poll<bool> {
         self.shared.poll_write(cx)
     }
@@ -92,12 +93,13 @@ impl Link {
     /// When the link has ended.
     pub async fn send(&self, frame: Frame) -> Result<(), ConnectionError> {
         while poll_fn(|cx| self.poll_written(cx)).await {}
-        if !self.wants_frame() {
-            return Err(self.shared.end().unwrap_or(ConnectionError::ClosedLocally));
+        if self.wants_frame() {
+            self.push(frame);
+            if poll_fn(|cx| self.poll_written(cx)).await {
+                return Ok(());
+            }
         }
-        self.push(frame);
-        poll_fn(|cx| self.poll_written(cx)).await;
-        Ok(())
+        Err(self.shared.end().unwrap_or(ConnectionError::ClosedLocally))
     }
 
     /// Ends the link with a code and a reason for the peer, behind what is being written.

@@ -9,6 +9,7 @@ use chiral_proto::pool::BufferPool;
 use chiral_proto::wire::{Frame, Limits};
 use zenoh::bytes::ZBytes;
 
+use super::goodbye::Goodbye;
 use crate::message::Message;
 use crate::stats::{Counters, count};
 
@@ -69,13 +70,6 @@ enum Then {
     Finish,
 }
 
-/// The last word of a side.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Goodbye {
-    pub(crate) code: u16,
-    pub(crate) reason: String,
-}
-
 /// What the writer thread is to do next.
 pub(super) enum Task {
     Write(Frame),
@@ -91,8 +85,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const INBOX: usize = 4096;
 /// Received buffers that are kept for the next messages.
 const KEEP: usize = 3;
-/// Bytes of the longest reason that is passed on.
-const MAX_REASON: usize = 1024;
 
 impl Shared {
     pub(crate) fn new(limits: Limits) -> Self {
@@ -232,6 +224,10 @@ impl Shared {
     pub(super) fn poll_write(&self, cx: &mut Context<'_>) -> Poll<bool> {
         let mut state = self.lock();
         remember(&mut state.writer, cx.waker());
+        if state.closing == Closing::Done {
+            // What was not written never will be.
+            return Poll::Ready(false);
+        }
         match state.outbox {
             Outbox::Empty => Poll::Ready(false),
             Outbox::Written => {
@@ -413,18 +409,5 @@ impl State {
 fn remember(slot: &mut Option<Waker>, waker: &Waker) {
     if !slot.as_ref().is_some_and(|old| old.will_wake(waker)) {
         *slot = Some(waker.clone());
-    }
-}
-
-impl Goodbye {
-    pub(super) fn encode(&self) -> Vec<u8> {
-        [&self.code.to_le_bytes(), self.reason.as_bytes()].concat()
-    }
-
-    fn decode(bytes: &ZBytes) -> Self {
-        let bytes: Vec<u8> = bytes.slices().flatten().take(2 + MAX_REASON).copied().collect();
-        let (code, reason) = bytes.split_first_chunk().unwrap_or((&[0; 2], &[]));
-        let reason = String::from_utf8_lossy(reason).into_owned();
-        Self { code: u16::from_le_bytes(*code), reason }
     }
 }

@@ -8,7 +8,8 @@ use zenoh::pubsub::{Publisher, Subscriber};
 use zenoh::qos::{CongestionControl, Priority};
 use zenoh::{Session, Wait};
 
-use super::shared::{Goodbye, Shared, Task};
+use super::goodbye::Goodbye;
+use super::shared::{Shared, Task};
 use crate::config::Role;
 use crate::keys;
 use crate::layout::Layout;

@@ -29,14 +29,15 @@ use accept::Accept;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Dropping it lets no more policies in; the link that was accepted lives on.
+/// Dropping it lets no more policies in, as [`close`](Self::close) does, and waits for nothing; the
+/// link that was accepted lives on.
 pub struct Listener {
     accept: Arc<Accept>,
     endpoints: Vec<Endpoint>,
     meeting: Config,
     metadata: Metadata,
     /// Ends what waits for policies. It may block, so it is called on a thread.
-    stop: Option<Box<dyn FnOnce() + Send + Sync>>,
+    stop: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     #[cfg(feature = "shm")]
     memory: Option<crate::SharedMemory>,
 }
@@ -78,7 +79,7 @@ impl Listener {
                 config: config.clone(),
                 metadata: Arc::clone(&metadata),
             };
-            let stop: Box<dyn FnOnce() + Send + Sync> = match config.robot() {
+            let stop: Box<dyn FnOnce() + Send> = match config.robot() {
                 None => Box::new(compatible::wait_for_policies(post).map_err(fail)?),
                 Some(robot) => {
                     let robot = robot.clone();
@@ -90,7 +91,7 @@ impl Listener {
                 meeting: config.meeting(&endpoints),
                 endpoints,
                 metadata,
-                stop: Some(stop),
+                stop: Mutex::new(Some(stop)),
                 #[cfg(feature = "shm")]
                 memory,
             })
@@ -114,6 +115,20 @@ impl Listener {
         &self.endpoints
     }
 
+    /// Lets no more policies in, and waits until everything is taken back: to be awaited before the
+    /// program ends, so that Zenoh is not shut down under it. Links are to be closed before.
+    pub fn close(&self) -> Opening<()> {
+        let stop = self.take_stop();
+        Opening::spawn(move |_| {
+            stop.into_iter().for_each(|stop| stop());
+            Ok(())
+        })
+    }
+
+    fn take_stop(&self) -> Option<Box<dyn FnOnce() + Send>> {
+        self.stop.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// The URI with which a policy connects: to what is listened on, or else to the router.
     pub fn uri(&self) -> String {
         self.meeting.to_string()
@@ -133,7 +148,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let Some(stop) = self.stop.take() else { return };
+        let Some(stop) = self.take_stop() else { return };
         let thread = std::thread::Builder::new().name("chiral-zenoh-stop".to_owned());
         if let Err(error) = thread.spawn(stop) {
             tracing::error!("Zenoh is not shut down: {}", Error::Thread(error.to_string()));

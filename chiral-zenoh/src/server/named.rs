@@ -72,9 +72,10 @@ pub(super) fn wait_for_policies(
         drop(declared);
         drop(session);
     });
-    thread.map_err(|error| Error::Thread(error.to_string()))?;
+    let thread = thread.map_err(|error| Error::Thread(error.to_string()))?;
     Ok(move || {
         let _ = sender.send(Note::Stop);
+        let _ = thread.join();
     })
 }
 

@@ -94,7 +94,10 @@ fn a_second_policy_does_not_get_in_until_the_first_has_left() {
     assert_eq!(robot.sees(), Seen::Policy);
     let second = chiral_zenoh::connect(robot.config.clone(), Some(Duration::from_secs(2))).wait();
     match second {
-        Err(Error::NoRobot { last, .. }) => println!("told: {last}"),
+        Err(Error::NoRobot { last, .. }) => {
+            assert!(last.contains("does another policy drive the robot"), "{last}");
+            assert!(!last.contains(".rs:"), "{last}");
+        }
         other => panic!("{other:?}"),
     }
     assert_eq!(first.metadata(), metadata("arm"));

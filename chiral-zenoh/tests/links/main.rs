@@ -1,8 +1,11 @@
 //! Robots and policies over real Zenoh sessions on the loopback interface.
 
 mod compatible;
+mod limits;
 mod named;
 mod network;
 mod pair;
+#[cfg(feature = "interop")]
+mod python;
 #[cfg(feature = "shm")]
 mod shared_memory;

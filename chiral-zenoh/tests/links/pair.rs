@@ -9,7 +9,11 @@ use std::time::{Duration, Instant};
 use chiral_proto::client::{self, Client};
 use chiral_proto::sensors::Sensors;
 use chiral_proto::server::{self, Server};
-use chiral_proto::{Action, CameraConfig, ConnectionError, Machine, Map, Observation, ResetResult};
+#[cfg(feature = "shm")]
+use chiral_proto::wire::Limits;
+use chiral_proto::{
+    Action, CameraConfig, ConnectionError, Machine, Map, Observation, ResetResult, StepResult,
+};
 use chiral_zenoh::{Config, Link, Listener};
 
 /// How long something may take that happens at once on an idle machine.
@@ -136,7 +140,7 @@ impl Robot {
                         server.shut_down(Instant::now() + SOON);
                     }
                     while let Some(event) = server.poll_event() {
-                        let seen = answer(server, event, name, &sensors)?;
+                        let seen = answer(server, event, name, &sensors);
                         if matches!(seen, Some(Seen::Gone(_))) {
                             return seen;
                         }
@@ -162,9 +166,8 @@ impl Robot {
     pub(crate) fn stop(&mut self) {
         self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
         let Some(thread) = self.thread.take() else { return };
-        if thread.join().is_err() && !std::thread::panicking() {
-            panic!("the robot's thread has panicked");
-        }
+        let joined = thread.join();
+        assert!(joined.is_ok() || std::thread::panicking(), "the robot's thread has panicked");
     }
 }
 
@@ -197,13 +200,12 @@ pub(crate) fn image(name: &str, len: usize) -> Vec<u8> {
     (0..len as u32).map(|index| (index.wrapping_mul(2_654_435_761) ^ seed) as u8).collect()
 }
 
-#[expect(clippy::option_option, reason = "nothing to tell, or nothing more to come")]
 fn answer(
     server: &mut Server,
     event: server::Event,
     name: &str,
     sensors: &Sensors,
-) -> Option<Option<Seen>> {
+) -> Option<Seen> {
     let answered = match event {
         server::Event::Metadata(reply) => server.reply_metadata(reply, metadata(name)),
         server::Event::Observe(reply) => server.reply_observation(reply, sensors),
@@ -212,16 +214,22 @@ fn answer(
             let result = ResetResult { observation, info: Map::new() };
             let answered = server.reply_reset(reply, result);
             assert!(answered.is_ok(), "{answered:?}");
-            return Some(Some(Seen::Reset));
+            return Some(Seen::Reset);
         }
         server::Event::Action(action) => {
-            return Some(Some(Seen::Action(action.to_f32().to_vec())));
+            return Some(Seen::Action(action.to_f32().to_vec()));
         }
-        server::Event::Disconnected(reason) => return Some(Some(Seen::Gone(reason))),
-        other => panic!("nobody asks for {other:?}"),
+        server::Event::Step(action, reply) => {
+            let result = StepResult { observation: sensors.snapshot_now(), ..Default::default() };
+            let answered = server.reply_step(reply, result);
+            assert!(answered.is_ok(), "{answered:?}");
+            return Some(Seen::Action(action.to_f32().to_vec()));
+        }
+        server::Event::Disconnected(reason) => return Some(Seen::Gone(reason)),
+        other @ server::Event::Watchdog { .. } => panic!("nobody asked for {other:?}"),
     };
     assert!(answered.is_ok(), "{answered:?}");
-    Some(None)
+    None
 }
 
 /// A policy that is connected.
@@ -272,7 +280,7 @@ impl Policy {
             (!self.link.wants_frame() || client.stats().frames_sent > 0).then_some(())
         });
         let message = wait_for(SOON, |cx| self.link.poll_recv(cx)).expect("it comes soon");
-        let frame = message.expect("the link is up").into_frame(&Default::default());
+        let frame = message.expect("the link is up").into_frame(&Limits::default());
         self.client.handle_frame(Instant::now(), &frame.expect("it is a frame"));
         match self.client.poll_event() {
             Some(client::Event::Observation { observation, .. }) => observation,

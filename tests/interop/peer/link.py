@@ -1,13 +1,23 @@
-"""What the client and the server ask of the `websockets` library."""
+"""What the client and the server ask of what carries their messages."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from websockets.asyncio.connection import Connection
 
 from .faults import WireMessage
 from .report import Json
 from .values import Style
+
+if TYPE_CHECKING:
+    from .zenoh_link import ZenohLink
+
+Link: TypeAlias = Union[Connection, "ZenohLink"]
+
+
+def is_zenoh(uri: str) -> bool:
+    """Whether a URI is an endpoint of Zenoh's, and not of a WebSocket."""
+    return uri.startswith("tcp/")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +41,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     return settings
 
 
-async def transmit(link: Connection, message: WireMessage, fragment: int = 0) -> None:
+async def transmit(link: Link, message: WireMessage, fragment: int = 0) -> None:
     """Send one message, in fragments if `fragment` is not 0."""
     if not fragment or isinstance(message, str) or len(message) <= fragment:
         await link.send(message)
@@ -40,6 +50,6 @@ async def transmit(link: Connection, message: WireMessage, fragment: int = 0) ->
     await link.send(view[start : start + fragment] for start in range(0, len(view), fragment))
 
 
-def closure(closed: Connection) -> Json:
+def closure(closed: Link) -> Json:
     """How the other side ended a connection; 1006 if it did not say."""
     return {"code": closed.close_code, "reason": closed.close_reason}

@@ -5,7 +5,7 @@ import asyncio
 import time
 from typing import Self, TypeVar
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake
 
 from . import link
@@ -34,7 +34,7 @@ Answer = TypeVar("Answer", MetadataResponse, ResetResponse, ObsResponse, StepRes
 class PolicyClient:
     """One connection to a robot."""
 
-    def __init__(self, connection: ClientConnection, options: argparse.Namespace) -> None:
+    def __init__(self, connection: link.Link, options: argparse.Namespace) -> None:
         self.connection = connection
         self.latest: Observation | None = None
         self._options = options
@@ -45,6 +45,10 @@ class PolicyClient:
         deadline = time.monotonic() + options.connect_timeout
         while True:
             try:
+                if link.is_zenoh(options.uri):
+                    from .zenoh_link import ZenohLink  # only then is the package needed
+
+                    return cls(await ZenohLink.connect(options.uri, options.style), options)
                 connection = await connect(options.uri, proxy=None, **link.settings(options))
                 return cls(connection, options)
             except (OSError, InvalidHandshake):

@@ -43,6 +43,13 @@ class RobotServer:
     async def run(self) -> None:
         """Listen until cancelled."""
         options = self._options
+        if options.zenoh:
+            from .zenoh_link import ZenohLink  # only then is the package needed
+
+            connection = await ZenohLink.serve(options.zenoh)
+            emit({"listening": options.zenoh})
+            await self._converse(connection)
+            return
         async with serve(
             self._handle,
             options.host,
@@ -69,7 +76,7 @@ class RobotServer:
         finally:
             self._busy = False
 
-    async def _converse(self, connection: ServerConnection) -> None:
+    async def _converse(self, connection: link.Link) -> None:
         requests: asyncio.Queue[Request] = asyncio.Queue()
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -78,14 +85,12 @@ class RobotServer:
         except* ConnectionClosed:
             emit({"disconnected": link.closure(connection)})
 
-    async def _receive(
-        self, connection: ServerConnection, requests: asyncio.Queue[Request]
-    ) -> None:
+    async def _receive(self, connection: link.Link, requests: asyncio.Queue[Request]) -> None:
         while True:
             await self._take(connection, await connection.recv(), requests)
 
     async def _take(
-        self, connection: ServerConnection, data: WireMessage, requests: asyncio.Queue[Request]
+        self, connection: link.Link, data: WireMessage, requests: asyncio.Queue[Request]
     ) -> None:
         """Actions count at once, however long an answer takes."""
         try:
@@ -101,7 +106,7 @@ class RobotServer:
         else:
             requests.put_nowait(message)
 
-    async def _answer(self, connection: ServerConnection, requests: asyncio.Queue[Request]) -> None:
+    async def _answer(self, connection: link.Link, requests: asyncio.Queue[Request]) -> None:
         observations = 0
         while True:
             request = await requests.get()
@@ -113,7 +118,7 @@ class RobotServer:
                 await self._hang_up(connection)
                 return
 
-    async def _send(self, connection: ServerConnection, request: Request) -> None:
+    async def _send(self, connection: link.Link, request: Request) -> None:
         fault, style = self._fault, self._options.style
         if fault and isinstance(request, ObsRequest):
             self._fault = None
@@ -125,7 +130,7 @@ class RobotServer:
             await asyncio.to_thread(emit_message, response)
         await link.transmit(connection, encode(response, style), self._options.fragment)
 
-    async def _hang_up(self, connection: ServerConnection) -> None:
+    async def _hang_up(self, connection: link.Link) -> None:
         if self._options.abort:
             connection.transport.abort()
         else:
@@ -161,6 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     link.add_arguments(parser)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8765, help="0: any free one")
+    parser.add_argument("--zenoh", metavar="ENDPOINT", help="serve over Zenoh, and not --port")
     parser.add_argument("--cameras", type=int, default=1, metavar="N")
     parser.add_argument("--size", type=_size, default=(64, 48), metavar="WxH")
     parser.add_argument("--depth", action="store_true", help="every camera has depth")

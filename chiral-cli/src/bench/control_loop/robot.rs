@@ -11,6 +11,7 @@ use clap::Args;
 use super::{CAMERAS, LOOP_HZ, Turn};
 use crate::bench::robot::noisy;
 use crate::output;
+use crate::robot::Memory;
 use crate::ticks::Ticks;
 
 /// The measured side of `chiral bench --control-loop`; started by it.
@@ -28,7 +29,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         output::print("null\n")?;
         return answer(None);
     }
-    let robot = noisy(CAMERAS)?;
+    let robot = noisy(&Memory::default(), CAMERAS)?;
     let server = PolicyServer::bind("127.0.0.1:0")?;
     let mut commands = server.pull(robot.sensors(), Map::new().with("robot", "chiral bench"))?;
     let uri = format!("ws://{}", server.local_addr()?);
