@@ -262,7 +262,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn is_finished(&self) -> bool {
+    pub(crate) fn is_finished(&self) -> bool {
         self.lock().closing == Closing::Done
     }
 
@@ -303,6 +303,7 @@ impl Shared {
                 continue;
             }
             if state.is_dropped {
+                state.finish();
                 return Task::Stop;
             }
             let left = deadline.saturating_duration_since(Instant::now());

@@ -92,7 +92,11 @@ impl Desk {
 
     fn receive(&self, payload: &ZBytes) {
         let mut state = self.lock();
-        if state.current.as_ref().is_some_and(|link| link.is_over()) {
+        if let Some(link) = state.current.as_ref().filter(|link| link.is_over()) {
+            // What was sent before the policy has heard of its end is not how it asks anew.
+            if !link.is_finished() {
+                return;
+            }
             state.current = None;
             state.is_over = state.is_heard;
         }
