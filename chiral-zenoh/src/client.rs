@@ -20,6 +20,9 @@ use crate::opening::{GivenUp, Opening};
 const RETRY: Duration = Duration::from_millis(100);
 /// How often the robot is asked whether it is there, in compatible mode.
 const PROBE: Duration = Duration::from_millis(500);
+/// How long a policy waits for the one before it that may just be going: the robot may hear of its
+/// end later than of the new one.
+const HANDOVER: Duration = Duration::from_millis(250);
 /// How long a robot may take to let a policy in.
 const ANSWER: Duration = Duration::from_secs(2);
 
@@ -45,12 +48,14 @@ pub fn connect(config: Config, timeout: Option<Duration>) -> Opening<Link> {
         loop {
             let session = approach.open()?;
             let attempt = match approach.config.robot().cloned() {
-                None => approach.probe(session)?,
-                Some(robot) => approach.ask(&session, &robot)?,
+                None => approach.probe(session),
+                Some(robot) => approach.ask(&session, &robot),
             };
             match attempt {
-                Ok(link) => return Ok(link),
-                Err(last) => approach.again(last)?,
+                Ok(Ok(link)) => return Ok(link),
+                Ok(Err(last)) => approach.again(last)?,
+                Err(Error::Busy(_)) if approach.may_be_free_soon() => given_up.pause(RETRY)?,
+                Err(error) => return Err(error),
             }
         }
     })
@@ -86,13 +91,15 @@ struct Approach<'a> {
     start: Instant,
     deadline: Option<Instant>,
     has_noticed: bool,
+    /// Since when the robot has had another policy.
+    busy_since: Option<Instant>,
 }
 
 impl<'a> Approach<'a> {
     fn new(config: Config, timeout: Option<Duration>, given_up: &'a GivenUp) -> Self {
         let start = Instant::now();
         let deadline = timeout.and_then(|timeout| start.checked_add(timeout));
-        Self { config, given_up, start, deadline, has_noticed: false }
+        Self { config, given_up, start, deadline, has_noticed: false, busy_since: None }
     }
 
     /// Waits before the next try, if there is time for one.
@@ -113,6 +120,11 @@ impl<'a> Approach<'a> {
             tracing::info!("waiting for a robot at {} ({last})", self.config);
         }
         self.given_up.pause(RETRY)
+    }
+
+    /// Whether the policy that drives the robot may be one that is just going.
+    fn may_be_free_soon(&mut self) -> bool {
+        self.busy_since.get_or_insert_with(Instant::now).elapsed() < HANDOVER
     }
 
     fn open(&mut self) -> Result<Session, Error> {
