@@ -103,7 +103,10 @@ impl<R: Runtime> Builder<R> {
     ) -> Result<PolicyClient<R>, ConnectError> {
         let mut config = self.config;
         let zenoh = zenoh.with_limits(config.limits.clone());
-        config.lossy.get_or_insert_with(chiral_zenoh::lossy);
+        if zenoh.robot().is_none() {
+            // A peer that knows no more than two keys may lose messages, and repeat metadata.
+            config.lossy.get_or_insert_with(chiral_zenoh::lossy);
+        }
         let link = chiral_zenoh::connect(zenoh, self.connect_timeout).await?;
         let counts = link.counts();
         let mut client = PolicyClient::start(config, self.request_timeout, |line| {
