@@ -74,6 +74,9 @@ impl FromStr for Endpoint {
         if !text.contains('/') {
             return Err(fail("no protocol"));
         }
+        if text.contains("://") {
+            return Err(fail("a URI of another transport"));
+        }
         let endpoint: EndPoint = text.parse().map_err(|error| fail(&format!("{error}")))?;
         let endpoint = Self(endpoint);
         if matches!(endpoint.protocol(), "tcp" | "tls") {
@@ -117,6 +120,7 @@ mod tests {
         for (text, found) in [
             ("", "no protocol"),
             ("localhost:7447", "no protocol"),
+            ("ws://localhost:8765", "a URI of another transport"),
             ("tcp/", "must be of the form"),
             ("tcp/localhost", "no port"),
             ("tcp/:7447", "no host"),

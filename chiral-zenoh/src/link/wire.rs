@@ -53,10 +53,11 @@ impl Wire {
                 Task::Stop => break,
             }
         }
-        // In this order: what is declared is taken back while its session is there.
+        // In this order: what listens to a publisher goes before it, and all that is declared is
+        // taken back while its session is there.
         let Self { publisher, farewells, layout: _, keep, session } = self;
-        drop((publisher, farewells));
         drop(keep);
+        drop((publisher, farewells));
         drop(session);
     }
 
