@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 use chiral_zenoh::proto::sensors::{CameraFrame, Sensors};
 use chiral_zenoh::proto::server::{Config as ServerConfig, Event, Server};
 use chiral_zenoh::proto::wire::{ClientMessage, Limits, ServerMessage};
-use chiral_zenoh::proto::{Array, CameraConfig, Dtype, Map};
+#[cfg(feature = "shm")]
+use chiral_zenoh::proto::{Array, Dtype};
+use chiral_zenoh::proto::{CameraConfig, Map};
 use chiral_zenoh::{Config, Listener};
 use futures_lite::future::block_on;
 use zenoh::bytes::ZBytes;
