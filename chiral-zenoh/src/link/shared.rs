@@ -33,7 +33,7 @@ struct State {
     end: Option<ConnectionError>,
     outbox: Outbox,
     closing: Closing,
-    /// When the peer's answer to our close is given up.
+    /// When the handle gives up waiting for the peer's answer to its close.
     give_up: Option<Instant>,
     /// The peer takes what we send.
     is_heard: bool,
@@ -60,7 +60,9 @@ enum Closing {
     Due(Goodbye, Then),
     /// The writer thread has it.
     Sending(Then),
-    AwaitAnswer,
+    /// Until then. To leave sooner would overtake the goodbye: Zenoh tells of who leaves with a
+    /// higher priority than what they have said.
+    AwaitAnswer(Instant),
     Done,
 }
 
@@ -144,7 +146,7 @@ impl Shared {
                 state.inbox.len() + 1,
                 state.inbox_len + len
             );
-            state.close(Goodbye { code: 1008, reason: why.clone() }, Then::Finish);
+            state.close(Goodbye { code: 1008, reason: why.clone() }, Then::AwaitAnswer);
             state.end(ConnectionError::BadTransport(why));
             self.changed.notify_all();
             return;
@@ -166,7 +168,7 @@ impl Shared {
                 let Goodbye { code, reason } = goodbye;
                 state.end(ConnectionError::ClosedByPeer { code: Some(code), reason });
             }
-            Closing::Due(..) | Closing::Sending(_) | Closing::AwaitAnswer => state.finish(),
+            Closing::Due(..) | Closing::Sending(_) | Closing::AwaitAnswer(_) => state.finish(),
             Closing::Done => {}
         }
         self.changed.notify_all();
@@ -277,8 +279,7 @@ impl Shared {
         }
         state.finish();
         self.changed.notify_all();
-        let why = format!("the peer did not complete the close within {CLOSE_TIMEOUT:?}");
-        Err(ConnectionError::Lost(why))
+        Err(ConnectionError::Lost(unanswered()))
     }
 
     pub(super) fn let_go(&self) {
@@ -295,20 +296,24 @@ impl Shared {
             if state.closing == Closing::Done {
                 return Task::Stop;
             }
-            if state.is_heard {
-                if let Some(task) = state.task() {
-                    return task;
+            let (until, why) = match state.closing {
+                Closing::AwaitAnswer(until) => (until, unanswered()),
+                _ if state.is_heard => {
+                    if let Some(task) = state.task() {
+                        return task;
+                    }
+                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    continue;
                 }
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            if state.is_dropped {
-                state.finish();
-                return Task::Stop;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
+                _ if state.is_dropped => {
+                    state.finish();
+                    return Task::Stop;
+                }
+                _ => (deadline, "the peer does not take what it is sent".to_owned()),
+            };
+            let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                state.lose("the peer does not take what it is sent".to_owned());
+                state.lose(why);
                 return Task::Stop;
             }
             let waited = self.changed.wait_timeout(state, left);
@@ -328,7 +333,7 @@ impl Shared {
         let mut state = self.lock();
         match state.closing {
             Closing::Sending(Then::AwaitAnswer) if is_answered => {
-                state.closing = Closing::AwaitAnswer;
+                state.closing = Closing::AwaitAnswer(Instant::now() + CLOSE_TIMEOUT);
             }
             _ => state.finish(),
         }
@@ -359,7 +364,7 @@ impl State {
         }
         if self.is_dropped {
             if self.closing == Closing::No {
-                self.closing = Closing::Sending(Then::Finish);
+                self.closing = Closing::Sending(Then::AwaitAnswer);
                 let reason = "the peer's program let the connection go".to_owned();
                 return Some(Task::Close(Goodbye { code: 1001, reason }));
             }
@@ -404,6 +409,10 @@ impl State {
     fn wake_writer(&mut self) {
         self.writer.take().into_iter().for_each(Waker::wake);
     }
+}
+
+fn unanswered() -> String {
+    format!("the peer did not complete the close within {CLOSE_TIMEOUT:?}")
 }
 
 fn remember(slot: &mut Option<Waker>, waker: &Waker) {
