@@ -92,7 +92,10 @@ impl<R: Runtime, T: Transport> Connection<'_, R, T> {
         let now = now();
         let Poll::Ready(read) = self.transport.poll_read(cx, now) else { return false };
         match read {
-            Ok(None) => {}
+            // More of a long message. The peer on this computer may have been put on the same
+            // processor, and would get it only once the whole message is through: an action in it
+            // would wait for milliseconds (`chiral bench`).
+            Ok(None) => std::thread::yield_now(),
             Ok(Some(message)) => {
                 self.others_wait |= self.line.handle_message(now, message).woke_others;
             }

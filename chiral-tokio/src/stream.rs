@@ -1,8 +1,9 @@
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read as _};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures_io::{AsyncRead, AsyncWrite};
+use socket2::SockRef;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -27,6 +28,12 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        // Tokio would not look at the socket before its reactor has had a turn, and while an image
+        // is being written that takes milliseconds, in which an action would wait.
+        match (&*SockRef::from(&self.0)).read(buf) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return Poll::Ready(result),
+        }
         let mut buf = ReadBuf::new(buf);
         Pin::new(&mut self.0).poll_read(cx, &mut buf).map_ok(|()| buf.filled().len())
     }

@@ -4,6 +4,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use chiral_driver::proto::ConnectionError;
@@ -119,8 +120,10 @@ fn read(line: &Line, connection: &Connection, mut reader: Reader) {
     let mut count = 1;
     loop {
         let mut found = News::default();
+        let mut is_amid = true;
         // Before the first read, too: the peer's first words may have come with its handshake.
         while let Some(incoming) = reader.poll() {
+            is_amid = false;
             match incoming {
                 Incoming::Message(message) => {
                     let message = Message::Whole(message);
@@ -137,11 +140,20 @@ fn read(line: &Line, connection: &Connection, mut reader: Reader) {
             }
         }
         connection.tell(found);
+        if is_amid {
+            give_way();
+        }
         let room = reader.read_buf();
         let room_len = room.len().min(READ_STEP);
         count = connection.read(&mut room[..room_len]);
         reader.bytes_read(count);
     }
+}
+
+/// Amid a long message: whoever has an action in hand, here or in the peer's process, is not to
+/// wait for the processor until the message is through (`chiral bench --adapter blocking`).
+fn give_way() {
+    thread::yield_now();
 }
 
 /// Reads and throws away what still comes: a socket closed with unread bytes would take back what
@@ -220,6 +232,9 @@ impl Wire for Writing {
         match (&self.connection.socket).write_vectored(&slices[..count]) {
             Ok(count) if count > 0 => {
                 self.writer.bytes_written(now, count);
+                if self.writer.wants_write() {
+                    give_way();
+                }
                 Poll::Ready(Ok(true))
             }
             // Not for now, or not yet: what else is due comes first.
