@@ -8,7 +8,7 @@ use chiral_driver::proto::{
 };
 use chiral_driver::{CallError, ConnectError};
 
-use crate::threads::{Group, Threads, block_on, block_until};
+use crate::threads::{Group, Help, Threads, block_on, block_until, helping};
 
 type Inner = chiral_driver::PolicyClient<Threads>;
 
@@ -147,7 +147,8 @@ impl PolicyClient {
     /// When too many wait for the transport or the connection has ended; the action is in the
     /// error.
     pub fn send_action(&self, action: impl Into<Action>) -> Result<(), NotQueued> {
-        self.inner.send_action(action)
+        // In this thread, if it can be: another one would have to wake up first.
+        helping(Help::Brief, || self.inner.send_action(action))
     }
 
     /// Appends the actions of a plan, bound to the observation on which it was made; see

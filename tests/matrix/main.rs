@@ -83,6 +83,7 @@ macro_rules! client_cases {
                 bad_messages_end_with_the_reason_told
                 what_breaks_the_websocket_ends_with_the_reason_told
                 one_that_breaks_off_anywhere_fails_every_call
+                one_that_reads_nothing_holds_no_caller_up_and_loses_no_action
             }
         }
     };

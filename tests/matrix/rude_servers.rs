@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use chiral_driver::CallError;
 use chiral_proto::client::RequestError;
-use chiral_proto::wire::{ClientMessage, ServerMessage};
-use chiral_proto::{ConnectionError, Map, Observation};
+use chiral_proto::wire::{ClientMessage, Frame, Limits, ServerMessage};
+use chiral_proto::{Action, ConnectionError, Map, Observation};
 use chiral_tests::{Opcode, Raw, RawServer, message};
 
 use crate::adapter::{ClientSettings, Policy};
 use crate::malformed::{assert_told, frame, map, messages, text};
-use crate::pair::{Client, action, hz};
+use crate::pair::{Client, action, hz, values};
 use crate::supervise::{Aside, aside, ask, soon};
 
 /// A client, and the bare socket that it takes for a server.
@@ -129,4 +129,28 @@ pub(crate) fn one_that_breaks_off_anywhere_fails_every_call(client: Client) {
         let reason = calls.reason();
         assert!(matches!(&reason, ConnectionError::Lost(_)), "{reason:?}");
     }
+}
+
+pub(crate) fn one_that_reads_nothing_holds_no_caller_up_and_loses_no_action(client: Client) {
+    /// Until no socket's buffer takes them, as long as each is sent at all.
+    const ENOUGH: u16 = 10_000;
+    let (policy, mut raw) = connected(client);
+    let wide = |number: u16| Action::from(vec![f32::from(number); 2000]);
+    // The number of the first that is refused: those before it wait, in the socket or before it.
+    let refused = soon(|| (0..ENOUGH).find(|number| policy.send_action(wide(*number)).is_err()));
+    let refused = refused.expect("what waits is bounded");
+    assert!(refused >= 1024, "{refused} is less than the queue's length");
+    for number in 0..refused {
+        let (opcode, frame) = soon(|| raw.frame()).expect("the connection is up");
+        assert_eq!(opcode, Opcode::Binary);
+        let limits = Limits::default();
+        let frame = Frame::parse(frame.into(), &limits).expect("it is a frame");
+        match ClientMessage::decode(&frame, &limits) {
+            Ok(ClientMessage::ApplyAction(action)) => {
+                assert_eq!(values(&[action]), [number.into()]);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    policy.send_action(action(1)).expect("there is room again");
 }

@@ -12,7 +12,8 @@ use chiral_driver::proto::ws::{Control, Incoming, Reader, Session, Writer};
 use chiral_driver::{Line, Message, Wire, drive};
 
 use super::pump::Pump;
-use super::socket::{Stream, is_timeout};
+use super::socket::{Stream, is_timeout, write_at_once};
+use super::wait::{Help, help};
 use super::{Threads, group};
 
 /// How long a write may block before the writing thread sees to what else is due.
@@ -21,6 +22,8 @@ const WRITE: Duration = Duration::from_millis(5);
 /// move faster than whole observations do, by up to a third (`chiral bench --adapter blocking`).
 const READ_STEP: usize = 128 << 10;
 const WRITE_STEP: usize = 256 << 10;
+/// Bytes that a thread which is not to block sends itself: an action.
+const BRIEF: usize = 16 << 10;
 /// Slices of one gather write: enough for 30 cameras with depth.
 const SLICES: usize = 64;
 
@@ -120,10 +123,8 @@ fn read(line: &Line, connection: &Connection, mut reader: Reader) {
     let mut count = 1;
     loop {
         let mut found = News::default();
-        let mut is_amid = true;
         // Before the first read, too: the peer's first words may have come with its handshake.
         while let Some(incoming) = reader.poll() {
-            is_amid = false;
             match incoming {
                 Incoming::Message(message) => {
                     let message = Message::Whole(message);
@@ -140,18 +141,17 @@ fn read(line: &Line, connection: &Connection, mut reader: Reader) {
             }
         }
         connection.tell(found);
-        if is_amid {
-            give_way();
-        }
         let room = reader.read_buf();
         let room_len = room.len().min(READ_STEP);
         count = connection.read(&mut room[..room_len]);
         reader.bytes_read(count);
+        give_way();
     }
 }
 
-/// Amid a long message: whoever has an action in hand, here or in the peer's process, is not to
-/// wait for the processor until the message is through (`chiral bench --adapter blocking`).
+/// After each piece: whoever has an action in hand, here or in the peer's process, is not to wait
+/// for the processor until a long message is through (`chiral bench --adapter blocking`: it halves
+/// the p99).
 fn give_way() {
     thread::yield_now();
 }
@@ -229,7 +229,16 @@ impl Wire for Writing {
         }
         let mut slices = [IoSlice::new(&[]); SLICES];
         let count = self.writer.transmit_up_to(WRITE_STEP, &mut slices);
-        match (&self.connection.socket).write_vectored(&slices[..count]) {
+        let slices = &slices[..count];
+        let mut socket = &self.connection.socket;
+        let written = if help() == Help::Full {
+            socket.write_vectored(slices)
+        } else if slices.iter().map(|slice| slice.len()).sum::<usize>() > BRIEF {
+            Err(io::ErrorKind::WouldBlock.into())
+        } else {
+            write_at_once(socket, slices)
+        };
+        match written {
             Ok(count) if count > 0 => {
                 self.writer.bytes_written(now, count);
                 if self.writer.wants_write() {
@@ -237,7 +246,7 @@ impl Wire for Writing {
                 }
                 Poll::Ready(Ok(true))
             }
-            // Not for now, or not yet: what else is due comes first.
+            // Not for now, not yet, or not in this thread: what else is due comes first.
             Err(error) if is_timeout(&error) || error.kind() == io::ErrorKind::Interrupted => {
                 cx.waker().wake_by_ref();
                 Poll::Pending

@@ -17,7 +17,7 @@ use chiral_driver::{Line, Runtime};
 pub(crate) use group::Group;
 use socket::{Listener, Stream};
 use wait::Sleep;
-pub(crate) use wait::{block_on, block_until, outside};
+pub(crate) use wait::{Help, block_on, block_until, helping, outside};
 
 /// Threads, as the driver sees them: a task is a thread, a timer is how long a thread sleeps, and
 /// a connection has one thread that reads and one that writes.

@@ -8,11 +8,11 @@ use std::task::{Context, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
-use super::wait::{may_block, with_alarm};
+use super::wait::{Help, help, helping, with_alarm};
 
-/// A future that has a thread of its own, the writing one. A thread that wakes it and would only
-/// wait for the outcome, such as a caller for its answer, runs it on the spot instead: what it has
-/// to send leaves without another thread's having to wake up first.
+/// A future that has a thread of its own, the writing one. A thread that wakes it runs it on the
+/// spot instead, as far as it [helps](Help): what it has to send leaves without another thread's
+/// having to wake up first, which takes milliseconds on a busy computer.
 pub(super) struct Pump {
     state: Mutex<State>,
     /// There is something to do.
@@ -50,7 +50,7 @@ impl Pump {
             }
             let mut state = self.lock();
             let goes_on = if is_due || is_rung {
-                self.poll(&mut state)
+                helping(Help::Full, || self.poll(&mut state))
             } else {
                 // Another thread may have run it meanwhile, to its end even.
                 state.future.is_some()
@@ -111,10 +111,9 @@ impl Wake for Pump {
         if self.rung.swap(true, Ordering::AcqRel) {
             return;
         }
-        if may_block() {
-            self.try_poll();
-        } else {
-            self.wake_owner();
+        match help() {
+            Help::None => self.wake_owner(),
+            Help::Brief | Help::Full => self.try_poll(),
         }
     }
 }

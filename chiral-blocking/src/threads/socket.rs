@@ -102,6 +102,20 @@ pub(super) fn is_timeout(error: &io::Error) -> bool {
         || (cfg!(windows) && error.kind() == io::ErrorKind::TimedOut)
 }
 
+/// Writes as much as a socket takes without making the thread wait.
+#[cfg(unix)]
+pub(super) fn write_at_once(socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+    let mut nothing_else = SendAncillaryBuffer::default();
+    Ok(sendmsg(socket, slices, &mut nothing_else, SendFlags::DONTWAIT)?)
+}
+
+/// There is no such call here.
+#[cfg(not(unix))]
+pub(super) fn write_at_once(_: &TcpStream, _: &[IoSlice<'_>]) -> io::Result<usize> {
+    Err(io::ErrorKind::WouldBlock.into())
+}
+
 /// A listening socket.
 #[derive(Debug)]
 pub(crate) struct Listener(TcpListener);

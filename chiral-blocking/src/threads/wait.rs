@@ -12,8 +12,19 @@ use std::time::Instant;
 thread_local! {
     /// When this thread is to look at its future again, whether or not something wakes it.
     static ALARM: Cell<Option<Instant>> = const { Cell::new(None) };
-    /// Whether this thread may block on a socket, because its caller waits for the outcome anyway.
-    static MAY_BLOCK: Cell<bool> = const { Cell::new(false) };
+    static HELP: Cell<Help> = const { Cell::new(Help::None) };
+}
+
+/// What a thread does for a connection to which it gives something to send, before it leaves the
+/// rest to the connection's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Help {
+    /// Nothing.
+    None,
+    /// Sends what is short, if the socket takes it at once: its caller is never to block.
+    Brief,
+    /// Sends everything: its caller waits for the outcome anyway.
+    Full,
 }
 
 /// Waits for a future; the calling thread sleeps while it has nothing to do.
@@ -30,7 +41,7 @@ pub(crate) fn block_until<T>(until: Option<Instant>, future: impl Future<Output 
     let mut future = pin!(future);
     loop {
         let (poll, alarm) = with_alarm(until, || {
-            with(&MAY_BLOCK, true, || future.as_mut().poll(&mut Context::from_waker(&waker)))
+            helping(Help::Full, || future.as_mut().poll(&mut Context::from_waker(&waker)))
         });
         if let Poll::Ready(value) = poll {
             return Some(value);
@@ -51,14 +62,19 @@ pub(super) fn with_alarm<T>(
     with(&ALARM, alarm, || (poll(), ALARM.get()))
 }
 
-/// Whether this thread may block on a socket.
-pub(super) fn may_block() -> bool {
-    MAY_BLOCK.get()
+/// What this thread does for a connection.
+pub(super) fn help() -> Help {
+    HELP.get()
+}
+
+/// Calls something in which this thread does so much for a connection.
+pub(crate) fn helping<T>(help: Help, call: impl FnOnce() -> T) -> T {
+    with(&HELP, help, call)
 }
 
 /// Calls code that is not ours: it finds its thread as if nothing of ours were below it.
 pub(crate) fn outside<T>(call: impl FnOnce() -> T) -> T {
-    with(&MAY_BLOCK, false, call)
+    helping(Help::None, call)
 }
 
 /// Calls something with another value in a cell of this thread.
