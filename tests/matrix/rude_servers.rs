@@ -147,7 +147,7 @@ pub(crate) fn one_that_reads_nothing_holds_no_caller_up_and_loses_no_action(clie
         let frame = Frame::parse(frame.into(), &limits).expect("it is a frame");
         match ClientMessage::decode(&frame, &limits) {
             Ok(ClientMessage::ApplyAction(action)) => {
-                assert_eq!(values(&[action]), [number.into()]);
+                assert_eq!(values(&[action]), [f32::from(number)]);
             }
             other => panic!("{other:?}"),
         }
