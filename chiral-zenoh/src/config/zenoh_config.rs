@@ -18,10 +18,13 @@ pub(crate) enum Role {
 
 /// Signs of life within a lease.
 const KEEP_ALIVES: u32 = 4;
-/// How long a message may take to be sent before Zenoh closes the connection over it, if the lease
-/// is not longer. It must be seconds: while one waits, Zenoh cannot give up a connection that has
-/// ended, and meanwhile sends nothing for the whole process.
+/// How long a message may take to be sent before Zenoh closes the connection over it, at least. It
+/// must be seconds: while one waits, Zenoh cannot give up a connection that has ended, and meanwhile
+/// sends nothing for the whole process.
 const WAIT_BEFORE_CLOSE: Duration = Duration::from_secs(5);
+/// How much longer than the lease: the end of a silent peer is to be found by that. Over a message,
+/// Zenoh closes the socket before it tells, and that waits 10 s for the unsent rest.
+const BEHIND_LEASE: Duration = Duration::from_secs(1);
 /// Batches of 64 KiB that may wait for the socket, of ordinary and of urgent messages.
 const BATCHES: usize = 16;
 
@@ -93,7 +96,7 @@ impl Config {
 
     /// What holds unless the user's file says otherwise.
     fn defaults(&self, role: Role, listens: bool) -> Value {
-        let wait_before_close = self.lease.max(WAIT_BEFORE_CLOSE).as_micros() as u64;
+        let wait_before_close = WAIT_BEFORE_CLOSE.max(self.lease + BEHIND_LEASE).as_micros() as u64;
         let is_compatible_server = role == Role::Server && self.robot.is_none();
         json!({
             "mode": if listens || self.scouting { "peer" } else { "client" },
