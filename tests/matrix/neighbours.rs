@@ -15,7 +15,7 @@ pub(crate) fn a_second_policy_is_refused_with_a_reason_and_the_first_streams_on(
     soon(|| first.next_obs()).unwrap();
 
     let before = first.stats().observations.count();
-    let connect_timeout = Some(Duration::from_millis(500));
+    let connect_timeout = Some(Duration::from_secs(3));
     let settings = ClientSettings { connect_timeout, ..ClientSettings::default() };
     let error = pair.client.try_connect(&served.uri, settings).map(drop).unwrap_err();
     assert!(pair.client.0.is_refusal(&error), "{error}");
