@@ -64,10 +64,6 @@ macro_rules! grid {
     };
 }
 
-// Behind the macros that it uses.
-#[cfg(feature = "zenoh")]
-mod zenoh;
-
 macro_rules! client_cases {
     () => {
         cases! {
@@ -114,7 +110,8 @@ macro_rules! server_cases {
     };
 }
 
-macro_rules! pair_cases {
+/// What a pair does over any transport.
+macro_rules! common_cases {
     () => {
         cases! {
             super::PAIR;
@@ -151,7 +148,6 @@ macro_rules! pair_cases {
                 a_second_policy_is_refused_with_a_reason_and_the_first_streams_on
                 the_next_policy_is_welcome_at_once_behind_one_that_goes
                 a_policy_waits_for_a_robot_that_comes_later
-                a_robot_that_is_not_done_with_two_policies_has_time_for_a_third
                 a_robot_that_was_told_to_hold_still_is_not_reset_any_more
                 a_policy_over_the_servers_limits_is_told
             }
@@ -161,15 +157,10 @@ macro_rules! pair_cases {
                 so_is_one_of_an_observation_about_to_leave
             }
             cuts {
-                while_the_opening_handshake_is_under_way
-                before_the_handshake_is_answered
                 while_nothing_happens
                 while_requests_wait
                 while_the_robot_resets
-                in_the_middle_of_a_large_observation
-                while_a_large_observation_is_stuck_on_its_way
                 while_observations_stream_and_actions_are_dispatched
-                a_silent_line_is_given_up_by_both
                 whoever_answers_pings_may_be_busy
             }
             ends {
@@ -186,6 +177,31 @@ macro_rules! pair_cases {
         }
     };
 }
+
+macro_rules! pair_cases {
+    () => {
+        common_cases! {}
+        mod on_a_socket {
+            cases! {
+                super::super::PAIR;
+                neighbours {
+                    a_robot_that_is_not_done_with_two_policies_has_time_for_a_third
+                }
+                cuts {
+                    while_the_opening_handshake_is_under_way
+                    before_the_handshake_is_answered
+                    in_the_middle_of_a_large_observation
+                    while_a_large_observation_is_stuck_on_its_way
+                    a_silent_line_is_given_up_by_both
+                }
+            }
+        }
+    };
+}
+
+// Behind the macros that it uses.
+#[cfg(feature = "zenoh")]
+mod zenoh;
 
 grid! {
     tokio_client tokio_server: crate::adapters::tokio::ADAPTER;

@@ -91,6 +91,17 @@ impl Connection {
         }
     }
 
+    /// Writes as much as this thread may do of it.
+    fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if help() == Help::Full {
+            (&self.socket).write_vectored(slices)
+        } else if slices.iter().map(|slice| slice.len()).sum::<usize>() <= BRIEF {
+            write_at_once(&self.socket, slices)
+        } else {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+    }
+
     /// Reads on; a connection that fails has ended.
     fn read(&self, buf: &mut [u8]) -> usize {
         loop {
@@ -150,8 +161,7 @@ fn read(line: &Line, connection: &Connection, mut reader: Reader) {
 }
 
 /// After each piece: whoever has an action in hand, here or in the peer's process, is not to wait
-/// for the processor until a long message is through (`chiral bench --adapter blocking`: it halves
-/// the p99).
+/// for the processor until a long message is through (`chiral bench --adapter blocking`).
 fn give_way() {
     thread::yield_now();
 }
@@ -229,16 +239,7 @@ impl Wire for Writing {
         }
         let mut slices = [IoSlice::new(&[]); SLICES];
         let count = self.writer.transmit_up_to(WRITE_STEP, &mut slices);
-        let slices = &slices[..count];
-        let mut socket = &self.connection.socket;
-        let written = if help() == Help::Full {
-            socket.write_vectored(slices)
-        } else if slices.iter().map(|slice| slice.len()).sum::<usize>() > BRIEF {
-            Err(io::ErrorKind::WouldBlock.into())
-        } else {
-            write_at_once(socket, slices)
-        };
-        match written {
+        match self.connection.write(&slices[..count]) {
             Ok(count) if count > 0 => {
                 self.writer.bytes_written(now, count);
                 if self.writer.wants_write() {

@@ -15,8 +15,6 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 const LEASE: Duration = Duration::from_secs(5);
 /// How much later it may hear when a message was just being sent.
 const UNSENT: Duration = Duration::from_secs(6);
-/// How long Zenoh's socket, when it is closed, waits for its peer to take what is not sent yet.
-const LINGER: Duration = Duration::from_secs(10);
 /// How soon a robot is free for the next policy.
 const FREE: Duration = Duration::from_secs(5);
 
@@ -172,7 +170,7 @@ fn whoever_falls_silent_amid_large_observations_leaves_the_robot_to_the_next() {
     silent.stop();
     robot.until("disconnected ", UNSENT + AT_ONCE);
     let next = Node::policy(&uri, 1, 100);
-    assert_streams(&next, SOON + LINGER);
+    assert_streams(&next, SOON);
     next.finish().assert_clean();
     robot.finish().assert_clean();
 }
