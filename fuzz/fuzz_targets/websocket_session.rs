@@ -1,5 +1,5 @@
-//! The WebSocket session against tungstenite: it delivers no message that tungstenite does not, ends
-//! where tungstenite ends or earlier, and tungstenite can read what it writes.
+//! The WebSocket session against tungstenite: it delivers no message that tungstenite does not,
+//! ends where tungstenite ends or earlier, and tungstenite can read what it writes.
 //!
 //! The input's first byte is the role, the second how many bytes are moved at once; the rest is the
 //! peer's byte stream.

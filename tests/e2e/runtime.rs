@@ -1,5 +1,5 @@
-//! What only tokio can show: counted tasks, a single-threaded runtime, a runtime that is dropped; and
-//! many concurrent calls. Everything else about the adapter is in the matrix.
+//! What only tokio can show: counted tasks, a single-threaded runtime, a runtime that is dropped;
+//! and many concurrent calls. Everything else about the adapter is in the matrix.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! Robots and policies over connections that the application has opened: `async_tungstenite` streams.
+//! Robots and policies over `async_tungstenite` streams that the application has opened.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -97,8 +97,8 @@ impl<R: Executor> Adapter for Served<R> {
     }
 }
 
-/// Asserts that a thousand connections do not leak, with the robot's code as tasks of the runtime and
-/// on threads of its own.
+/// Asserts that a thousand connections do not leak, with the robot's code as tasks of the runtime
+/// and on threads of its own.
 pub(crate) fn assert_an_adapter_leaves_nothing<R: Executor>() {
     for robot_threads in [false, true] {
         let departures = Arc::new(Departures::default());
