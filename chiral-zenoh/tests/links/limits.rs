@@ -1,4 +1,4 @@
-//! Peers that send more than is taken.
+//! Peers that send more than is read.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use futures_lite::future::block_on;
 
 use crate::pair::{SOON, wait_for};
 
-/// A policy's link and a robot's, of which nobody takes anything.
+/// A policy's link and a robot's, from which nothing is read.
 fn pair(name: &str, limits: Limits) -> (Listener, Link, Link) {
     let uri = format!("zenoh:tcp/127.0.0.1:0?robot={name}");
     let config: Config = uri.parse().expect("a URI");
@@ -39,7 +39,7 @@ fn more_messages_than_are_taken_end_the_link_on_both_sides() {
         }
         other => panic!("{other:?}"),
     }
-    // What had come before is not lost.
+    // What arrived before is not lost.
     for _ in 0..4096 {
         assert!(block_on(robot.recv()).is_ok());
     }
@@ -75,7 +75,7 @@ fn a_close_is_answered_by_itself() {
     policy.close(now, 1000, "done");
     let due = policy.poll_timeout().expect("it waits for an answer, or has it by now");
     assert_eq!(due, now + Duration::from_secs(1));
-    // The other side answers by itself, whoever holds it.
+    // The other side answers without its owner doing anything.
     let finished = wait_for(SOON, |cx| {
         let _ = policy.poll_written(cx);
         if policy.is_finished() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }

@@ -1,4 +1,4 @@
-//! Both of the core's state machines over links, each in the thread that drives it.
+//! The core's client and server over links, each driven by its own thread.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -16,7 +16,7 @@ use chiral_proto::{
 };
 use chiral_zenoh::{Config, Link, Listener};
 
-/// How long something may take that happens at once on an idle machine.
+/// Timeout for what takes no time on an idle machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 struct Unpark(Thread);
@@ -43,7 +43,7 @@ pub(crate) fn wait_for<T>(
     }
 }
 
-/// Moves messages and time between a machine and a link until `done` is so.
+/// Moves messages and time between a machine and a link until `done` returns true.
 #[track_caller]
 pub(crate) fn drive<M: Machine, T>(
     machine: &mut M,
@@ -88,7 +88,7 @@ pub(crate) fn drive<M: Machine, T>(
     }
 }
 
-/// A robot of one camera that serves one policy after another.
+/// A robot with one camera that serves one policy after another.
 pub(crate) struct Robot {
     pub(crate) config: Config,
     pub(crate) log: Receiver<Seen>,
@@ -96,7 +96,7 @@ pub(crate) struct Robot {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What a robot has seen.
+/// An event at the robot.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Seen {
     Policy,
@@ -105,13 +105,13 @@ pub(crate) enum Seen {
     Gone(ConnectionError),
 }
 
-/// Metadata of the robot whose name is this.
+/// Metadata with this robot name.
 pub(crate) fn metadata(name: &str) -> Map {
     Map::new().with("robot", name)
 }
 
 impl Robot {
-    /// Serves at the endpoint or under the name that the URI says.
+    /// Serves at the endpoint or under the name in the URI.
     pub(crate) fn serve(uri: &str, name: &'static str, pixels: [usize; 3]) -> Self {
         let config: Config = uri.parse().expect(uri);
         Self::serve_with(config, name, pixels)
@@ -157,7 +157,7 @@ impl Robot {
         Self { config: reached, log, stop, thread: Some(thread) }
     }
 
-    /// What it sees next.
+    /// The next event.
     #[track_caller]
     pub(crate) fn sees(&self) -> Seen {
         self.log.recv_timeout(SOON).expect("it sees something soon")
@@ -194,7 +194,7 @@ fn sensors(_listener: &Listener, name: &str, pixels: [usize; 3]) -> Sensors {
     sensors
 }
 
-/// What the robot of this name sees.
+/// The image of the robot with this name.
 pub(crate) fn image(name: &str, len: usize) -> Vec<u8> {
     let seed = name.bytes().fold(7_u32, |seed, byte| seed.wrapping_mul(31) + u32::from(byte));
     (0..len as u32).map(|index| (index.wrapping_mul(2_654_435_761) ^ seed) as u8).collect()
