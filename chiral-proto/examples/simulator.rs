@@ -194,6 +194,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (robot, policy) = run(Duration::from_secs(120))?;
     println!("{} targets reached in two minutes", robot.reached);
     println!("age of the images behind the actions: {}", robot.age);
-    println!("{}", policy.client.stats());
+    println!("{}", policy.client.stats(policy.now));
     Ok(())
 }

@@ -81,7 +81,7 @@
 //! let mut client = client::Client::new(client::Config::default());
 //! client.start_obs_stream(Instant::now(), Rate::hz(100)?)?;
 //! client.start_action_dispatch(Instant::now(), Rate::hz(500)?)?;
-//! while client.stats().actions.count() < 10 {
+//! while client.stats(Instant::now()).actions.count() < 10 {
 //!     turn(&mut client, &from_robot, &to_robot);
 //!     while let Some(event) = client.poll_event() {
 //!         if let client::Event::Streamed(observation) = event {
