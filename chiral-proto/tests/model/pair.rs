@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use chiral_proto::client::{self, Event, Lossy, RequestKey};
 use chiral_proto::testing::{Happening, Link, Pair};
-use chiral_proto::wire::{ClientMessage, Limits};
+use chiral_proto::wire::ClientMessage;
 use chiral_proto::{ConnectionError, Rate, server};
 use proptest::collection::vec;
 use proptest::option;
@@ -258,7 +258,7 @@ impl World {
 
     /// What holds at any time.
     fn check(&self, scenario: &Scenario) {
-        let (client, server) = (self.pair.client.stats(pair.now()), self.pair.server.stats());
+        let (client, server) = (self.pair.client.stats(self.pair.now()), self.pair.server.stats());
         let accounted = client.actions.count()
             + client.actions_expired
             + client.actions_dropped
@@ -430,7 +430,7 @@ proptest! {
         prop_assert_eq!(world.ended.is_some(), forgot || cut);
         prop_assert_eq!(world.robot.ended.is_some(), world.ended.is_some());
         if world.ended.is_none() {
-            let (client, server) = (world.pair.client.stats(pair.now()), world.pair.server.stats());
+            let (client, server) = (world.pair.client.stats(world.pair.now()), world.pair.server.stats());
             prop_assert_eq!(client.frames_sent, server.frames_received);
             prop_assert_eq!(server.frames_sent, client.frames_received);
             prop_assert_eq!(client.bytes_sent, server.bytes_received);
