@@ -98,7 +98,7 @@ fn an_action_goes_before_a_request_and_that_before_the_stream() {
     policy.client.request_metadata(policy.now, None).unwrap();
     put(&mut policy, [1]);
     let sent = policy.sends_all();
-    let types: Vec<_> = sent.iter().map(ClientMessage::type_name).collect();
+    let types: Vec<_> = sent.iter().map(|message| message.message_type().name()).collect();
     assert_eq!(types, ["apply_action", "metadata", "obs_request"]);
 }
 
@@ -299,7 +299,8 @@ fn a_sent_action_leaves_ahead_of_everything_and_needs_no_dispatch() {
         policy.client.send_action(policy.now, action(number)).unwrap();
     }
     assert_eq!(policy.sleeps_for(), None);
-    let sent: Vec<_> = policy.sends_all().iter().map(ClientMessage::type_name).collect();
+    let sent: Vec<_> =
+        policy.sends_all().iter().map(|message| message.message_type().name()).collect();
     assert_eq!(sent, ["apply_action", "apply_action", "metadata"]);
     policy.hears(ServerMessage::Metadata(metadata(0)));
 

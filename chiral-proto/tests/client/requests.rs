@@ -19,7 +19,7 @@ fn each_kind_of_request_gets_its_kind_of_answer() {
     let stepped = policy.client.request_step(now, action(4), None).unwrap();
     let sent = policy.sends_all();
     assert_eq!(
-        sent.iter().map(ClientMessage::type_name).collect::<Vec<_>>(),
+        sent.iter().map(|message| message.message_type().name()).collect::<Vec<_>>(),
         ["metadata", "reset", "obs_request", "action"]
     );
 
