@@ -1,3 +1,4 @@
+use crate::ActionError;
 use crate::wire::{ErrorKind, WireError};
 
 /// Why a connection ended. Each connection ends once, for one reason.
@@ -23,6 +24,17 @@ pub enum ConnectionError {
         /// How many may wait.
         limit: usize,
     },
+    /// The client's steps, untold, take more bytes than the server keeps waiting.
+    #[error(
+        "the client's steps take more than {limit} bytes while they wait: send smaller ones, or wait for answers"
+    )]
+    TooManyBytes {
+        /// How many bytes may wait.
+        limit: usize,
+    },
+    /// The client's step is not what the robot takes.
+    #[error("a step was refused: {0}")]
+    RefusedStep(ActionError),
     /// The robot let go of a request without answering it; the protocol has no way to say so.
     #[error("the robot dropped a {request} unanswered")]
     Unanswered {
@@ -60,7 +72,10 @@ impl ConnectionError {
         match self {
             Self::BadFrame(error) if error.kind() == ErrorKind::Limit => 1009,
             Self::BadFrame(_) => 1007,
-            Self::UnexpectedReply { .. } | Self::TooManyRequests { .. } => 1008,
+            Self::UnexpectedReply { .. }
+            | Self::TooManyRequests { .. }
+            | Self::TooManyBytes { .. }
+            | Self::RefusedStep(_) => 1008,
             Self::Unanswered { .. } | Self::RobotFailed(_) => 1011,
             Self::ShutDown => 1001,
             Self::BadTransport(_) => 1002,

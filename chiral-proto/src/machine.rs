@@ -20,6 +20,12 @@ pub trait Machine {
     /// memory, the other machine's frame as it is, no pixel of which is then copied.
     fn handle_frame(&mut self, now: Instant, frame: &Frame);
 
+    /// Whether the next message is to be handed over; `false` asks the driver to leave it in the
+    /// transport. See [`Server::wants_message`]; a client always wants it.
+    fn wants_message(&self) -> bool {
+        true
+    }
+
     /// Lets time pass.
     fn handle_timeout(&mut self, now: Instant);
 
@@ -42,8 +48,10 @@ pub trait Machine {
 }
 
 macro_rules! machines {
-    ($($machine:ty),*) => {$(
+    ($($machine:ty { $($item:item)* })*) => {$(
         impl Machine for $machine {
+            $($item)*
+
             fn handle_message(&mut self, now: Instant, message: Bytes) {
                 self.handle_message(now, message);
             }
@@ -83,4 +91,11 @@ macro_rules! machines {
     )*};
 }
 
-machines!(Client, Server);
+machines! {
+    Client {}
+    Server {
+        fn wants_message(&self) -> bool {
+            self.wants_message()
+        }
+    }
+}

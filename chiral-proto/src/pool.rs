@@ -3,7 +3,7 @@
 //!
 //! # Alignment
 //! Every buffer begins at a 64-byte boundary ([`ALIGNMENT`]): that of a cache line, of the widest
-//! vector registers, and of what Arrow, NumPy, DLPack and the inference runtimes ask for before
+//! vector registers, and of what Arrow, array libraries and inference runtimes ask for before
 //! they use memory in place. It is reached without unsafe code: a buffer is allocated up to 63
 //! bytes longer than asked for, and its first bytes are left out.
 //!
