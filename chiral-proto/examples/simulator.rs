@@ -87,7 +87,7 @@ impl Robot {
         while let Some(event) = self.server.poll_event() {
             match event {
                 server::Event::Action(action) => {
-                    self.commanded = *action.to_f32().first().ok_or("an action has a position")?;
+                    [self.commanded] = action.to_array()?;
                     let seen = action.obs_timestamps.and_then(|seen| seen.get("rail_cam"));
                     let age = (time - seen.unwrap_or(time)).max(0.0);
                     self.age.record(Duration::from_secs_f64(age));
@@ -105,6 +105,7 @@ impl Robot {
                 }
                 // The actions have stopped: hold still.
                 server::Event::Watchdog { .. } => self.commanded = self.position,
+                server::Event::ActionsDropped { .. } => {} // a newer one came first
                 server::Event::Disconnected(reason) => return Err(reason.into()),
                 other => self.server.fail(format!("a simulation has no use for {other:?}")),
             }
@@ -165,7 +166,7 @@ pub(crate) fn run(simulated: Duration) -> Result<(Robot, client::Stats), Box<dyn
     let watchdog = Some(Duration::from_millis(500));
     let camera = CameraConfig::new("rail_cam", [1, PIXELS]);
     let mut robot = Robot {
-        server: Server::new(server::Config { watchdog, ..server::Config::default() }),
+        server: Server::new(start, server::Config { watchdog, ..server::Config::default() }),
         sensors: Sensors::new([camera], [ProprioConfig::new("position", 1)])?,
         position: 0.0,
         commanded: 0.0,

@@ -24,6 +24,12 @@ pub trait Machine {
     /// something of the transport's own, such as a pong. It counts against the peer's silence.
     fn note_activity(&mut self, now: Instant);
 
+    /// Whether the next message is to be handed over; `false` asks the driver to leave it in the
+    /// transport. See [`Server::wants_message`]; a client always wants it.
+    fn wants_message(&self) -> bool {
+        true
+    }
+
     /// Lets time pass.
     fn handle_timeout(&mut self, now: Instant);
 
@@ -51,8 +57,10 @@ pub trait Machine {
 }
 
 macro_rules! machines {
-    ($($machine:ty),*) => {$(
+    ($($machine:ty { $($item:item)* })*) => {$(
         impl Machine for $machine {
+            $($item)*
+
             fn handle_message(&mut self, now: Instant, message: Bytes) {
                 self.handle_message(now, message);
             }
@@ -100,7 +108,14 @@ macro_rules! machines {
     )*};
 }
 
-machines!(Client, Server);
+machines! {
+    Client {}
+    Server {
+        fn wants_message(&self) -> bool {
+            self.wants_message()
+        }
+    }
+}
 
 /// The instant for which a machine's driver was last told to call.
 #[derive(Debug, Default)]

@@ -107,8 +107,8 @@ fn a_tick_of_the_dispatch_allocates_the_frame_and_the_timestamps() {
 
 #[test]
 fn a_round_of_the_server_takes_five_allocations() {
-    let mut server = Server::new(server::Config::default());
     let now = start();
+    let mut server = Server::new(now, server::Config::default());
     let request = received(&ClientMessage::Observe.encode());
     for round in 0..1000 {
         let (told, heard) = counted(|| {

@@ -25,6 +25,8 @@ pub(super) struct CameraSlot {
 #[derive(Clone)]
 struct Latest {
     timestamp: f64,
+    /// When the image was published, by the sensors' clock.
+    published_at: Option<f64>,
     intrinsics: Matrix3<f64>,
     extrinsics: Matrix4<f64>,
     image: Bytes,
@@ -42,6 +44,7 @@ impl CameraSlot {
             .transpose()?;
         let latest = Mutex::new(Latest {
             timestamp: 0.0,
+            published_at: None,
             intrinsics: config.intrinsics,
             extrinsics: config.extrinsics,
             image: image.zeros()?,
@@ -70,14 +73,11 @@ impl CameraSlot {
     ) -> Result<(), SensorError> {
         // The clock first: what comes after takes time. All that can fail or take long, before
         // the lock.
-        let timestamp = match (frame.captured_at, &frame.image, clock) {
-            (Some(given), _, _) => Some(given),
-            (None, None, _) => None,
-            (None, Some(_), Some(clock)) => Some(clock()),
-            (None, Some(_), None) => {
-                return Err(SensorError::NoClock { name: self.config.name.clone() });
-            }
-        };
+        let published_at = frame.image.as_ref().and(clock).map(|clock| clock());
+        let timestamp = frame.captured_at.or(published_at);
+        if frame.image.is_some() && timestamp.is_none() {
+            return Err(SensorError::NoClock { name: self.config.name.clone() });
+        }
         let image = frame.image.map(|image| self.image.accept(image)).transpose()?;
         let depth = frame.depth.map(|depth| self.depth_channel()?.accept(depth)).transpose()?;
 
@@ -85,6 +85,7 @@ impl CameraSlot {
         latest.timestamp = timestamp.unwrap_or(latest.timestamp);
         latest.intrinsics = frame.intrinsics.unwrap_or(latest.intrinsics);
         latest.extrinsics = frame.extrinsics.unwrap_or(latest.extrinsics);
+        latest.published_at = published_at.or(latest.published_at);
         latest.sequence += u64::from(image.is_some());
         let old_image = image.map(|image| std::mem::replace(&mut latest.image, image));
         let old_depth = depth.map(|depth| latest.depth.replace(depth));
@@ -92,6 +93,17 @@ impl CameraSlot {
         // Only now: the last handle to a buffer gives its memory back.
         drop((old_image, old_depth));
         Ok(())
+    }
+
+    /// How long ago, in seconds, the frame of a capture time was the newest, by the clock's `now`:
+    /// the time since the latest image was published, and the time between the two captures. `None`
+    /// before the first image.
+    pub(super) fn age_of(&self, timestamp: f64, now: f64) -> Option<f64> {
+        let latest = lock(&self.latest);
+        let (published_at, newest) = (latest.published_at?, latest.timestamp);
+        drop(latest);
+        let age = (now - published_at).max(0.0) + (newest - timestamp).max(0.0);
+        age.is_finite().then_some(age)
     }
 
     fn depth_channel(&self) -> Result<&Channel, SensorError> {

@@ -78,6 +78,7 @@ mod reading;
 mod tests;
 
 use std::fmt;
+use std::time::Duration;
 
 use nalgebra::{Matrix3, Matrix4};
 
@@ -88,7 +89,7 @@ pub use proprio::ProprioWriter;
 pub use reading::{Reading, SensorBuffer};
 
 use crate::sync::Arc;
-use crate::{CameraConfig, Map, Observation, ProprioConfig, UnknownName};
+use crate::{CameraConfig, Map, Observation, ProprioConfig, Timestamps, UnknownName};
 use camera::CameraSlot;
 use proprio::ProprioSlot;
 
@@ -151,6 +152,33 @@ impl Sensors {
         let cameras = cameras.into_iter().map(CameraSlot::new).collect::<Result<_, _>>()?;
         let proprios = proprios.into_iter().map(ProprioSlot::new).collect::<Result<_, _>>()?;
         Ok(Self(Arc::new(Shared { cameras, proprios, clock })))
+    }
+
+    /// The time of the sensors' clock, in seconds; `None` without a clock.
+    pub fn now(&self) -> Option<f64> {
+        self.0.clock().map(|clock| clock())
+    }
+
+    /// How old the observation of these camera timestamps is, by the sensors' clock: the age of
+    /// the newest frame among them.
+    ///
+    /// It is the time since that camera's latest image was published, and the time between the
+    /// captures of both images. So it needs the clock only for the former, and the capture times
+    /// may be those of another clock, a camera's own, as long as they are in seconds. A timestamp
+    /// that is ahead of the camera's latest image counts as that image's.
+    ///
+    /// `None` when nothing can be said: the sensors have no clock, or no timestamp is that of a
+    /// declared camera that has published an image. The timestamp 0 says nothing either: it is
+    /// that of a camera that had not delivered.
+    pub fn observation_age(&self, timestamps: &Timestamps) -> Option<Duration> {
+        let now = self.now()?;
+        let known = timestamps.iter().filter(|(_, timestamp)| *timestamp != 0.0);
+        let ages = known.filter_map(|(name, timestamp)| {
+            let slot = self.0.cameras.iter().find(|slot| slot.config.name == *name)?;
+            slot.age_of(timestamp, now)
+        });
+        let newest = ages.min_by(f64::total_cmp)?;
+        Some(Duration::try_from_secs_f64(newest).unwrap_or(Duration::MAX))
     }
 
     /// The latest of all sensors, in declaration order: cameras, then proprioception streams.

@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 
+use super::action_spec::is_vector;
 use super::array::Array;
 use super::observation::{Observation, Timestamps};
 use super::shape::Shape;
@@ -39,9 +40,44 @@ impl Action {
         self
     }
 
+    /// The same action in memory of its own: it keeps nothing of the frame that it came in.
+    pub(crate) fn compact(&self) -> Self {
+        let bytes = bytes::Bytes::copy_from_slice(self.values.bytes());
+        let values = Array::new(self.values.dtype(), self.shape().clone(), bytes);
+        Self {
+            values: values.expect("as many bytes as before"),
+            obs_timestamps: self.obs_timestamps.as_ref().map(Timestamps::compact),
+        }
+    }
+
     /// The dimensions of the values.
     pub fn shape(&self) -> &Shape {
         self.values.shape()
+    }
+
+    /// The values of a vector of `D` elements, as `f32`, whatever dtype the policy sent: of shape
+    /// `[D]`, or `[1, D]` as some policies send it.
+    ///
+    /// ```
+    /// use chiral_proto::Action;
+    ///
+    /// let [x, y, gripper] = Action::from([0.1, 0.2, 1.0]).to_array()?;
+    /// assert_eq!((x, y, gripper), (0.1, 0.2, 1.0));
+    ///
+    /// let error = Action::from([0.1, 0.2]).to_array::<3>().unwrap_err();
+    /// assert_eq!(error.to_string(), "the action has shape [2], expected [3] or [1, 3]");
+    /// # Ok::<(), chiral_proto::ActionShapeError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the shape is another. An [`ActionSpec`](crate::ActionSpec) keeps such actions from the
+    /// robot altogether.
+    pub fn to_array<const D: usize>(&self) -> Result<[f32; D], ActionShapeError> {
+        let wrong_shape = || ActionShapeError { found: self.shape().clone(), expected: D };
+        if !is_vector(self.shape(), D) {
+            return Err(wrong_shape());
+        }
+        self.to_f32().as_ref().try_into().map_err(|_| wrong_shape())
     }
 
     /// The values as `f32`, whatever dtype the policy sent; row-major.
@@ -75,6 +111,16 @@ impl<const DIM: usize> From<[f32; DIM]> for Action {
     fn from(values: [f32; DIM]) -> Self {
         values.to_vec().into()
     }
+}
+
+/// An action that is not the vector that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the action has shape {found}, expected [{expected}] or [1, {expected}]")]
+pub struct ActionShapeError {
+    /// The action's shape.
+    pub found: Shape,
+    /// How many elements were asked for.
+    pub expected: usize,
 }
 
 /// What a reset of the robot gives back.

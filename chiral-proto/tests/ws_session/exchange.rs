@@ -40,7 +40,7 @@ impl<M: Machine> Side<M> {
 
 fn pair() -> (Side<Client>, Side<Server>) {
     let client = Client::new(client::Config::default());
-    let server = Server::new(server::Config::default());
+    let server = Server::new(epoch(), server::Config::default());
     (Side::new(CLIENT, client), Side::new(Role::Server, server))
 }
 
