@@ -104,11 +104,11 @@ fn a_robot_at_a_reset_or_a_step_may_be_silent() {
 #[test]
 fn the_stream_waits_for_answers_too() {
     let mut policy = policy();
-    policy.client.start_obs_stream(policy.now, hz(30.0)).unwrap();
+    policy.client.start_obs_stream(policy.now, hz(25.0)).unwrap();
     for number in 0..300 {
         policy.sends_all();
         policy.hears(ServerMessage::Observation(observation(number)));
-        policy.wait(ms(33));
+        policy.wait(ms(40));
     }
     assert!(policy.events().iter().all(|event| matches!(event, Event::Streamed(_))));
     policy.sends_all();
