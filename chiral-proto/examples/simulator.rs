@@ -116,7 +116,7 @@ impl Robot {
 
 /// The policy: looks, thinks, and puts a plan of half a second in the place of the last one.
 pub(crate) struct Policy {
-    pub(crate) client: Client,
+    client: Client,
     /// What it thinks about, and since when.
     thinking: Option<(Instant, Arc<Observation>)>,
     resetting: bool,
@@ -160,8 +160,8 @@ impl Policy {
     }
 }
 
-/// Simulates for so long, and returns both sides as they are then.
-pub(crate) fn run(simulated: Duration) -> Result<(Robot, Policy), Box<dyn Error>> {
+/// Simulates for so long, and returns the robot as it is then, and what the policy has counted.
+pub(crate) fn run(simulated: Duration) -> Result<(Robot, client::Stats), Box<dyn Error>> {
     let start = Instant::now(); // an instant has no other origin; this is the only look at a clock
     let watchdog = Some(Duration::from_millis(500));
     let camera = CameraConfig::new("rail_cam", [1, PIXELS]);
@@ -176,7 +176,7 @@ pub(crate) fn run(simulated: Duration) -> Result<(Robot, Policy), Box<dyn Error>
     let client = Client::new(client::Config::default());
     let mut policy = Policy { client, thinking: None, resetting: false };
     policy.client.start_obs_stream(start, Rate::hz(30.0)?)?;
-    policy.client.start_action_dispatch(start, Rate::hz(HZ.into())?)?;
+    policy.client.start_action_dispatch(start, Rate::hz(HZ)?)?;
     let (mut to_robot, mut to_policy) = (Wire::default(), Wire::default());
 
     for n in 0..(simulated.as_nanos() / STEP.as_nanos()) as u32 {
@@ -188,13 +188,13 @@ pub(crate) fn run(simulated: Duration) -> Result<(Robot, Policy), Box<dyn Error>
         to_policy.carry(now, &mut robot.server, &mut policy.client);
         policy.think(now)?;
     }
-    Ok((robot, policy))
+    Ok((robot, policy.client.stats(start + simulated)))
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let (robot, policy) = run(Duration::from_secs(120))?;
+    let (robot, stats) = run(Duration::from_secs(120))?;
     println!("{} targets reached in two minutes", robot.reached);
     println!("age of the images behind the actions: {}", robot.age);
-    println!("{}", policy.client.stats());
+    println!("{stats}");
     Ok(())
 }

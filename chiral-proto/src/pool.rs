@@ -204,7 +204,7 @@ impl Block {
             Memory::Heap(_) => (bytes.len() - start) / ALIGNMENT * ALIGNMENT,
             Memory::Source(_) => bytes.len() - start,
         };
-        Self { start, len, memory }
+        Self { memory, start, len }
     }
 
     fn empty() -> Self {

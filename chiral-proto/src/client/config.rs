@@ -27,6 +27,21 @@ pub struct Config {
     pub stream_window: usize,
     /// How many requests may wait for their answer, the stream's included. Default: 64.
     pub pending_requests: usize,
+    /// The deadline of a request for metadata or an observation that is made without one, and of
+    /// each request of the stream. It does not run while the robot is at a reset or a step, before
+    /// which it answers nothing else. Default: 10 s; `None` waits for ever.
+    pub request_timeout: Option<Duration>,
+    /// The deadline of a reset or a step that is made without one. Both take as long as the
+    /// robot's motion does. Default: 120 s; `None` waits for ever.
+    pub motion_timeout: Option<Duration>,
+    /// [`Event::Silent`](super::Event::Silent) tells when something needs an answer and nothing at
+    /// all has come from the server for this long. It is not measured while the robot is at a
+    /// reset or a step. Default: 2 s; `None` never tells.
+    pub silence: Option<Duration>,
+    /// Whether actions leave as `float32`, whatever dtype they were given in. Default: true, as
+    /// every existing robot server reads `float32`, and the C++ one nothing else. With `false`
+    /// they keep their dtype.
+    pub float32_actions: bool,
     /// For a transport that may lose or repeat messages. Default: `None`, a reliable one.
     pub lossy: Option<Lossy>,
 }
@@ -39,6 +54,10 @@ impl Default for Config {
             max_age: None,
             stream_window: 1,
             pending_requests: 64,
+            request_timeout: Some(Duration::from_secs(10)),
+            motion_timeout: Some(Duration::from_secs(120)),
+            silence: Some(Duration::from_secs(2)),
+            float32_actions: true,
             lossy: None,
         }
     }
@@ -48,16 +67,13 @@ impl Default for Config {
 ///
 /// One request of a kind is then in flight at a time. Metadata and observations are asked for
 /// again, but not while the robot is at a reset or a step; a reset, a step or an action never is.
-/// A request that has no deadline gets one. Answers that nobody waits for are passed over; one
-/// that the transport repeats only after the next request of its kind was sent cannot be told
+/// Answers that nobody waits for are passed over; one that the transport repeats only after the next request of its kind was sent cannot be told
 /// from the answer to that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lossy {
     /// After this long without an answer, metadata and observations are asked for again; less
     /// than a millisecond counts as one. Default: 500 ms.
     pub retry_after: Duration,
-    /// The deadline of a request that was made without one. Default: 10 s.
-    pub timeout: Duration,
     /// For how long after a request is over another answer to it may still arrive. When one may,
     /// because the request was given up or sent more than once, the next request of the kind
     /// waits that long, so that the answer cannot be taken for its own. Default: 1 s.
@@ -71,10 +87,6 @@ impl Lossy {
 
 impl Default for Lossy {
     fn default() -> Self {
-        Self {
-            retry_after: Duration::from_millis(500),
-            timeout: Duration::from_secs(10),
-            linger: Duration::from_secs(1),
-        }
+        Self { retry_after: Duration::from_millis(500), linger: Duration::from_secs(1) }
     }
 }

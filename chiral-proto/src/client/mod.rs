@@ -42,10 +42,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod cameras;
 mod config;
 mod dispatch;
 mod event;
+mod latest;
+mod lifecycle;
+mod outgoing;
 mod request;
+mod silence;
 mod stats;
 mod stream;
 
@@ -55,16 +60,21 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+pub use cameras::CameraStats;
 pub use config::{Config, Lossy};
-pub use event::{Event, Misuse, NotQueued, NotQueuedReason, RequestError};
+pub use event::{Event, Misuse, NotQueued, NotQueuedReason, RequestError, TimeoutCause};
+pub use latest::Latest;
 pub use request::{RequestId, RequestKey};
 pub use stats::Stats;
 
-use crate::pacer::after;
-use crate::wire::{ClientMessage, Frame, ServerMessage};
+use crate::machine::ToldTimeout;
+use crate::wire::{ClientMessage, Frame, RequestKind, ServerMessage};
 use crate::{Action, ConnectionError, Map, Observation, Rate, ResetResult, StepResult, Timestamps};
+use cameras::Cameras;
 use dispatch::Dispatch;
-use request::{Answered, Kind, Outgoing, Owner, Requests};
+use lifecycle::Lifecycle;
+use request::{Answered, Deadline, Expired, Outgoing, Owner, Requests};
+use silence::Silence;
 use stream::ObservationStream;
 
 /// The policy's side of one connection. See the [module](self) for how to drive it.
@@ -75,10 +85,16 @@ pub struct Client {
     next_serial: u64,
     stream: ObservationStream,
     dispatch: Dispatch,
-    latest: Option<Arc<Observation>>,
+    latest: Option<Latest>,
+    cameras: Cameras,
+    silence: Silence,
+    /// How many requests of each kind were answered.
+    answered: [u64; RequestKind::ALL.len()],
+    /// A request of the stream is overdue, which was told.
+    stream_overdue: bool,
     events: VecDeque<Event>,
-    shut_down_by: Option<Instant>,
-    error: Option<ConnectionError>,
+    lifecycle: Lifecycle,
+    timeout_told: ToldTimeout,
     stats: Stats,
 }
 
@@ -91,9 +107,13 @@ impl Client {
             stream: ObservationStream::default(),
             dispatch: Dispatch::new(config.queue_capacity, config.max_age),
             latest: None,
+            cameras: Cameras::default(),
+            silence: Silence::new(config.silence),
+            answered: [0; RequestKind::ALL.len()],
+            stream_overdue: false,
             events: VecDeque::new(),
-            shut_down_by: None,
-            error: None,
+            lifecycle: Lifecycle::Open,
+            timeout_told: ToldTimeout::default(),
             stats: Stats::default(),
             config,
         }
@@ -125,10 +145,10 @@ impl Client {
 
     /// As [`handle_message`](Self::handle_message), for a frame that is taken apart already.
     pub fn handle_frame(&mut self, now: Instant, frame: &Frame) {
-        if self.error.is_some() {
+        self.note_activity(now);
+        if self.error().is_some() {
             return;
         }
-        self.advance(now);
         self.stats.frames_received += 1;
         self.stats.bytes_received += frame.len() as u64;
         let handled = ServerMessage::decode(frame, &self.config.limits)
@@ -142,12 +162,26 @@ impl Client {
     /// Lets time pass: to be called when [`poll_timeout`](Self::poll_timeout)'s instant has come.
     /// Calling it early, late or often does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.error.is_none() {
-            self.advance(now);
+        self.advance(now);
+    }
+
+    /// Tells that bytes of the server have arrived that are no whole message yet: a part of one,
+    /// or something of the transport's own, such as a pong. It counts against the server's
+    /// [silence](Event::Silent).
+    pub fn note_activity(&mut self, now: Instant) {
+        if self.error().is_some() {
+            return;
         }
-        if self.shut_down_by.is_some_and(|deadline| deadline <= now) {
-            self.close(now);
+        // Before time passes: what waited to be read was no silence.
+        if let Some(silent_for) = self.silence.hear(now) {
+            let told = self.events.len();
+            self.events.retain(|event| !matches!(event, Event::Silent { .. }));
+            // Who does not know yet of the silence need not hear of its end.
+            if self.events.len() == told {
+                self.events.push_back(Event::Resumed { silent_for });
+            }
         }
+        self.advance(now);
     }
 
     /// Tells that the transport's connection has ended.
@@ -180,11 +214,11 @@ impl Client {
     /// # Ok::<(), chiral_proto::client::NotQueued>(())
     /// ```
     pub fn shut_down(&mut self, now: Instant, deadline: Instant) {
-        if self.ended().is_none() {
-            self.advance(now);
+        self.advance(now);
+        if self.lifecycle.is_open() {
             self.stream.stop();
             self.dispatch.stop();
-            self.shut_down_by = Some(deadline);
+            self.lifecycle = Lifecycle::ShuttingDown { by: deadline };
         }
     }
 
@@ -192,12 +226,12 @@ impl Client {
 
     /// The next frame to send. To be called only when the transport can take one.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Frame> {
-        if self.error.is_some() {
+        self.advance(now);
+        if self.error().is_some() {
             return None;
         }
-        self.advance(now);
         let next = self.next_message(now);
-        if next.is_none() && self.shut_down_by.is_some() {
+        if next.is_none() && self.lifecycle.is_shutting_down() {
             self.close(now);
         }
         let frame = next?.encode();
@@ -210,7 +244,14 @@ impl Client {
     /// `false` when it surely does not, unless time passes.
     pub fn has_transmit(&self) -> bool {
         let may_send = self.dispatch.has_due() || self.requests.has_due() || self.stream.due;
-        self.error.is_none() && (may_send || self.shut_down_by.is_some())
+        self.error().is_none() && (may_send || self.lifecycle.is_shutting_down())
+    }
+
+    /// Whether the driver must be woken; see [`Machine::needs_wake`](crate::Machine::needs_wake).
+    pub fn needs_wake(&self) -> bool {
+        self.has_transmit()
+            || self.error().is_some()
+            || self.timeout_told.is_later_than(self.next_timeout())
     }
 
     /// The next event. An event of a request comes once; unpolled observations of the stream are
@@ -221,15 +262,21 @@ impl Client {
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called next; `None` if only a frame
     /// or a call can bring anything about.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        if self.error.is_some() {
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        let timeout = self.next_timeout();
+        self.timeout_told.tell(timeout)
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        if self.error().is_some() {
             return None;
         }
         [
             self.dispatch.next_timeout(),
             self.stream.next_timeout(),
             self.requests.next_timeout(self.stream.due),
-            self.shut_down_by,
+            self.silence.next_timeout(self.requests.waiting_since()),
+            self.lifecycle.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -240,7 +287,7 @@ impl Client {
     /// transport is to be closed with its [code](ConnectionError::close_code) and its
     /// [words](ConnectionError::close_reason).
     pub fn error(&self) -> Option<&ConnectionError> {
-        self.error.as_ref()
+        self.lifecycle.error()
     }
 
     // ---- requests -----------------------------------------------------------------------------
@@ -254,7 +301,7 @@ impl Client {
         now: Instant,
         deadline: Option<Instant>,
     ) -> Result<RequestId<Map>, Misuse> {
-        self.request(now, Kind::Metadata, deadline, None)
+        self.request(now, RequestKind::Metadata, deadline, None)
     }
 
     /// Asks the robot to reset itself.
@@ -266,7 +313,7 @@ impl Client {
         now: Instant,
         deadline: Option<Instant>,
     ) -> Result<RequestId<ResetResult>, Misuse> {
-        self.request(now, Kind::Reset, deadline, None)
+        self.request(now, RequestKind::Reset, deadline, None)
     }
 
     /// Asks for an observation, beside those of the stream.
@@ -278,10 +325,11 @@ impl Client {
         now: Instant,
         deadline: Option<Instant>,
     ) -> Result<RequestId<Observation>, Misuse> {
-        self.request(now, Kind::Observe, deadline, None)
+        self.request(now, RequestKind::Observe, deadline, None)
     }
 
-    /// Sends an action, `[N, D]`, and asks for the result: the legacy, coupled step.
+    /// Sends an action, `[N, D]`, and asks for the result: the legacy, coupled step. A vector
+    /// `[D]` is sent as one row, `[1, D]`: the existing C++ server reads two dimensions unchecked.
     ///
     /// # Errors
     /// When the connection has ended or too many requests are waiting.
@@ -291,18 +339,16 @@ impl Client {
         action: Action,
         deadline: Option<Instant>,
     ) -> Result<RequestId<StepResult>, Misuse> {
-        self.request(now, Kind::Step, deadline, Some(action))
+        self.request(now, RequestKind::Step, deadline, Some(action))
     }
 
-    /// Gives a request up, as its deadline would: it fails with [`RequestError::TimedOut`]. False
-    /// if it was over already.
+    /// Gives a request up: it fails with [`RequestError::Cancelled`]. False if it was over already.
     pub fn cancel(&mut self, now: Instant, id: impl Into<RequestKey>) -> bool {
         self.handle_timeout(now);
         let id = id.into();
         let cancelled = self.requests.cancel(id.serial(), now);
         if cancelled {
-            self.stats.requests_timed_out += 1;
-            self.events.push_back(Event::Failed { id, error: RequestError::TimedOut });
+            self.events.push_back(Event::Failed { id, error: RequestError::Cancelled });
         }
         cancelled
     }
@@ -310,7 +356,7 @@ impl Client {
     fn request<Answer>(
         &mut self,
         now: Instant,
-        kind: Kind,
+        kind: RequestKind,
         deadline: Option<Instant>,
         action: Option<Action>,
     ) -> Result<RequestId<Answer>, Misuse> {
@@ -320,15 +366,24 @@ impl Client {
         }
         let serial = self.next_serial;
         self.next_serial += 1;
-        let default = self.config.lossy.as_ref().map(|lossy| after(now, lossy.timeout));
-        self.requests.submit(kind, serial, deadline.or(default), action);
+        let deadline = deadline.map_or_else(|| self.default_deadline(kind, now), Deadline::At);
+        self.requests.submit(kind, serial, now, deadline, action);
         Ok(RequestId::new(serial))
+    }
+
+    fn default_deadline(&self, kind: RequestKind, now: Instant) -> Deadline {
+        let timeout = if kind.moves_robot() {
+            self.config.motion_timeout
+        } else {
+            self.config.request_timeout
+        };
+        timeout.map_or(Deadline::Never, |timeout| Deadline::After { timeout, since: now })
     }
 
     // ---- observations -------------------------------------------------------------------------
 
-    /// The newest observation that any answer brought.
-    pub fn latest_observation(&self) -> Option<&Arc<Observation>> {
+    /// The newest observation that any answer brought, and its number.
+    pub fn latest_observation(&self) -> Option<&Latest> {
         self.latest.as_ref()
     }
 
@@ -372,7 +427,7 @@ impl Client {
     /// When too many such actions are waiting for the transport, or the connection has ended; the
     /// action is in the error.
     pub fn send_action(&mut self, now: Instant, action: Action) -> Result<(), NotQueued> {
-        if let Some(error) = self.ended() {
+        if let Some(error) = self.lifecycle.refusal() {
             let reason = NotQueuedReason::Disconnected(error.clone());
             return Err(NotQueued { actions: vec![action], reason });
         }
@@ -411,7 +466,7 @@ impl Client {
         actions: impl IntoIterator<Item = Action>,
     ) -> Result<usize, NotQueued> {
         let actions = bind(observation, actions);
-        if self.error.is_none() && actions.len() > self.dispatch.capacity {
+        if self.lifecycle.is_open() && actions.len() > self.dispatch.capacity {
             let reason = NotQueuedReason::Full { waiting: 0, capacity: self.dispatch.capacity };
             return Err(NotQueued { actions, reason });
         }
@@ -451,7 +506,7 @@ impl Client {
     }
 
     fn put(&mut self, now: Instant, actions: Vec<Action>) -> Result<(), NotQueued> {
-        if let Some(error) = self.ended() {
+        if let Some(error) = self.lifecycle.refusal() {
             let reason = NotQueuedReason::Disconnected(error.clone());
             return Err(NotQueued { actions, reason });
         }
@@ -463,10 +518,13 @@ impl Client {
 
     // ---- statistics ---------------------------------------------------------------------------
 
-    /// What was counted so far.
-    pub fn stats(&self) -> Stats {
+    /// What was counted so far, and how old the latest observation is at `now`.
+    pub fn stats(&self, now: Instant) -> Stats {
         let counts = self.dispatch.counts;
+        let age = |latest: &Latest| now.saturating_duration_since(latest.arrived);
         Stats {
+            observation_age: self.latest.as_ref().map(age),
+            cameras: self.cameras.stats(now),
             stream_ticks_missed: self.stream.missed,
             starvations: counts.starved,
             dispatch_ticks_missed: counts.missed,
@@ -479,24 +537,65 @@ impl Client {
     // ---- inside -------------------------------------------------------------------------------
 
     fn check_connected(&self) -> Result<(), Misuse> {
-        self.ended().map_or(Ok(()), |error| Err(Misuse::Disconnected(error.clone())))
+        let refusal = self.lifecycle.refusal();
+        refusal.map_or(Ok(()), |error| Err(Misuse::Disconnected(error.clone())))
     }
 
-    /// Why no more calls are taken, if that is so.
-    fn ended(&self) -> Option<&ConnectionError> {
-        let shut_down = self.shut_down_by.is_some().then_some(&ConnectionError::ClosedLocally);
-        self.error.as_ref().or(shut_down)
-    }
-
+    /// Lets time pass: every call that is given the time does so first.
     fn advance(&mut self, now: Instant) {
+        if self.error().is_some() {
+            return;
+        }
+        self.advance_parts(now);
+        if self.lifecycle.deadline().is_some_and(|deadline| deadline <= now) {
+            self.close(now);
+        }
+    }
+
+    fn advance_parts(&mut self, now: Instant) {
         self.stream.advance(now);
         self.dispatch.advance(now);
-        let Self { requests, events, stats, .. } = self;
-        requests.advance(now, |serial| {
-            stats.requests_timed_out += 1;
-            let id = RequestKey::of(serial);
-            events.push_back(Event::Failed { id, error: RequestError::TimedOut });
-        });
+        let waiting_since = self.requests.waiting_since();
+        if let Some(silent_for) = self.silence.advance(now, waiting_since) {
+            self.stats.silences += 1;
+            self.events.push_back(Event::Silent { silent_for });
+        }
+        let mut expired = Vec::new();
+        self.requests.advance(now, |request| expired.push(request));
+        expired.into_iter().for_each(|request| self.expired(now, request));
+    }
+
+    fn expired(&mut self, now: Instant, request: Expired) {
+        self.stats.requests_timed_out += 1;
+        let Expired { owner, kind, made_at, .. } = request;
+        let waited = now.saturating_duration_since(made_at);
+        let cause = self.cause_of(request);
+        let error = RequestError::TimedOut { request: kind, waited, cause };
+        match owner {
+            Owner::User(serial) => {
+                self.events.push_back(Event::Failed { id: RequestKey::of(serial), error });
+            }
+            Owner::Stream => {
+                let is_told = std::mem::replace(&mut self.stream_overdue, true);
+                if !is_told && self.stream.is_running() {
+                    self.events.push_back(Event::StreamTimedOut(error));
+                }
+            }
+            Owner::Nobody => {}
+        }
+    }
+
+    fn cause_of(&self, Expired { kind, sent_at, .. }: Expired) -> TimeoutCause {
+        let Some(sent_at) = sent_at else { return TimeoutCause::NotSent };
+        if self.silence.heard().is_none_or(|heard| heard < sent_at) {
+            return TimeoutCause::Silent;
+        }
+        let is_answered = |kind: &RequestKind| self.answered[*kind as usize] > 0;
+        if is_answered(&kind) {
+            return TimeoutCause::Slow;
+        }
+        let answered = RequestKind::ALL.into_iter().filter(is_answered).collect();
+        TimeoutCause::NeverAnswered { answered, request: kind }
     }
 
     fn next_message(&mut self, now: Instant) -> Option<ClientMessage> {
@@ -504,7 +603,7 @@ impl Client {
             self.stats.actions.record(now);
             return Some(ClientMessage::ApplyAction(self.stamped(action)));
         }
-        if self.shut_down_by.is_some() {
+        if self.lifecycle.is_shutting_down() {
             return None;
         }
         if let Some((request, again)) = self.requests.transmit(now) {
@@ -513,36 +612,41 @@ impl Client {
                 Outgoing::Metadata => ClientMessage::Metadata,
                 Outgoing::Reset => ClientMessage::Reset,
                 Outgoing::Observe => ClientMessage::Observe,
-                Outgoing::Step(action) => ClientMessage::Step(self.stamped(action)),
+                Outgoing::Step(action) => {
+                    ClientMessage::Step(outgoing::as_rows(self.stamped(action)))
+                }
             });
         }
         let room = self.requests.streaming() < self.config.stream_window
             && self.requests.len() < self.config.pending_requests;
-        if self.stream.due && room && self.requests.transmit_stream(now) {
+        let deadline = self.default_deadline(RequestKind::Observe, now);
+        if self.stream.due && room && self.requests.transmit_stream(now, deadline) {
             self.stream.due = false;
             return Some(ClientMessage::Observe);
         }
         None
     }
 
+    /// The action as it leaves.
     fn stamped(&self, mut action: Action) -> Action {
+        if self.config.float32_actions {
+            action = outgoing::as_float32(action);
+        }
         if action.obs_timestamps.is_none() {
             let latest = self.latest.as_ref();
-            action.obs_timestamps = latest.map(|observation| observation.camera_timestamps());
+            action.obs_timestamps = latest.map(|latest| latest.observation.camera_timestamps());
         }
         action
     }
 
     fn handle_reply(&mut self, now: Instant, reply: ServerMessage) -> Result<(), ConnectionError> {
-        let kind = match &reply {
-            ServerMessage::Metadata(_) => Kind::Metadata,
-            ServerMessage::Reset(_) => Kind::Reset,
-            ServerMessage::Observation(_) => Kind::Observe,
-            ServerMessage::Step(_) => Kind::Step,
-        };
-        let answered = self.requests.answer(kind, now).map_err(|expected| {
-            ConnectionError::UnexpectedReply { found: reply.type_name(), expected }
-        })?;
+        let found = reply.message_type();
+        let kind = found.answers().expect("a server sends nothing but answers");
+        let answered = self
+            .requests
+            .answer(kind, now)
+            .map_err(|expected| ConnectionError::UnexpectedReply { found, expected })?;
+        self.answered[kind as usize] += 1;
         let Some(Answered { owner, sent_at }) = answered else {
             self.stats.strays += 1;
             return Ok(());
@@ -565,6 +669,7 @@ impl Client {
             ServerMessage::Observation(observation) => {
                 let observation = self.observed(now, observation);
                 if owner == Owner::Stream {
+                    self.stream_overdue = false;
                     self.events.retain(|event| !matches!(event, Event::Streamed(_)));
                     self.events.push_back(Event::Streamed(observation));
                 } else {
@@ -577,7 +682,11 @@ impl Client {
 
     fn observed(&mut self, now: Instant, observation: Observation) -> Arc<Observation> {
         self.stats.observations.record(now);
-        Arc::clone(self.latest.insert(Arc::new(observation)))
+        self.cameras.observe(now, &observation);
+        let number = self.latest.as_ref().map_or(0, |latest| latest.number) + 1;
+        let observation = Arc::new(observation);
+        self.latest = Some(Latest { number, arrived: now, observation: observation.clone() });
+        observation
     }
 
     fn answer<Answer>(&mut self, owner: Owner, event: impl FnOnce(RequestId<Answer>) -> Event) {
@@ -588,10 +697,10 @@ impl Client {
 
     /// Ends the connection, once.
     fn end(&mut self, now: Instant, error: ConnectionError) {
-        if self.error.is_some() {
+        if self.error().is_some() {
             return;
         }
-        self.advance(now);
+        self.advance_parts(now);
         self.stream.stop();
         self.dispatch.stop();
         self.dispatch.clear();
@@ -601,7 +710,7 @@ impl Client {
             events.push_back(Event::Failed { id: RequestKey::of(serial), error });
         });
         self.events.push_back(Event::Disconnected(error.clone()));
-        self.error = Some(error);
+        self.lifecycle = Lifecycle::Ended(error);
     }
 }
 

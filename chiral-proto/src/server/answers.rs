@@ -3,7 +3,7 @@ use std::fmt;
 use std::time::Instant;
 
 use super::reply::{Answer, Place};
-use crate::wire::ServerMessage;
+use crate::wire::{RequestKind, ServerMessage};
 
 /// The requests whose answers have not left yet, in the order in which these must leave.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub(super) struct Answers(VecDeque<Pending>);
 /// ```
 pub(super) struct Pending {
     place: Place,
-    request: &'static str,
+    request: RequestKind,
     pub(super) arrived: Instant,
     pub(super) state: State,
 }
@@ -51,7 +51,7 @@ impl Answers {
     pub(super) fn push(
         &mut self,
         place: Place,
-        request: &'static str,
+        request: RequestKind,
         arrived: Instant,
         state: State,
     ) {
@@ -94,9 +94,9 @@ impl Answers {
         Some(first.place.clone())
     }
 
-    /// The type of a request whose handle was dropped: its answer, and all behind it, would never
+    /// The kind of a request whose handle was dropped: its answer, and all behind it, would never
     /// leave.
-    pub(super) fn abandoned(&self) -> Option<&'static str> {
+    pub(super) fn abandoned(&self) -> Option<RequestKind> {
         let is_abandoned = |pending: &&Pending| {
             matches!(pending.state, State::Awaited) && pending.place.is_abandoned()
         };

@@ -56,6 +56,7 @@ pub use event::Event;
 pub use reply::{Answer, MetadataReply, ObserveReply, ReplyError, ResetReply, StepReply};
 pub use stats::Stats;
 
+use crate::machine::ToldTimeout;
 use crate::sensors::Sensors;
 use crate::wire::{ClientMessage, Frame, ServerMessage};
 use crate::{Action, ConnectionError, Map, ResetResult, StepResult};
@@ -80,6 +81,9 @@ pub struct Server {
     metadata: Option<Map>,
     /// How many requests have come.
     requests: u64,
+    timeout_told: ToldTimeout,
+    /// The driver was told to hand no message over.
+    is_held_up: bool,
     stats: Stats,
 }
 
@@ -95,6 +99,8 @@ impl Server {
             answers_observe: false,
             metadata: None,
             requests: 0,
+            timeout_told: ToldTimeout::default(),
+            is_held_up: false,
             stats: Stats::default(),
             config,
         }
@@ -187,6 +193,12 @@ impl Server {
         if !self.inbox.is_resetting() {
             self.watchdog.check(now);
         }
+    }
+
+    /// Tells that bytes of the peer have arrived that are no whole message yet. Time passes too,
+    /// as in [`handle_timeout`](Self::handle_timeout); a robot is commanded by whole actions only.
+    pub fn note_activity(&mut self, now: Instant) {
+        self.handle_timeout(now);
     }
 
     /// Tells that the transport's connection has ended.
@@ -308,7 +320,22 @@ impl Server {
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called next; `None` if only a frame
     /// or a call can bring anything about.
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        let timeout = self.next_timeout();
+        self.is_held_up = !self.wants_message();
+        self.timeout_told.tell(timeout)
+    }
+
+    /// Whether the driver must be woken; see [`Machine::needs_wake`](crate::Machine::needs_wake).
+    /// Also when messages [are wanted](Self::wants_message) again.
+    pub fn needs_wake(&self) -> bool {
+        self.has_transmit()
+            || self.lifecycle.is_ended()
+            || (self.is_held_up && self.wants_message())
+            || self.timeout_told.is_later_than(self.next_timeout())
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
         if self.lifecycle.is_ended() {
             return None;
         }
@@ -453,7 +480,7 @@ impl Server {
             self.watchdog.pause();
         }
         self.requests += 1;
-        let (place, name) = (Place::new(self.requests), request.type_name());
+        let (place, kind) = (Place::new(self.requests), request.kind());
         let own_answer = match &request {
             Request::Metadata => {
                 self.metadata.clone().map(|data| Reply::Message(ServerMessage::Metadata(data)))
@@ -472,10 +499,10 @@ impl Server {
             Request::Observe | Request::Reset => None,
         };
         if let Some(reply) = own_answer {
-            self.answers.push(place, name, now, State::Ready(reply));
+            self.answers.push(place, kind, now, State::Ready(reply));
             return Ok(());
         }
-        self.answers.push(place.clone(), name, now, State::Awaited);
+        self.answers.push(place.clone(), kind, now, State::Awaited);
         if self.inbox.push_request(request, place) {
             Ok(())
         } else {

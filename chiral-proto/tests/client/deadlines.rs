@@ -6,7 +6,7 @@ use chiral_proto::client::{Config, Event, Misuse};
 use chiral_proto::wire::{ClientMessage, ServerMessage};
 
 use super::support::*;
-use super::{Policy, timed_out};
+use super::{Policy, cancelled, timed_out, untimed};
 
 #[test]
 fn the_earliest_deadline_is_the_next_wake_up() {
@@ -27,7 +27,7 @@ fn the_earliest_deadline_is_the_next_wake_up() {
     policy.wait(ms(200));
     assert_eq!(policy.events(), [timed_out(late)]);
     assert_eq!(policy.sleeps_for(), None);
-    assert_eq!(policy.client.stats().requests_timed_out, 2);
+    assert_eq!(policy.client.stats(policy.now).requests_timed_out, 2);
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn a_late_answer_is_swallowed_and_the_next_is_not_taken_for_it() {
     policy.hears(ServerMessage::Observation(observation(1)));
     assert_eq!(policy.events(), []);
     // Nobody waits for it, but it is what the robot saw last.
-    assert_eq!(**policy.client.latest_observation().unwrap(), observation(1));
+    assert_eq!(*policy.client.latest_observation().unwrap().observation, observation(1));
     assert_eq!(policy.client.error(), None);
 
     policy.hears(ServerMessage::Observation(observation(2)));
@@ -87,7 +87,7 @@ fn late_answers_of_every_kind_are_swallowed() {
     policy.hears(ServerMessage::Reset(reset(2)));
     policy.hears(ServerMessage::Step(step(3)));
     assert_eq!(policy.events(), []);
-    assert_eq!(**policy.client.latest_observation().unwrap(), observation(3));
+    assert_eq!(*policy.client.latest_observation().unwrap().observation, observation(3));
     assert_eq!(policy.client.error(), None);
 }
 
@@ -103,7 +103,7 @@ fn an_answer_at_the_very_deadline_is_late() {
 
 #[test]
 fn an_expired_request_takes_room_until_its_answer_has_come() {
-    let mut policy = Policy::new(Config { pending_requests: 1, ..Config::default() });
+    let mut policy = Policy::new(Config { pending_requests: 1, ..untimed() });
     policy.client.request_metadata(policy.now, Some(policy.now + ms(10))).unwrap();
     policy.sends_all();
     policy.wait(ms(10));
@@ -127,7 +127,7 @@ fn an_answered_request_cannot_be_cancelled_nor_expire() {
 }
 
 #[test]
-fn a_cancelled_request_fails_as_its_deadline_would_fail_it() {
+fn a_cancelled_request_fails_at_once_and_its_answer_is_swallowed() {
     let mut policy = Policy::default();
     let now = policy.now;
     let on_the_wire = policy.client.request_reset(now, Some(now + ms(50))).unwrap();
@@ -136,8 +136,8 @@ fn a_cancelled_request_fails_as_its_deadline_would_fail_it() {
 
     assert!(policy.client.cancel(now, queued));
     assert!(policy.client.cancel(now, on_the_wire));
-    assert_eq!(policy.events(), [timed_out(queued), timed_out(on_the_wire)]);
-    assert_eq!(policy.client.stats().requests_timed_out, 2);
+    assert_eq!(policy.events(), [cancelled(queued), cancelled(on_the_wire)]);
+    assert_eq!(policy.client.stats(policy.now).requests_timed_out, 0);
     assert!(!policy.client.cancel(now, queued), "it is over already");
     assert!(!policy.client.cancel(now, on_the_wire), "it is over already");
     assert_eq!(policy.sleeps_for(), None);
@@ -156,5 +156,5 @@ fn cancelling_one_request_tells_of_others_that_expired_meanwhile() {
     let given_up = policy.client.request_reset(policy.now, None).unwrap();
     policy.now += ms(20);
     assert!(policy.client.cancel(policy.now, given_up));
-    assert_eq!(policy.events(), [timed_out(expired), timed_out(given_up)]);
+    assert_eq!(policy.events(), [timed_out(expired), cancelled(given_up)]);
 }

@@ -14,8 +14,8 @@ mod stream;
 use std::time::{Duration, Instant};
 
 use chiral_proto::Rate;
-use chiral_proto::client::{Client, Config, Event, RequestError, RequestKey};
-use chiral_proto::wire::{ClientMessage, Limits, ServerMessage};
+use chiral_proto::client::{Client, Config, Event, RequestError, RequestKey, TimeoutCause};
+use chiral_proto::wire::{ClientMessage, Limits, RequestKind, ServerMessage};
 
 /// A client, and the time.
 struct Policy {
@@ -48,20 +48,31 @@ impl Policy {
         self.client.handle_message(self.now, message.encode().to_bytes());
     }
 
+    /// What the client tells; of a request that timed out, only that it did.
     fn events(&mut self) -> Vec<Event> {
-        std::iter::from_fn(|| self.client.poll_event()).collect()
+        let next = || self.client.poll_event();
+        let bare = |event| match event {
+            Event::Failed { id, error: RequestError::TimedOut { .. } } => timed_out(id),
+            other => other,
+        };
+        std::iter::from_fn(next).map(bare).collect()
     }
 
     /// How long until the client wants to be called.
-    fn sleeps_for(&self) -> Option<Duration> {
+    fn sleeps_for(&mut self) -> Option<Duration> {
         self.client.poll_timeout().map(|next| next.duration_since(self.now))
     }
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self::new(Config::default())
+        Self::new(untimed())
     }
+}
+
+/// A configuration without the deadlines and the silence that come by default.
+fn untimed() -> Config {
+    Config { request_timeout: None, motion_timeout: None, silence: None, ..Config::default() }
 }
 
 fn hz(hz: f64) -> Rate {
@@ -69,5 +80,10 @@ fn hz(hz: f64) -> Rate {
 }
 
 fn timed_out(id: impl Into<RequestKey>) -> Event {
-    Event::Failed { id: id.into(), error: RequestError::TimedOut }
+    let (request, waited, cause) = (RequestKind::Metadata, Duration::ZERO, TimeoutCause::Slow);
+    Event::Failed { id: id.into(), error: RequestError::TimedOut { request, waited, cause } }
+}
+
+fn cancelled(id: impl Into<RequestKey>) -> Event {
+    Event::Failed { id: id.into(), error: RequestError::Cancelled }
 }

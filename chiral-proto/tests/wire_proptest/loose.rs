@@ -21,7 +21,7 @@ impl Loose {
     }
 
     pub(crate) fn client_message(mut self, message: &ClientMessage) -> Vec<u8> {
-        let mut fields = self.message(message.type_name());
+        let mut fields = self.message(message.message_type().name());
         if let ClientMessage::ApplyAction(action) | ClientMessage::Step(action) = message {
             self.action(&mut fields, action);
         }
@@ -29,7 +29,7 @@ impl Loose {
     }
 
     pub(crate) fn server_message(mut self, message: &ServerMessage) -> Vec<u8> {
-        let mut fields = self.message(message.type_name());
+        let mut fields = self.message(message.message_type().name());
         match message {
             ServerMessage::Metadata(data) => {
                 let data = self.free_form(data);
@@ -44,9 +44,10 @@ impl Loose {
                 self.observation(&mut fields, &step.observation);
                 self.optional_map(&mut fields, "info", &step.info);
                 fields.push(("reward".into(), self.number(step.reward)));
-                fields.push(("terminated".into(), boolean(step.terminated)));
-                fields.push(("truncated".into(), boolean(step.truncated)));
+                self.flag(&mut fields, "terminated", step.terminated);
+                self.flag(&mut fields, "truncated", step.truncated);
             }
+            other => panic!("a {} is not known here", other.message_type()),
         }
         self.frame(fields)
     }
@@ -248,6 +249,16 @@ impl Loose {
     }
 
     /// A number in any format that holds it exactly.
+    /// A truth value as Python code writes one: a bool, a number, and often nothing for false.
+    fn flag(&mut self, fields: &mut Entries, key: &str, value: bool) {
+        let number = self.number(f64::from(u8::from(value)));
+        let mut forms = vec![Some(boolean(value)), Some(number)];
+        if !value {
+            forms.extend([Some(NIL.into()), None]);
+        }
+        fields.extend(self.rng.choose(forms).map(|form| (key.into(), form)));
+    }
+
     fn number(&mut self, value: f64) -> Vec<u8> {
         let mut formats = vec![[&[0xcb], &value.to_be_bytes()[..]].concat()];
         let narrow = value as f32;
