@@ -245,7 +245,13 @@ impl Server {
         let (arrived, reply) = self.answers.take_first()?;
         let message = match reply {
             Reply::Message(message) => message,
-            Reply::Observation(answer) => ServerMessage::Observation(answer.take(now)),
+            Reply::Observation(answer) => match answer.take(now) {
+                Ok(observation) => ServerMessage::Observation(observation),
+                Err(stale) => {
+                    self.fail(stale.to_string());
+                    return None;
+                }
+            },
         };
         let frame = message.encode();
         self.stats.frames_sent += 1;
@@ -449,7 +455,11 @@ impl Server {
 
     /// What was counted so far.
     pub fn stats(&self) -> Stats {
-        Stats { actions_dropped: self.inbox.drops.counts, ..self.stats.clone() }
+        Stats {
+            actions_dropped: self.inbox.drops.counts,
+            cameras: self.sensors.as_ref().map(Sensors::camera_stats).unwrap_or_default(),
+            ..self.stats.clone()
+        }
     }
 
     // ---- inside -------------------------------------------------------------------------------
