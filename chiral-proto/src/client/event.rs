@@ -127,7 +127,8 @@ impl fmt::Display for TimeoutCause {
             let names: Vec<_> = answered.iter().map(|kind| kind.request().name()).collect();
             write!(f, "the server answered {} before", names.join(" and "))?;
         }
-        write!(f, ", but never a {request}")?;
+        let article = if request.request().name().starts_with(['a', 'o']) { "an" } else { "a" };
+        write!(f, ", but never {article} {request}")?;
         match request {
             RequestKind::Observe => {
                 f.write_str("; if it answers only metadata, reset and step, use `step`")

@@ -148,6 +148,15 @@ impl Frame {
         self.segments().map(|segment| &segment[..])
     }
 
+    /// One of the [`chunks`](Self::chunks), by its place among them.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn chunk(&self, index: usize) -> &[u8] {
+        match index.checked_sub(1) {
+            None => &self.head,
+            Some(index) => &self.payload.segments[index],
+        }
+    }
+
     /// The frame's bytes in order, as shared buffers; none is empty. The first is the head.
     pub fn segments(&self) -> impl Iterator<Item = &Bytes> {
         std::iter::once(&self.head).chain(&self.payload.segments)

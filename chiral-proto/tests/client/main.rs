@@ -7,9 +7,13 @@ mod deadlines;
 mod dispatch;
 mod end;
 mod lossy;
+mod outgoing;
 mod over_a_link;
 mod requests;
+mod silence;
 mod stream;
+mod timeouts;
+mod wake;
 
 use std::time::{Duration, Instant};
 

@@ -7,8 +7,8 @@ use chiral_proto::server;
 use chiral_proto::testing::{Happening, Link, Pair};
 use chiral_proto::{ConnectionError, client};
 
-use super::hz;
 use super::support::*;
+use super::{hz, untimed};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -175,7 +175,7 @@ fn closing_reaches_the_other_side_behind_what_was_sent_before() {
 
 #[test]
 fn a_link_takes_its_latency_and_the_time_to_write() {
-    let mut pair = pair(Config::default());
+    let mut pair = pair(untimed());
     let frame_len = chiral_proto::wire::ClientMessage::Metadata.encode().len() as f64;
     pair.to_server = Link::default().latency(ms(30)).bytes_per_second(frame_len / 0.1);
     for _ in 0..3 {
