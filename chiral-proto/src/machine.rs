@@ -20,15 +20,15 @@ pub trait Machine {
     /// memory, the other machine's frame as it is, no pixel of which is then copied.
     fn handle_frame(&mut self, now: Instant, frame: &Frame);
 
-    /// Tells that bytes of the peer have arrived that are no whole message yet: a part of one, or
-    /// something of the transport's own, such as a pong. It counts against the peer's silence.
-    fn note_activity(&mut self, now: Instant);
-
     /// Whether the next message is to be handed over; `false` asks the driver to leave it in the
     /// transport. See [`Server::wants_message`]; a client always wants it.
     fn wants_message(&self) -> bool {
         true
     }
+
+    /// Tells that bytes of the peer have arrived that are no whole message yet: a part of one, or
+    /// something of the transport's own, such as a pong. It counts against the peer's silence.
+    fn note_activity(&mut self, now: Instant);
 
     /// Lets time pass.
     fn handle_timeout(&mut self, now: Instant);

@@ -30,6 +30,8 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut, Range};
+// Not loom's: it knows no unsized contents.
+use std::sync::Arc as SharedArc;
 
 use bytes::Bytes;
 
@@ -47,6 +49,15 @@ pub trait BufferSource: Send + Sync + 'static {
     ///
     /// The pool calls this without holding a lock, from the thread that wants the buffer.
     fn allocate(&self, len: usize) -> Option<Box<dyn BufferMemory>>;
+}
+
+pub(crate) type SharedSource = SharedArc<dyn BufferSource>;
+
+/// A source that several pools share.
+impl<S: BufferSource + ?Sized> BufferSource for SharedArc<S> {
+    fn allocate(&self, len: usize) -> Option<Box<dyn BufferMemory>> {
+        (**self).allocate(len)
+    }
 }
 
 /// A block of memory of a [`BufferSource`]: any type that gives its bytes as a slice. Dropping it
@@ -204,7 +215,7 @@ impl Block {
             Memory::Heap(_) => (bytes.len() - start) / ALIGNMENT * ALIGNMENT,
             Memory::Source(_) => bytes.len() - start,
         };
-        Self { start, len, memory }
+        Self { memory, start, len }
     }
 
     fn empty() -> Self {

@@ -94,7 +94,7 @@ impl Answers {
         Some(first.place.clone())
     }
 
-    /// A request whose handle was dropped: its answer, and all behind it, would never
+    /// The kind of a request whose handle was dropped: its answer, and all behind it, would never
     /// leave.
     pub(super) fn abandoned(&self) -> Option<RequestKind> {
         let is_abandoned = |pending: &&Pending| {

@@ -82,6 +82,8 @@ pub struct Server {
     /// How many requests have come.
     requests: u64,
     timeout_told: ToldTimeout,
+    /// The driver was told to hand no message over.
+    is_held_up: bool,
     stats: Stats,
 }
 
@@ -98,6 +100,7 @@ impl Server {
             metadata: None,
             requests: 0,
             timeout_told: ToldTimeout::default(),
+            is_held_up: false,
             stats: Stats::default(),
             config,
         }
@@ -192,9 +195,11 @@ impl Server {
         }
     }
 
-    /// Tells that bytes of the peer have arrived that are no whole message yet.
-    #[expect(clippy::unused_self, reason = "every machine is told; this one does not look yet")]
-    pub fn note_activity(&mut self, _now: Instant) {}
+    /// Tells that bytes of the peer have arrived that are no whole message yet. Time passes too,
+    /// as in [`handle_timeout`](Self::handle_timeout); a robot is commanded by whole actions only.
+    pub fn note_activity(&mut self, now: Instant) {
+        self.handle_timeout(now);
+    }
 
     /// Tells that the transport's connection has ended.
     pub fn handle_disconnect(&mut self, _now: Instant, reason: ConnectionError) {
@@ -240,7 +245,13 @@ impl Server {
         let (arrived, reply) = self.answers.take_first()?;
         let message = match reply {
             Reply::Message(message) => message,
-            Reply::Observation(answer) => ServerMessage::Observation(answer.take(now)),
+            Reply::Observation(answer) => match answer.take(now) {
+                Ok(observation) => ServerMessage::Observation(observation),
+                Err(stale) => {
+                    self.fail(stale.to_string());
+                    return None;
+                }
+            },
         };
         let frame = message.encode();
         self.stats.frames_sent += 1;
@@ -317,13 +328,16 @@ impl Server {
     /// or a call can bring anything about.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
         let timeout = self.next_timeout();
+        self.is_held_up = !self.wants_message();
         self.timeout_told.tell(timeout)
     }
 
     /// Whether the driver must be woken; see [`Machine::needs_wake`](crate::Machine::needs_wake).
+    /// Also when messages [are wanted](Self::wants_message) again.
     pub fn needs_wake(&self) -> bool {
         self.has_transmit()
             || self.lifecycle.is_ended()
+            || (self.is_held_up && self.wants_message())
             || self.timeout_told.is_later_than(self.next_timeout())
     }
 
@@ -441,7 +455,11 @@ impl Server {
 
     /// What was counted so far.
     pub fn stats(&self) -> Stats {
-        Stats { actions_dropped: self.inbox.drops.counts, ..self.stats.clone() }
+        Stats {
+            actions_dropped: self.inbox.drops.counts,
+            cameras: self.sensors.as_ref().map(Sensors::camera_stats).unwrap_or_default(),
+            ..self.stats.clone()
+        }
     }
 
     // ---- inside -------------------------------------------------------------------------------

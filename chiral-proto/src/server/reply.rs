@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use crate::sensors::Sensors;
+use crate::sensors::{Sensors, StaleCamera};
 use crate::{ConnectionError, Observation};
 
 /// The place of one answer in the order in which answers leave, known to its server and to the
@@ -115,7 +115,8 @@ pub enum Answer {
     /// An observation at hand.
     Ready(Observation),
     /// A snapshot of the sensors, taken when the answer leaves and stamped with their clock. It
-    /// takes nanoseconds a sensor.
+    /// takes nanoseconds a sensor. If a camera is stale and declared to
+    /// [fail](crate::WhenStale::Fail) then, the connection ends and the client is told which.
     Snapshot(Sensors),
     /// Called when the answer leaves, with the time of leaving.
     ///
@@ -134,11 +135,11 @@ impl Answer {
         Self::WhenSent(Box::new(snapshot))
     }
 
-    pub(super) fn take(self, now: Instant) -> Observation {
+    pub(super) fn take(self, now: Instant) -> Result<Observation, StaleCamera> {
         match self {
-            Self::Ready(observation) => observation,
-            Self::Snapshot(sensors) => sensors.snapshot_now(),
-            Self::WhenSent(snapshot) => snapshot(now),
+            Self::Ready(observation) => Ok(observation),
+            Self::Snapshot(sensors) => sensors.try_snapshot_now(),
+            Self::WhenSent(snapshot) => Ok(snapshot(now)),
         }
     }
 }

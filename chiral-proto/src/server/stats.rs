@@ -1,6 +1,7 @@
 use std::fmt;
 
 use super::drops::DropCounts;
+use crate::sensors::CameraStats;
 use crate::stats::{Histogram, Meter};
 
 /// What a [`Server`](super::Server) has counted since it was made.
@@ -25,6 +26,9 @@ pub struct Stats {
     pub actions_dropped: DropCounts,
     /// How often the robot was told to hold still because no action had come.
     pub watchdog_alarms: u64,
+    /// The cameras of the [sensors](super::Server::set_sensors), if they were given: the age of
+    /// each, among others.
+    pub cameras: Vec<CameraStats>,
 }
 
 /// A table of a few lines, for a log or a terminal.
@@ -42,6 +46,7 @@ impl fmt::Display for Stats {
             f,
             "actions       {}; dropped {}; {} watchdog alarms",
             self.actions, self.actions_dropped, self.watchdog_alarms
-        )
+        )?;
+        self.cameras.iter().try_for_each(|camera| write!(f, "\ncamera        {camera}"))
     }
 }

@@ -9,12 +9,30 @@ use super::value::Map;
 /// What the policy tells the robot to do: an array of any shape, usually `float32` of `[D]`, or
 /// `[N, D]` for the legacy step.
 ///
+/// It is made with `into()` or `Action::from` of numbers as people have them, `f32` or `f64`, and
+/// is `float32` then, the only dtype of actions that every existing peer reads:
+///
+/// | from | shape |
+/// |---|---|
+/// | `f32` | `[1]` |
+/// | `[f32; D]`, `&[f32; D]`, `&[f32]`, `Vec<f32>`, `&Vec<f32>` | `[D]` |
+/// | `[[f32; D]; N]`, `Vec<[f32; D]>` | `[N, D]` |
+/// | a nalgebra column vector, such as `SVector<f32, D>` or `DVector<f32>` | `[D]` |
+/// | any other nalgebra matrix | `[rows, columns]` |
+/// | [`Array`] | as it is, in its dtype |
+///
+/// `f64` is rounded to the nearest `f32`. An action that is to travel as `float64` is made by
+/// [`Action::float64`].
+///
 /// ```
 /// use chiral_proto::Action;
 ///
 /// let action = Action::from(vec![0.1, 0.2, 0.3]);
-/// assert_eq!(*action.values.shape(), [3]);
+/// assert_eq!(*action.shape(), [3]);
 /// assert_eq!(*action.to_f32(), [0.1, 0.2, 0.3]);
+///
+/// let joints = nalgebra::SVector::<f64, 7>::repeat(0.5);
+/// assert_eq!(*Action::from(joints).shape(), [7]);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Action {
@@ -31,6 +49,12 @@ impl Action {
     /// An action that will be stamped with the latest observation when it leaves.
     pub fn new(values: Array) -> Self {
         Self { values, obs_timestamps: None }
+    }
+
+    /// A 1-D action that travels as `float64`. The existing Python peer casts it to `float32`; the
+    /// existing C++ peer takes its bytes for `float32` and so reads other numbers.
+    pub fn float64(values: impl Into<Vec<f64>>) -> Self {
+        Self::new(Array::vector(values.into()))
     }
 
     /// The action, bound to the observation on which it was decided.
@@ -89,27 +113,6 @@ impl Action {
 impl From<Array> for Action {
     fn from(values: Array) -> Self {
         Self::new(values)
-    }
-}
-
-/// A 1-D `float32` action.
-impl From<Vec<f32>> for Action {
-    fn from(values: Vec<f32>) -> Self {
-        Self::new(Array::vector(values))
-    }
-}
-
-/// A 1-D `float32` action.
-impl From<&[f32]> for Action {
-    fn from(values: &[f32]) -> Self {
-        values.to_vec().into()
-    }
-}
-
-/// A 1-D `float32` action.
-impl<const DIM: usize> From<[f32; DIM]> for Action {
-    fn from(values: [f32; DIM]) -> Self {
-        values.to_vec().into()
     }
 }
 

@@ -212,6 +212,18 @@ fn in_order_every_action_is_told_and_a_full_queue_says_so() {
 }
 
 #[test]
+fn the_driver_is_woken_when_messages_are_wanted_again() {
+    let mut robot = queue(ActionQueue::InOrder { capacity: 1 });
+    robot.hears_action(1);
+    assert_eq!(robot.sleeps_for(), None);
+    assert!(!robot.server.wants_message() && !robot.server.needs_wake());
+    assert_eq!(robot.is_told_to_act(), [1]);
+    assert!(robot.server.wants_message() && robot.server.needs_wake());
+    assert_eq!(robot.sleeps_for(), None);
+    assert!(!robot.server.needs_wake());
+}
+
+#[test]
 fn a_full_queue_wants_messages_again_when_the_connection_has_ended() {
     let mut robot = queue(ActionQueue::InOrder { capacity: 0 });
     assert!(robot.server.wants_message(), "0 counts as 1");

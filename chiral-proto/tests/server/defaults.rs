@@ -1,9 +1,12 @@
 //! Requests that the server answers by itself, from what the robot gave up front.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use chiral_proto::sensors::Sensors;
 use chiral_proto::server::Event;
 use chiral_proto::wire::{ClientMessage, ServerMessage};
-use chiral_proto::{CameraConfig, ConnectionError};
+use chiral_proto::{CameraConfig, ConnectionError, WhenStale};
 
 use super::Robot;
 use super::support::*;
@@ -74,4 +77,33 @@ fn they_count_as_waiting_until_they_leave() {
     let expected = ConnectionError::TooManyRequests { limit: 64 };
     assert_eq!(robot.server.error(), Some(&expected));
     assert!(matches!(robot.is_told(), Some(Event::Disconnected(_))));
+}
+
+#[test]
+fn a_stale_camera_that_is_to_fail_ends_the_connection_with_its_name() {
+    let clock = Arc::new(AtomicU64::new(0));
+    let read = Arc::clone(&clock);
+    let camera = CameraConfig::new("cam", [1, 1, 3]).max_age(ms(500), WhenStale::Fail);
+    let now = move || read.load(Ordering::SeqCst) as f64;
+    let sensors = Sensors::with_clock([camera], [], now).unwrap();
+    let mut robot = Robot::default();
+    robot.server.set_default_observation(sensors.clone());
+    robot.hears(ClientMessage::Observe);
+    assert!(robot.sends().is_some());
+    clock.store(2, Ordering::SeqCst);
+    robot.hears(ClientMessage::Observe);
+    assert_eq!(robot.sends(), None);
+    let error = robot.server.error().unwrap().to_string();
+    assert!(error.contains(r#"camera "cam" has published no image for 2.0s"#), "{error}");
+    assert!(matches!(robot.is_told(), Some(Event::Disconnected(_))));
+}
+
+#[test]
+fn the_statistics_show_the_age_of_every_camera() {
+    let (robot, sensors) = with_defaults();
+    sensors.update_image("cam", &[9_u8; 3]).unwrap();
+    let stats = robot.server.stats();
+    assert_eq!(stats.cameras[0].age, Some(ms(0)));
+    assert!(stats.to_string().contains(r#"camera        "cam" live, 1 images"#), "{stats}");
+    assert!(Robot::default().server.stats().cameras.is_empty());
 }
