@@ -14,7 +14,7 @@ use crate::message::Message;
 use crate::stats::{Counts, Stats};
 use goodbye::Goodbye;
 pub(crate) use shared::Shared;
-pub(crate) use wire::{Wire, declare, receive, watch};
+pub(crate) use wire::{Wire, declare, is_matched, receive, watch};
 
 /// One connection between a robot and a policy, as its one end sees it: frames go in and out, in
 /// both directions at once.

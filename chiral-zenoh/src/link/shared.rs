@@ -35,12 +35,30 @@ struct State {
     closing: Closing,
     /// When the handle gives up waiting for the peer's answer to its close.
     give_up: Option<Instant>,
-    /// The peer takes what we send.
-    is_heard: bool,
+    presence: Presence,
     /// The handle is gone.
     is_dropped: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
+}
+
+/// Whether the peer subscribes to what this side publishes. Zenoh reports it in a task of its own,
+/// which a busy process may delay for seconds, and does not report a peer that is gone by then; so
+/// it is asked until it has reported.
+///
+/// ```text
+///            asked, subscribes          reported
+///   Unknown ──────────────────► Found ──────────► Reported
+///     │                           │                  │
+///     └───────── reported ────────┼──────────────────┤
+///                                 ▼                  ▼
+///             asked, does not subscribe        reported gone: the connection is lost
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Unknown,
+    Found,
+    Reported,
 }
 
 enum Outbox {
@@ -74,6 +92,8 @@ enum Then {
 
 /// What the writer thread is to do next.
 pub(super) enum Task {
+    /// Ask Zenoh whether the peer subscribes.
+    AskPresence,
     Write(Frame),
     /// Say goodbye.
     Close(Goodbye),
@@ -83,6 +103,8 @@ pub(super) enum Task {
 
 /// How long the peer may take to answer a close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often Zenoh is asked whether the peer subscribes, until it reports that by itself.
+const ASK_PRESENCE: Duration = Duration::from_millis(100);
 /// Messages that may wait to be taken: eight seconds of actions at 500 Hz.
 const INBOX: usize = 4096;
 /// Received buffers that are kept for the next messages.
@@ -98,7 +120,7 @@ impl Shared {
                 outbox: Outbox::Empty,
                 closing: Closing::No,
                 give_up: None,
-                is_heard: false,
+                presence: Presence::Unknown,
                 is_dropped: false,
                 reader: None,
                 writer: None,
@@ -174,11 +196,12 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Whether somebody takes what we send, by what Zenoh knows of the other side.
+    /// Zenoh reports whether the peer subscribes to what this side publishes.
     pub(crate) fn heard(&self, is_heard: bool, who: &str) {
         let mut state = self.lock();
-        let was_heard = std::mem::replace(&mut state.is_heard, is_heard);
-        if was_heard && !is_heard {
+        if is_heard {
+            state.presence = Presence::Reported;
+        } else if state.presence != Presence::Unknown {
             state.lose(format!("the {who} has left the network"));
         }
         self.changed.notify_all();
@@ -289,35 +312,61 @@ impl Shared {
 
     // ---- from the writer thread ---------------------------------------------------------------
 
-    /// Waits for something to do. A peer that is not there to hear it by `deadline` is lost.
-    pub(super) fn next_task(&self, deadline: Instant) -> Task {
+    /// Waits for something to do. A peer that does not subscribe by `deadline` is lost. Zenoh is
+    /// to be asked next at `ask_at` whether it does.
+    pub(super) fn next_task(&self, deadline: Instant, ask_at: &mut Instant) -> Task {
         let mut state = self.lock();
         loop {
             if state.closing == Closing::Done {
                 return Task::Stop;
             }
-            let (until, why) = match state.closing {
-                Closing::AwaitAnswer(until) => (until, unanswered()),
-                _ if state.is_heard => {
-                    if let Some(task) = state.task() {
-                        return task;
+            let now = Instant::now();
+            let until = match (&state.closing, state.presence) {
+                (&Closing::AwaitAnswer(until), _) => {
+                    if until <= now {
+                        state.lose(unanswered());
+                        return Task::Stop;
                     }
-                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                    continue;
+                    until
                 }
-                _ if state.is_dropped => {
-                    state.finish();
-                    return Task::Stop;
+                (_, Presence::Reported) => match state.task() {
+                    Some(task) => return task,
+                    None => {
+                        state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                        continue;
+                    }
+                },
+                (_, presence) => {
+                    if *ask_at <= now {
+                        *ask_at = now + ASK_PRESENCE;
+                        return Task::AskPresence;
+                    }
+                    if presence == Presence::Found {
+                        if let Some(task) = state.task() {
+                            return task;
+                        }
+                    } else if state.is_dropped {
+                        state.finish();
+                        return Task::Stop;
+                    } else if deadline <= now {
+                        state.lose("the peer does not take what it is sent".to_owned());
+                        return Task::Stop;
+                    }
+                    *ask_at
                 }
-                _ => (deadline, "the peer does not take what it is sent".to_owned()),
             };
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                state.lose(why);
-                return Task::Stop;
-            }
-            let waited = self.changed.wait_timeout(state, left);
+            let waited = self.changed.wait_timeout(state, until.saturating_duration_since(now));
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// What Zenoh has answered to [`Task::AskPresence`].
+    pub(super) fn presence_answered(&self, is_subscribed: bool) {
+        let mut state = self.lock();
+        match (state.presence, is_subscribed) {
+            (Presence::Unknown, true) => state.presence = Presence::Found,
+            (Presence::Found, false) => state.lose("the peer has left the network".to_owned()),
+            (Presence::Unknown, false) | (Presence::Found, true) | (Presence::Reported, _) => {}
         }
     }
 
@@ -329,7 +378,7 @@ impl Shared {
     }
 
     /// The goodbye was written. A peer that does not know goodbyes will not answer.
-    pub(super) fn said_goodbye(&self, is_answered: bool) {
+    pub(crate) fn said_goodbye(&self, is_answered: bool) {
         let mut state = self.lock();
         match state.closing {
             Closing::Sending(Then::AwaitAnswer) if is_answered => {
@@ -418,5 +467,57 @@ fn unanswered() -> String {
 fn remember(slot: &mut Option<Waker>, waker: &Waker) {
     if !slot.as_ref().is_some_and(|old| old.will_wake(waker)) {
         *slot = Some(waker.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chiral_proto::wire::ClientMessage;
+
+    use super::*;
+
+    fn with_frame_to_write() -> Shared {
+        let shared = Shared::new(Limits::default());
+        shared.push(ClientMessage::Metadata.encode());
+        shared
+    }
+
+    #[test]
+    fn frame_is_written_to_a_peer_whose_subscription_was_not_reported_yet() {
+        let shared = with_frame_to_write();
+        let start = Instant::now();
+        let (deadline, mut ask_at) = (start + CLOSE_TIMEOUT, start);
+        assert!(matches!(shared.next_task(deadline, &mut ask_at), Task::AskPresence));
+        shared.presence_answered(true);
+        ask_at = deadline;
+        assert!(matches!(shared.next_task(deadline, &mut ask_at), Task::Write(_)));
+        // Zenoh may never report a peer that is gone by the time it would.
+        shared.wrote();
+        shared.presence_answered(false);
+        assert!(matches!(shared.end(), Some(ConnectionError::Lost(_))));
+        assert!(matches!(shared.next_task(deadline, &mut ask_at), Task::Stop));
+    }
+
+    #[test]
+    fn answer_that_is_older_than_the_report_changes_nothing() {
+        let shared = with_frame_to_write();
+        shared.heard(true, "policy");
+        shared.presence_answered(false);
+        let start = Instant::now();
+        assert!(matches!(shared.next_task(start, &mut { start }), Task::Write(_)));
+        assert!(shared.end().is_none());
+        shared.heard(false, "policy");
+        assert!(matches!(shared.end(), Some(ConnectionError::Lost(_))));
+    }
+
+    #[test]
+    fn peer_that_never_subscribes_is_lost_at_the_deadline() {
+        let shared = with_frame_to_write();
+        let deadline = Instant::now();
+        assert!(matches!(shared.next_task(deadline, &mut { deadline }), Task::AskPresence));
+        shared.presence_answered(false);
+        let mut ask_at = deadline + CLOSE_TIMEOUT;
+        assert!(matches!(shared.next_task(deadline, &mut ask_at), Task::Stop));
+        assert!(matches!(shared.end(), Some(ConnectionError::Lost(_))));
     }
 }

@@ -32,10 +32,12 @@ pub(crate) struct Wire {
 impl Wire {
     /// The writer thread: gives frames to Zenoh until the link ends.
     pub(super) fn carry(mut self, shared: &Shared) {
-        let appear_by = Instant::now() + APPEAR;
+        let mut ask_at = Instant::now();
+        let appear_by = ask_at + APPEAR;
         let mut is_first = true;
         loop {
-            match shared.next_task(appear_by) {
+            match shared.next_task(appear_by, &mut ask_at) {
+                Task::AskPresence => shared.presence_answered(is_matched(&self.publisher)),
                 Task::Write(frame) => {
                     if std::mem::take(&mut is_first) {
                         // Only now the peer is known to be there.
@@ -62,9 +64,8 @@ impl Wire {
     }
 
     fn say(&self, goodbye: &Goodbye, shared: &Shared) {
-        let is_heard = self.farewells.matching_status().wait();
-        let is_heard = is_heard.is_ok_and(|status| status.matching());
-        let said = is_heard && self.farewells.put(goodbye.encode()).wait().is_ok();
+        let said =
+            is_matched(&self.farewells) && self.farewells.put(goodbye.encode()).wait().is_ok();
         shared.said_goodbye(said);
     }
 }
@@ -89,19 +90,22 @@ pub(crate) fn declare(
     publisher.wait().map(Arc::new)
 }
 
-/// Tells a link whether somebody takes what it publishes, now and whenever that changes.
+/// Calls `changed` when somebody subscribes to what is published, and when nobody does any more.
+/// Zenoh makes the first call by itself if somebody subscribes already.
 pub(crate) fn watch(
     publisher: &Publisher<'static>,
     changed: impl Fn(bool) + Send + Sync + 'static,
 ) -> zenoh::Result<MatchingListener<()>> {
-    let changed = Arc::new(changed);
-    let on_change = Arc::clone(&changed);
     let listener = publisher.matching_listener();
-    let listener = listener.callback(move |status| on_change(status.matching())).wait()?;
-    if publisher.matching_status().wait()?.matching() {
-        changed(true);
-    }
-    Ok(listener)
+    listener.callback(move |status| changed(status.matching())).wait()
+}
+
+/// Whether somebody subscribes to what is published, at this moment. It may be asked in Zenoh's
+/// callbacks.
+pub(crate) fn is_matched(publisher: &Publisher<'static>) -> bool {
+    // Its future is ready at once; Zenoh's own `wait` would look for an executor.
+    let status = futures_lite::future::block_on(publisher.matching_status().into_future());
+    status.is_ok_and(|status| status.matching())
 }
 
 /// Subscribes to a side's frames and farewells.

@@ -109,6 +109,24 @@ fn a_second_policy_does_not_get_in_until_the_first_has_left() {
 }
 
 #[test]
+fn policies_in_quick_succession_lose_no_action() {
+    let robot = Robot::serve(LOOPBACK, "arm", PIXELS);
+    for round in 0..10 {
+        let mut policy = Policy::connect(&robot.config);
+        for n in 0..3 {
+            policy.act(&[round as f32, n as f32]);
+        }
+        policy.close();
+        assert_eq!(robot.sees(), Seen::Policy);
+        for n in 0..3 {
+            assert_eq!(robot.sees(), Seen::Action(vec![round as f32, n as f32]));
+        }
+        let gone = robot.sees();
+        assert!(matches!(gone, Seen::Gone(ConnectionError::ClosedByPeer { .. })), "{gone:?}");
+    }
+}
+
+#[test]
 fn a_connection_that_breaks_is_noticed_on_both_sides_and_made_anew() {
     let robot = Robot::serve(LOOPBACK, "arm", PIXELS);
     let wire = Wire::to(robot.config.to_string().trim_start_matches("tcp/"));

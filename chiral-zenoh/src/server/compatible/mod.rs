@@ -3,6 +3,8 @@
 //! Who publishes cannot be told from a message, so Zenoh is made to let one peer in at a time, and
 //! a policy is there as long as somebody subscribes to what the robot publishes.
 
+mod occupancy;
+
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use chiral_proto::wire::{ClientMessage, Frame, Limits};
@@ -15,7 +17,8 @@ use super::{Accept, Post};
 use crate::config::Role;
 use crate::keys::{self, Keys};
 use crate::layout::Layout;
-use crate::link::{Link, Shared, Wire, declare, receive, watch};
+use crate::link::{Link, Shared, Wire, declare, is_matched, receive, watch};
+use occupancy::{Change, Occupancy, Route};
 
 /// What Zenoh's callbacks know. It holds nothing that holds a callback.
 struct Desk {
@@ -26,7 +29,7 @@ struct Desk {
     limits: Limits,
     /// What the link to a policy must keep.
     kept: OnceLock<Weak<Kept>>,
-    state: Mutex<State>,
+    occupancy: Mutex<Occupancy>,
 }
 
 /// What a link must keep, and the session last.
@@ -34,15 +37,6 @@ struct Kept {
     _watch: MatchingListener<()>,
     _subscribers: [Subscriber<()>; 2],
     session: Session,
-}
-
-#[derive(Default)]
-struct State {
-    current: Option<Arc<Shared>>,
-    /// A policy subscribes to what the robot publishes.
-    is_heard: bool,
-    /// The robot has closed the link to the policy that is still there: it is to ask anew.
-    is_over: bool,
 }
 
 /// Lets policies in until what is returned is called.
@@ -56,10 +50,10 @@ pub(super) fn wait_for_policies(post: Post) -> zenoh::Result<impl FnOnce() + Sen
         layout,
         limits: config.limits.clone(),
         kept: OnceLock::new(),
-        state: Mutex::default(),
+        occupancy: Mutex::new(Occupancy::new()),
     });
     let of_watch = Arc::clone(&desk);
-    let watch = watch(&desk.publisher, move |is_heard| of_watch.heard(is_heard))?;
+    let watch = watch(&desk.publisher, move |is_heard| of_watch.subscription_changed(is_heard))?;
     let (of_frames, of_farewells) = (Arc::clone(&desk), Arc::clone(&desk));
     let subscribers = receive(
         &session,
@@ -73,49 +67,39 @@ pub(super) fn wait_for_policies(post: Post) -> zenoh::Result<impl FnOnce() + Sen
 }
 
 impl Desk {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Occupancy> {
+        self.occupancy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn heard(&self, is_heard: bool) {
-        let mut state = self.lock();
-        state.is_heard = is_heard;
-        if !is_heard {
-            state.is_over = false;
-        }
-        let current = if is_heard { state.current.clone() } else { state.current.take() };
-        drop(state);
-        if let Some(link) = current {
-            link.heard(is_heard, "policy");
+    /// Zenoh reports that a policy has begun or ceased to subscribe.
+    fn subscription_changed(&self, reported: bool) {
+        let change = loop {
+            let begun = self.lock().begun();
+            // Not under the lock: Zenoh has locks of its own here.
+            let is_subscribed = is_matched(&self.publisher);
+            let mut occupancy = self.lock();
+            if occupancy.begun() == begun {
+                break occupancy.subscription_changed(reported, is_subscribed);
+            }
+        };
+        match change {
+            Change::None => {}
+            Change::Present(link) => link.heard(true, "policy"),
+            Change::Left(link) => link.heard(false, "policy"),
         }
     }
 
     fn receive(&self, payload: &ZBytes) {
-        let mut state = self.lock();
-        if let Some(link) = state.current.as_ref().filter(|link| link.is_over()) {
-            // What was sent before the policy has heard of its end is not how it asks anew.
-            if !link.is_finished() {
-                return;
+        let connection = || Arc::new(Shared::new(self.limits.clone()));
+        let route = self.lock().route(|| self.is_metadata_request(payload), connection);
+        match route {
+            Route::Deliver(link) => link.receive(payload),
+            Route::Begin(link) => {
+                link.receive(payload);
+                self.begin(link);
             }
-            state.current = None;
-            state.is_over = state.is_heard;
+            Route::Drop => {}
         }
-        if let Some(link) = state.current.clone() {
-            drop(state);
-            link.receive(payload);
-            return;
-        }
-        if state.is_over && !self.asks_anew(payload) {
-            return;
-        }
-        state.is_over = false;
-        let link = Arc::new(Shared::new(self.limits.clone()));
-        state.current = Some(Arc::clone(&link));
-        let is_heard = state.is_heard;
-        drop(state);
-        link.heard(is_heard, "policy");
-        link.receive(payload);
-        self.begin(link);
     }
 
     fn begin(&self, shared: Arc<Shared>) {
@@ -134,7 +118,7 @@ impl Desk {
     }
 
     /// Whether a message is the one with which a policy asks who is there.
-    fn asks_anew(&self, payload: &ZBytes) -> bool {
+    fn is_metadata_request(&self, payload: &ZBytes) -> bool {
         if payload.len() > self.limits.frame_len {
             return false;
         }
@@ -144,7 +128,7 @@ impl Desk {
     }
 
     fn farewell(&self, goodbye: &ZBytes) {
-        let current = self.lock().current.clone();
+        let current = self.lock().connection().cloned();
         if let Some(link) = current {
             link.peer_closed(goodbye);
         }
