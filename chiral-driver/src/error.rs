@@ -13,8 +13,8 @@ pub enum ConnectError {
     Uri(#[from] UriError),
     /// The URI asks for a transport that is not built in.
     #[error("{scheme} is not built in: {hint}")]
-    Transport {
-        /// The URI's scheme.
+    NotBuiltIn {
+        /// The URI's scheme, or the URI.
         scheme: String,
         /// What to do.
         hint: &'static str,
@@ -38,18 +38,24 @@ pub enum ConnectError {
         /// What went wrong.
         source: HandshakeError,
     },
-    /// The URI is one of Zenoh's and cannot be read.
-    #[cfg(feature = "zenoh")]
+    /// A transport other than WebSocket could not be connected; the error is its own.
     #[error(transparent)]
-    ZenohUri(#[from] chiral_zenoh::UriError),
-    /// There is no link over Zenoh to be had: no robot was there in time, or it has a policy.
-    #[cfg(feature = "zenoh")]
-    #[error(transparent)]
-    Zenoh(#[from] chiral_zenoh::Error),
+    Transport(Box<dyn std::error::Error + Send + Sync>),
     /// The system has no random bytes for the WebSocket's keys.
     #[error("the operating system gave no random bytes: {0}")]
     Random(String),
 }
+
+impl ConnectError {
+    /// The error of a URI for which the adapter has no connector.
+    pub fn no_connector(uri: &str) -> Self {
+        Self::NotBuiltIn { scheme: uri.to_owned(), hint: WITHOUT_ZENOH }
+    }
+}
+
+/// What to do about a URI that only another transport understands.
+pub(crate) const WITHOUT_ZENOH: &str =
+    "the program was built without Zenoh, build it with the feature `zenoh`";
 
 /// Why a call of a [`PolicyClient`](crate::PolicyClient) got no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

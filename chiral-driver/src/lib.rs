@@ -1,40 +1,42 @@
-//! What chiral's async adapters share: the handles of client and server, and the one driver that
-//! moves bytes, frames and time between sockets and the core's state machines.
+//! What chiral's adapters share: the handles of client and server, and the one driver that moves
+//! bytes, frames and time between sockets and the core's state machines.
 //!
-//! Users take an adapter, `chiral-tokio` or `chiral-smol`. An adapter for another runtime is an
-//! implementation of [`Runtime`], and names of its own for [`PolicyClient`], [`PolicyServer`] and
-//! [`Builder`] over it.
+//! Users take an adapter: `chiral-tokio`, `chiral-smol` or `chiral-blocking`. This crate is for
+//! those who bring
+//!
+//! - another **runtime**: an implementation of [`Runtime`], and names of its own for
+//!   [`PolicyClient`], [`PolicyServer`] and [`Builder`] over it;
+//! - another **byte stream**: none of this is needed, [`PolicyClient::over_stream`] and
+//!   [`PolicyServer::serve_stream`] take any;
+//! - another **transport** of whole frames: an implementation of [`Transport`], and of
+//!   [`Connector`] and [`Acceptor`] if it makes connections itself;
+//! - threads in the place of a runtime, as chiral-blocking does: [`Connection`], [`ClientCalls`],
+//!   [`server::Admission`] and [`robot::dispatch_on_threads`] need none.
 #![forbid(unsafe_code)]
 
-mod client;
-mod clock;
-mod connect;
-mod drive;
+pub mod address;
+pub mod client;
+mod connection;
+mod driver;
 mod error;
-mod line;
-mod listening;
-mod office;
-mod operate;
-mod reception;
-mod robot;
+mod give_way;
+mod panic;
+pub mod robot;
 mod runtime;
-mod scheme;
-mod server;
-mod shared;
+pub mod server;
 mod transport;
-mod turn;
+#[cfg(unix)]
+mod unix;
 
 pub use chiral_proto as proto;
-#[cfg(feature = "zenoh")]
-pub use chiral_zenoh as zenoh;
-pub use client::PolicyClient;
-pub use clock::monotonic_seconds;
-pub use connect::Builder;
-pub use drive::drive;
+pub use client::{Builder, ClientCalls, PolicyClient};
+pub use connection::{Connection, State};
+pub use driver::{Driver, Progress, drive};
 pub use error::{CallError, ConnectError};
-pub use line::{Effect, Line};
-pub use operate::pulled::{Command, Commands, Hold};
-pub use robot::{Robot, RobotError};
-pub use runtime::Runtime;
-pub use server::{PolicyServer, ServerConfig};
-pub use transport::{Message, Transport, Wire};
+pub use give_way::GiveWay;
+pub use robot::{Command, Commands, Hold, Robot, RobotError, monotonic_seconds};
+pub use runtime::{AsyncTimer, Runtime};
+pub use server::{FailureText, PolicyServer, Refusal, ServeError, ServerConfig, Watchdog};
+pub use transport::{Acceptor, BoxFuture, Connector, Extension, Incoming, Message, Transport};
+#[cfg(unix)]
+pub use unix::UnixListening;

@@ -1,25 +1,25 @@
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Instant;
 
-use chiral_proto::ws::Session;
 use futures_io::{AsyncRead, AsyncWrite};
 
-use crate::drive::drive;
-use crate::line::Line;
-use crate::transport::WebSocket;
+use crate::address::StreamAddress;
+use crate::error::ConnectError;
+use crate::transport::{Acceptor, Connector};
+use chiral_proto::wire::Limits;
 
-/// What the driver needs of a runtime: tasks, timers and TCP.
+/// What the driver needs of an async runtime: tasks, timers and sockets.
 ///
 /// An adapter implements it for a type without values and gives the driver's handles its own
-/// names; see the adapters' sources, about a hundred lines each.
+/// names; see the sources of chiral-tokio and chiral-smol, about a hundred lines each.
 pub trait Runtime: Send + Sync + 'static {
     /// A timer.
-    type Sleep: Future<Output = ()> + Send;
-    /// A TCP connection, with gather writes that really gather and with `TCP_NODELAY` set.
+    type Timer: AsyncTimer;
+    /// A connected socket, with gather writes that really gather and with `TCP_NODELAY` set where
+    /// it is TCP.
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
-    /// A listening TCP socket.
+    /// A listening socket.
     type Listener: Send + Sync + 'static;
 
     /// Runs a task in the background, to its end. Its name is for a runtime that shows one.
@@ -30,53 +30,61 @@ pub trait Runtime: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the system has no thread to give; the task is then dropped.
-    fn spawn_apart(
+    fn spawn_thread(
         name: &'static str,
         task: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()>;
 
     /// A timer that goes off at an instant, or at once when that has passed.
-    fn sleep_until(at: Instant) -> Self::Sleep;
+    fn timer(at: Instant) -> Self::Timer;
 
-    /// Connects to a host, by name or address. The future is dropped at `until`; a runtime on
-    /// which it blocks its thread has it fail by then.
-    fn connect(
-        host: &str,
-        port: u16,
-        until: Instant,
-    ) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    /// Connects a socket. The future is dropped when that takes too long.
+    fn connect(address: &StreamAddress) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 
-    /// Listens on an address, `host:port`; port 0 lets the system choose.
-    fn bind(address: &str) -> impl Future<Output = io::Result<Self::Listener>> + Send;
+    /// Listens on an address; TCP port 0 lets the system choose.
+    fn listen(address: &StreamAddress) -> impl Future<Output = io::Result<Self::Listener>> + Send;
 
-    /// The next connection.
+    /// The next connection, and who it is.
     fn accept(
         listener: &Self::Listener,
-    ) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+    ) -> impl Future<Output = io::Result<(Self::Stream, String)>> + Send;
 
     /// Where a listener listens.
     ///
     /// # Errors
     /// When the system cannot say.
-    fn local_addr(listener: &Self::Listener) -> io::Result<SocketAddr>;
+    fn local_address(listener: &Self::Listener) -> io::Result<StreamAddress>;
 
-    /// Drives a WebSocket, whose handshake is done, to its end in the background. A runtime has
-    /// one task do it, unless it knows better.
-    fn carry(line: Line, stream: Self::Stream, session: Session)
-    where
-        Self: Sized,
-    {
-        Self::spawn("chiral-line", drive::<Self>(line.into(), WebSocket::new(stream, session)));
+    /// A connector for a URI that names neither a WebSocket nor a Unix socket, if this adapter was
+    /// built with one.
+    fn connector(uri: &str) -> Option<Result<Box<dyn Connector>, ConnectError>> {
+        let _ = uri;
+        None
+    }
+
+    /// As [`connector`](Self::connector), for a server.
+    fn acceptor(
+        uri: &str,
+        limits: &Limits,
+    ) -> impl Future<Output = Option<io::Result<Box<dyn Acceptor>>>> + Send {
+        let _ = (uri, limits);
+        async { None }
     }
 }
 
-/// Waits for a future until an instant.
-pub(crate) async fn by<R: Runtime, T>(
+/// A timer that can be set again.
+pub trait AsyncTimer: Future<Output = ()> + Send + Unpin {
+    /// Has the timer go off at another instant, whether or not it has gone off before.
+    fn reset(&mut self, at: Instant);
+}
+
+/// Waits for a future until an instant; `None` when it takes longer.
+pub(crate) async fn until<R: Runtime, T>(
     deadline: Instant,
     future: impl Future<Output = T>,
 ) -> Option<T> {
     let late = async {
-        R::sleep_until(deadline).await;
+        R::timer(deadline).await;
         None
     };
     futures_lite::future::or(async { Some(future.await) }, late).await

@@ -1,25 +1,26 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod stream;
+
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::Instant;
 
-use chiral_driver::Runtime;
-use smol::Timer;
-use smol::net::{TcpListener, TcpStream};
+use chiral_driver::address::StreamAddress;
+use chiral_driver::{AsyncTimer, Runtime};
 
 pub use chiral_driver::proto;
-#[cfg(feature = "zenoh")]
-pub use chiral_driver::zenoh;
 pub use chiral_driver::{
-    CallError, Command, Commands, ConnectError, Hold, Robot, RobotError, ServerConfig,
-    monotonic_seconds,
+    CallError, ClientCalls, Command, Commands, ConnectError, FailureText, Hold, Refusal, Robot,
+    RobotError, ServeError, ServerConfig, Watchdog, monotonic_seconds,
 };
+#[cfg(feature = "zenoh")]
+pub use chiral_zenoh as zenoh;
+pub use stream::{Listener, Stream};
 
 /// The policy's connection to a robot, on smol: connect, observe, act.
 pub type PolicyClient = chiral_driver::PolicyClient<Smol>;
@@ -34,15 +35,15 @@ pub type Builder = chiral_driver::Builder<Smol>;
 pub struct Smol;
 
 impl Runtime for Smol {
-    type Sleep = Sleep;
-    type Stream = TcpStream;
-    type Listener = TcpListener;
+    type Timer = Timer;
+    type Stream = Stream;
+    type Listener = Listener;
 
     fn spawn(_name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         smol::spawn(task).detach();
     }
 
-    fn spawn_apart(
+    fn spawn_thread(
         name: &'static str,
         task: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
@@ -52,39 +53,51 @@ impl Runtime for Smol {
         thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
     }
 
-    fn sleep_until(at: Instant) -> Sleep {
-        Sleep(Timer::at(at))
+    fn timer(at: Instant) -> Timer {
+        Timer(smol::Timer::at(at))
     }
 
-    async fn connect(host: &str, port: u16, _until: Instant) -> io::Result<TcpStream> {
-        without_delay(TcpStream::connect((host, port)).await?)
+    async fn connect(address: &StreamAddress) -> io::Result<Stream> {
+        Stream::connect(address).await
     }
 
-    async fn bind(address: &str) -> io::Result<TcpListener> {
-        TcpListener::bind(address).await
+    async fn listen(address: &StreamAddress) -> io::Result<Listener> {
+        Listener::bind(address).await
     }
 
-    async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-        let (stream, peer) = listener.accept().await?;
-        Ok((without_delay(stream)?, peer))
+    async fn accept(listener: &Listener) -> io::Result<(Stream, String)> {
+        listener.accept().await
     }
 
-    fn local_addr(listener: &TcpListener) -> io::Result<SocketAddr> {
-        listener.local_addr()
+    fn local_address(listener: &Listener) -> io::Result<StreamAddress> {
+        listener.local_address()
+    }
+
+    #[cfg(feature = "zenoh")]
+    fn connector(uri: &str) -> Option<Result<Box<dyn chiral_driver::Connector>, ConnectError>> {
+        Some(chiral_zenoh::connector(uri))
+    }
+
+    #[cfg(feature = "zenoh")]
+    async fn acceptor(
+        uri: &str,
+        limits: &proto::wire::Limits,
+    ) -> Option<io::Result<Box<dyn chiral_driver::Acceptor>>> {
+        Some(chiral_zenoh::acceptor(uri, limits).await)
     }
 }
 
-/// An action is small and must not wait for company, as Nagle's algorithm would have it.
-fn without_delay(stream: TcpStream) -> io::Result<TcpStream> {
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
-/// Waits until an instant.
+/// Waits until an instant, and can be set again.
 #[derive(Debug)]
-pub struct Sleep(Timer);
+pub struct Timer(smol::Timer);
 
-impl Future for Sleep {
+impl AsyncTimer for Timer {
+    fn reset(&mut self, at: Instant) {
+        self.0.set_at(at);
+    }
+}
+
+impl Future for Timer {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -103,12 +116,14 @@ mod tests {
     #[test]
     fn connections_gather_what_they_write_and_send_it_at_once() {
         smol::block_on(async {
-            let listener = Smol::bind("127.0.0.1:0").await.unwrap();
-            let port = listener.local_addr().unwrap().port();
-            let until = Instant::now() + Duration::from_secs(10);
-            let both = zip(Smol::connect("127.0.0.1", port, until), Smol::accept(&listener)).await;
+            let any = StreamAddress::Tcp { host: "127.0.0.1".to_owned(), port: 0 };
+            let listener = Smol::listen(&any).await.unwrap();
+            let address = Smol::local_address(&listener).unwrap();
+            let both = zip(Smol::connect(&address), Smol::accept(&listener)).await;
             let (mut ours, (theirs, _)) = (both.0.unwrap(), both.1.unwrap());
-            assert!(ours.nodelay().unwrap() && theirs.nodelay().unwrap());
+            for stream in [&ours, &theirs] {
+                assert!(matches!(stream, Stream::Tcp(socket) if socket.nodelay().unwrap()));
+            }
             let pieces = [&b"head"[..], &b"image"[..], &b"depth"[..]].map(IoSlice::new);
             assert_eq!(ours.write_vectored(&pieces).await.unwrap(), 14);
         });
@@ -119,30 +134,30 @@ mod tests {
         smol::block_on(async {
             for micros in [0, 1, 300, 1_500, 20_000] {
                 let at = Instant::now() + Duration::from_micros(micros);
-                Smol::sleep_until(at).await;
+                Smol::timer(at).await;
                 assert!(Instant::now() >= at, "{micros} µs");
             }
             let past =
                 Instant::now().checked_sub(Duration::from_secs(1)).expect("a while of uptime");
-            Smol::sleep_until(past).await;
+            Smol::timer(past).await;
         });
     }
 
     #[test]
-    fn what_is_run_apart_blocks_its_own_thread_only() {
+    fn robot_code_blocks_only_its_own_thread() {
         let (name, named) = std::sync::mpsc::channel();
         let (go_on, gone_on) = std::sync::mpsc::channel();
-        let apart = async move {
+        let robot = async move {
             name.send(thread::current().name().map(str::to_owned)).unwrap();
             gone_on.recv().unwrap();
-            Smol::sleep_until(Instant::now() + Duration::from_millis(1)).await;
+            Smol::timer(Instant::now() + Duration::from_millis(1)).await;
             name.send(None).unwrap();
         };
-        Smol::spawn_apart("chiral-motion", apart).unwrap();
+        Smol::spawn_thread("chiral-motion", robot).unwrap();
         assert_eq!(named.recv().unwrap().as_deref(), Some("chiral-motion"));
         // Timers and tasks go on although that thread is blocked.
         Smol::spawn("chiral-line", async move {
-            Smol::sleep_until(Instant::now() + Duration::from_millis(1)).await;
+            Smol::timer(Instant::now() + Duration::from_millis(1)).await;
             go_on.send(()).unwrap();
         });
         assert_eq!(named.recv().unwrap(), None);

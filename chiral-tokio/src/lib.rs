@@ -1,26 +1,24 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
-mod sleep;
 mod stream;
+mod timer;
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
-use std::time::Instant;
 
 use chiral_driver::Runtime;
-use tokio::net::{TcpListener, TcpStream};
+use chiral_driver::address::StreamAddress;
 
 pub use chiral_driver::proto;
-#[cfg(feature = "zenoh")]
-pub use chiral_driver::zenoh;
 pub use chiral_driver::{
-    CallError, Command, Commands, ConnectError, Hold, Robot, RobotError, ServerConfig,
-    monotonic_seconds,
+    CallError, ClientCalls, Command, Commands, ConnectError, FailureText, Hold, Refusal, Robot,
+    RobotError, ServeError, ServerConfig, Watchdog, monotonic_seconds,
 };
-pub use sleep::Sleep;
-pub use stream::Stream;
+#[cfg(feature = "zenoh")]
+pub use chiral_zenoh as zenoh;
+pub use stream::{Listener, Stream};
+pub use timer::Timer;
 
 /// The policy's connection to a robot, on tokio: connect, observe, act.
 pub type PolicyClient = chiral_driver::PolicyClient<Tokio>;
@@ -35,15 +33,15 @@ pub type Builder = chiral_driver::Builder<Tokio>;
 pub struct Tokio;
 
 impl Runtime for Tokio {
-    type Sleep = Sleep;
+    type Timer = Timer;
     type Stream = Stream;
-    type Listener = TcpListener;
+    type Listener = Listener;
 
     fn spawn(_name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         tokio::spawn(task);
     }
 
-    fn spawn_apart(
+    fn spawn_thread(
         name: &'static str,
         task: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
@@ -52,24 +50,36 @@ impl Runtime for Tokio {
         thread.spawn(move || runtime.block_on(task)).map(drop)
     }
 
-    fn sleep_until(at: Instant) -> Sleep {
-        Sleep::until(at)
+    fn timer(at: std::time::Instant) -> Timer {
+        Timer::new(at)
     }
 
-    async fn connect(host: &str, port: u16, _until: Instant) -> io::Result<Stream> {
-        Stream::new(TcpStream::connect((host, port)).await?)
+    async fn connect(address: &StreamAddress) -> io::Result<Stream> {
+        Stream::connect(address).await
     }
 
-    async fn bind(address: &str) -> io::Result<TcpListener> {
-        TcpListener::bind(address).await
+    async fn listen(address: &StreamAddress) -> io::Result<Listener> {
+        Listener::bind(address).await
     }
 
-    async fn accept(listener: &TcpListener) -> io::Result<(Stream, SocketAddr)> {
-        let (stream, peer) = listener.accept().await?;
-        Ok((Stream::new(stream)?, peer))
+    async fn accept(listener: &Listener) -> io::Result<(Stream, String)> {
+        listener.accept().await
     }
 
-    fn local_addr(listener: &TcpListener) -> io::Result<SocketAddr> {
-        listener.local_addr()
+    fn local_address(listener: &Listener) -> io::Result<StreamAddress> {
+        listener.local_address()
+    }
+
+    #[cfg(feature = "zenoh")]
+    fn connector(uri: &str) -> Option<Result<Box<dyn chiral_driver::Connector>, ConnectError>> {
+        Some(chiral_zenoh::connector(uri))
+    }
+
+    #[cfg(feature = "zenoh")]
+    async fn acceptor(
+        uri: &str,
+        limits: &proto::wire::Limits,
+    ) -> Option<io::Result<Box<dyn chiral_driver::Acceptor>>> {
+        Some(chiral_zenoh::acceptor(uri, limits).await)
     }
 }

@@ -13,6 +13,7 @@ use chiral_proto::ws::{CloseCode, Keepalive};
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_util::{Sink, Stream};
 
+use super::hang_up::HangUp;
 use super::heartbeat::Heartbeat;
 use super::{Message as Received, Transport};
 
@@ -27,6 +28,7 @@ pub(crate) struct Tungstenite<S> {
     /// When the closing handshake is given up.
     give_up: Option<Instant>,
     heartbeat: Heartbeat,
+    hang_up: HangUp,
 }
 
 /// Whether a message can be handed over.
@@ -70,6 +72,7 @@ impl<S> Tungstenite<S> {
             closing: Closing::No,
             give_up: None,
             heartbeat: Heartbeat::new(now, keepalive),
+            hang_up: HangUp::default(),
         }
     }
 
@@ -138,7 +141,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Tungstenite<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Tungstenite<S> {
-    fn poll_read(
+    fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
@@ -186,15 +189,15 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Tungsteni
         self.writing == Writing::Idle && matches!(self.closing, Closing::No)
     }
 
-    fn push(&mut self, frame: Frame) {
+    fn send(&mut self, frame: Frame) {
         self.writing = Writing::Waiting(Message::Binary(frame.to_bytes()));
     }
 
-    fn close(&mut self, now: Instant, code: u16, reason: &str) {
-        self.close_with(now, CloseCode(code), reason, Then::AwaitAnswer);
+    fn close(&mut self, now: Instant, code: CloseCode, reason: &str) {
+        self.close_with(now, code, reason, Then::AwaitAnswer);
     }
 
-    fn is_finished(&self) -> bool {
+    fn is_closed(&self) -> bool {
         matches!(self.closing, Closing::Done)
     }
 
@@ -221,19 +224,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Tungsteni
         })
     }
 
-    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(self.stream.get_mut()).poll_close(cx).map(drop)
-    }
-
-    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut waste = [0; 4096];
-        for _ in 0..64 {
-            match ready!(Pin::new(self.stream.get_mut()).poll_read(cx, &mut waste)) {
-                Ok(0) | Err(_) => return Poll::Ready(()),
-                Ok(_) => {}
-            }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.hang_up.poll(self.stream.get_mut(), cx)
     }
 }

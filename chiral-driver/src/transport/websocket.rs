@@ -4,15 +4,18 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use chiral_proto::ConnectionError;
-use chiral_proto::ws::{Session, Writer};
+use chiral_proto::wire::Frame;
+use chiral_proto::ws::{CloseCode, Session};
 use futures_io::{AsyncRead, AsyncWrite};
 
-use super::{Message, Wire};
+use super::hang_up::HangUp;
+use super::{Message, Transport};
 
 /// The core's WebSocket session over a byte stream.
 pub(crate) struct WebSocket<S> {
     stream: S,
     session: Session,
+    hang_up: HangUp,
 }
 
 /// Bytes of one read or write: large enough that system calls do not matter, small enough that the
@@ -24,7 +27,7 @@ const SLICES: usize = 36;
 impl<S> WebSocket<S> {
     /// A session that follows a handshake on the stream.
     pub(crate) fn new(stream: S, session: Session) -> Self {
-        Self { stream, session }
+        Self { stream, session, hang_up: HangUp::default() }
     }
 
     fn poll_message(&mut self, now: Instant) -> Result<Option<Message>, ConnectionError> {
@@ -32,16 +35,8 @@ impl<S> WebSocket<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Wire for WebSocket<S> {
-    fn writer(&self) -> &Writer {
-        &self.session.writer
-    }
-
-    fn writer_mut(&mut self) -> &mut Writer {
-        &mut self.session.writer
-    }
-
-    fn poll_read(
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for WebSocket<S> {
+    fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
@@ -61,6 +56,15 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Wire for WebSocket<S> {
         };
         self.session.reader.bytes_read(count);
         Poll::Ready(self.poll_message(now))
+    }
+
+    fn wants_frame(&self) -> bool {
+        self.session.writer.wants_message()
+    }
+
+    fn send(&mut self, frame: Frame) {
+        let refused = self.session.writer.push(frame);
+        debug_assert!(refused.is_ok(), "a frame was sent that was not wanted");
     }
 
     fn poll_write(
@@ -84,22 +88,24 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Wire for WebSocket<S> {
         }
     }
 
-    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.stream).poll_close(cx).map(drop)
+    fn close(&mut self, now: Instant, code: CloseCode, reason: &str) {
+        self.session.writer.close(now, code, reason);
     }
 
-    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut waste = [0; 4096];
-        // Bounded, so that a peer that goes on sending does not keep the task busy; it is woken
-        // again by what is still unread.
-        for _ in 0..64 {
-            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut waste)) {
-                Ok(0) | Err(_) => return Poll::Ready(()),
-                Ok(_) => {}
-            }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+    fn is_closed(&self) -> bool {
+        self.session.writer.is_finished()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.session.writer.poll_timeout()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), ConnectionError> {
+        self.session.writer.handle_timeout(now).map_err(ConnectionError::from)
+    }
+
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.hang_up.poll(&mut self.stream, cx)
     }
 }
 

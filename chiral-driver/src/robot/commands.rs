@@ -3,14 +3,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chiral_proto::sensors::Sensors;
-use chiral_proto::server::{Answer, Event, ReplyError, ResetReply, Server, Stats, StepReply};
+use chiral_proto::server::{Event, ReplyError, ResetReply, Server, Stats, StepReply};
 use chiral_proto::{Action, ConnectionError, Map, ResetResult, StepResult};
 
-use crate::turn::Turn;
+use crate::server::Lease;
 
 /// What a policy wants of a robot that [pulls its commands](Commands).
 #[derive(Debug)]
 #[must_use]
+#[non_exhaustive]
 pub enum Command {
     /// Apply this action now.
     Action(Action),
@@ -26,10 +27,11 @@ pub enum Command {
 
 /// Why a robot is to hold still.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Hold {
     /// No action has come for longer than the server's watchdog allows.
     Watchdog {
-        /// The time since the last action.
+        /// The time since the last action, or since the policy connected.
         silent_for: Duration,
     },
     /// The policy has gone.
@@ -40,8 +42,7 @@ pub enum Hold {
 /// being called: made by [`PolicyServer::pull`](crate::PolicyServer::pull).
 ///
 /// No call here waits: each takes well under a microsecond, or a few where it answers. Observations
-/// and metadata are answered without the loop, from the sensors and what was given to `pull`, as
-/// long as no reset or step is being worked on.
+/// and metadata are answered without the loop, from the sensors and what was given to `pull`.
 ///
 /// A loop that only moves needs [`try_next_action`](Self::try_next_action) and
 /// [`must_hold`](Self::must_hold); one that has something to do on a reset takes every
@@ -50,104 +51,90 @@ pub enum Hold {
 /// When it is dropped, the policy is told that the control loop has ended, and the server takes no
 /// other in.
 pub struct Commands {
-    seat: Arc<Seat>,
-    sensors: Sensors,
-    turn: Option<Turn>,
+    slot: Arc<CommandSlot>,
+    lease: Option<Lease>,
     /// The step whose action was handed out last by `try_next_action`.
-    stepping: Option<StepReply>,
+    step_reply: Option<StepReply>,
     must_hold: bool,
     /// What must not go before the commands do: a handle to the server.
     kept: Box<dyn Any + Send>,
 }
 
-/// Where policies take their place in front of a robot that pulls.
-pub(crate) struct Seat {
+/// Where the lease of an admitted policy waits for the control loop to look at it.
+pub struct CommandSlot {
     sensors: Sensors,
     metadata: Map,
-    /// Those that were let in and not looked at yet; `None` once the control loop has ended.
-    waiting: Mutex<Option<Vec<Turn>>>,
-    /// Notified once it has.
-    left: event_listener::Event,
+    state: Mutex<SlotState>,
+    /// Notified once the control loop has ended.
+    closed: event_listener::Event,
 }
 
-impl Seat {
-    pub(crate) fn new(sensors: Sensors, metadata: Map) -> Arc<Self> {
-        let waiting = Mutex::new(Some(Vec::new()));
-        Arc::new(Self { sensors, metadata, waiting, left: event_listener::Event::new() })
+#[derive(Default)]
+enum SlotState {
+    #[default]
+    Empty,
+    Waiting(Lease),
+    /// The control loop has ended.
+    Closed,
+}
+
+impl CommandSlot {
+    /// A slot that is empty; of a robot with these sensors and metadata.
+    pub fn new(sensors: Sensors, metadata: Map) -> Arc<Self> {
+        let (state, closed) = (Mutex::default(), event_listener::Event::new());
+        Arc::new(Self { sensors, metadata, state, closed })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Vec<Turn>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What the machine answers with, in the robot's place.
+    pub(crate) fn defaults(&self) -> (&Sensors, &Map) {
+        (&self.sensors, &self.metadata)
     }
 
-    /// Lets a policy's turn wait until the control loop looks at it.
-    pub(crate) fn take(&self, turn: Turn) {
-        let mut waiting = self.lock();
-        if let Some(waiting) = &mut *waiting {
-            let (sensors, metadata) = (self.sensors.clone(), self.metadata.clone());
-            let clerk = Clerk { sensors, metadata, barrier: None };
-            turn.shared.call(|side, _| side.clerk = Some(clerk));
-            waiting.push(turn);
-        } else {
-            drop(waiting);
-            send_away(&turn);
+    fn lock(&self) -> MutexGuard<'_, SlotState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a policy wait until the control loop looks at it.
+    pub fn put(&self, lease: Lease) {
+        let mut state = self.lock();
+        if let SlotState::Closed = *state {
+            drop(state);
+            return end_of_loop(&lease);
         }
+        *state = SlotState::Waiting(lease);
     }
 
     /// Waits until the control loop has ended.
-    pub(crate) async fn until_left(&self) {
-        let left = self.left.listen();
-        if self.lock().is_some() {
-            left.await;
+    pub async fn wait_until_closed(&self) {
+        let closed = self.closed.listen();
+        if !matches!(*self.lock(), SlotState::Closed) {
+            closed.await;
         }
     }
 
-    /// The turn that is next, once the robot is done with those before.
-    fn next(&self) -> Option<Turn> {
-        let mut waiting = self.lock();
-        let waiting = waiting.as_mut()?;
-        let next = waiting.iter().position(Turn::is_now)?;
-        Some(waiting.swap_remove(next))
-    }
-}
-
-fn send_away(turn: &Turn) {
-    turn.shared.call(|side, _| side.machine.fail("its control loop has ended"));
-}
-
-/// Answers, for a robot that pulls its commands, what needs no robot.
-pub(super) struct Clerk {
-    sensors: Sensors,
-    metadata: Map,
-    /// A request that does need it.
-    barrier: Option<Event>,
-}
-
-impl Clerk {
-    // That nobody waits for the answer any more is no fault: such an error of a reply is dropped.
-    pub(super) fn answer(&mut self, server: &mut Server) {
-        while let Some(request) = server.poll_request() {
-            match request {
-                Event::Metadata(reply) => {
-                    let _ = server.reply_metadata(reply, self.metadata.clone());
-                }
-                Event::Observe(reply) => {
-                    let _ = server.reply_observation(reply, Answer::from(&self.sensors));
-                }
-                barrier => self.barrier = Some(barrier),
+    fn take(&self) -> Option<Lease> {
+        let mut state = self.lock();
+        match std::mem::take(&mut *state) {
+            SlotState::Waiting(lease) => Some(lease),
+            other => {
+                *state = other;
+                None
             }
         }
     }
 }
 
+fn end_of_loop(lease: &Lease) {
+    lease.connection().call(|state, _| state.machine.fail("its control loop has ended"));
+}
+
 impl Commands {
-    pub(crate) fn new(seat: Arc<Seat>, server: impl Send + 'static) -> Self {
-        let sensors = seat.sensors.clone();
-        Self { seat, sensors, turn: None, stepping: None, must_hold: true, kept: Box::new(server) }
+    /// The commands of the policies that are put in a slot.
+    pub fn new(slot: Arc<CommandSlot>) -> Self {
+        Self { slot, lease: None, step_reply: None, must_hold: true, kept: Box::new(()) }
     }
 
-    /// The same commands, which also keep something alive for as long as they are: an adapter's own
-    /// handle to the server.
+    /// Has the commands keep a handle to what they come from, until they are dropped.
     #[must_use]
     pub fn keeping(mut self, handle: impl Send + 'static) -> Self {
         let kept = std::mem::replace(&mut self.kept, Box::new(()));
@@ -160,7 +147,12 @@ impl Commands {
     pub fn try_next(&mut self) -> Option<Command> {
         self.answer_last_step();
         let command = self.poll()?;
-        self.must_hold = matches!(command, Command::Hold(_));
+        match command {
+            Command::Hold(_) => self.must_hold = true,
+            Command::Action(_) | Command::Step(..) => self.must_hold = false,
+            // It moves nothing towards where the policy before wanted to go.
+            Command::Reset(_) => {}
+        }
         Some(command)
     }
 
@@ -173,11 +165,11 @@ impl Commands {
             match self.try_next()? {
                 Command::Action(action) => return Some(action),
                 Command::Step(action, reply) => {
-                    self.stepping = Some(reply);
+                    self.step_reply = Some(reply);
                     return Some(action);
                 }
                 Command::Reset(reply) => {
-                    let observation = self.sensors.snapshot_now();
+                    let observation = self.slot.sensors.snapshot_now();
                     // Its policy may have gone.
                     let _ = self
                         .reply_reset(reply, ResetResult { observation, ..ResetResult::default() });
@@ -187,15 +179,15 @@ impl Commands {
         }
     }
 
-    /// Whether the robot is to hold still: it has never had a command, or the last one was
-    /// [`Command::Hold`].
+    /// Whether the robot is to hold still: it has never had an action, or was told to since. Only
+    /// an action ends that.
     pub fn must_hold(&self) -> bool {
         self.must_hold
     }
 
     /// Whether a policy is connected, as far as the commands that were pulled tell.
     pub fn is_connected(&self) -> bool {
-        self.turn.is_some()
+        self.lease.is_some()
     }
 
     /// Answers a reset.
@@ -216,62 +208,56 @@ impl Commands {
 
     /// What was counted of the policy's connection; `None` when there is no policy.
     pub fn stats(&self) -> Option<Stats> {
-        Some(self.turn.as_ref()?.shared.lock().machine.stats())
+        Some(self.lease.as_ref()?.connection().lock().machine.stats())
     }
 
     fn reply(
         &self,
         reply: impl FnOnce(&mut Server) -> Result<(), ReplyError>,
     ) -> Result<(), ReplyError> {
-        let turn = self.turn.as_ref().ok_or(ReplyError::ForeignHandle)?;
-        turn.shared.call(|side, _| reply(&mut side.machine))
+        let lease = self.lease.as_ref().ok_or(ReplyError::ForeignHandle)?;
+        lease.connection().call(|state, _| reply(&mut state.machine))
     }
 
     fn answer_last_step(&mut self) {
-        if let Some(reply) = self.stepping.take() {
-            let observation = self.sensors.snapshot_now();
+        if let Some(reply) = self.step_reply.take() {
+            let observation = self.slot.sensors.snapshot_now();
             // Its policy may have gone.
             let _ = self.reply_step(reply, StepResult { observation, ..StepResult::default() });
         }
     }
 
     fn poll(&mut self) -> Option<Command> {
-        if self.turn.is_none() {
-            self.turn = self.seat.next();
+        if self.lease.is_none() {
+            self.lease = self.slot.take();
         }
-        let shared = &self.turn.as_ref()?.shared;
-        let (event, wants_more) = {
-            let mut side = shared.lock();
-            let side = &mut *side;
-            let barrier = side.clerk.as_mut().and_then(|clerk| clerk.barrier.take());
-            // A robot whose policy has gone is not moved any more.
-            let barrier = barrier.filter(|_| side.machine.error().is_none());
-            let event = barrier.or_else(|| side.machine.poll_motion())?;
-            (event, side.machine.has_request() || side.machine.error().is_some())
-        };
-        if wants_more {
-            // What waited for this event may go on.
-            shared.call(|_, _| ());
+        let connection = self.lease.as_ref()?.connection();
+        if !connection.lock().has_event() {
+            return None;
         }
-        match event {
+        match connection.call(|state, _| state.machine.poll_event())? {
             Event::Action(action) => Some(Command::Action(action)),
             Event::Watchdog { silent_for } => Some(Command::Hold(Hold::Watchdog { silent_for })),
             Event::Disconnected(reason) => {
-                self.turn = None;
+                self.lease = None;
                 Some(Command::Hold(Hold::Disconnected(reason)))
             }
             Event::Reset(reply) => Some(Command::Reset(reply)),
             Event::Step(action, reply) => Some(Command::Step(action, reply)),
-            Event::Metadata(_) | Event::Observe(_) => unreachable!("the clerk answers these"),
+            // The machine answers the others itself.
+            _ => self.poll(),
         }
     }
 }
 
 impl Drop for Commands {
     fn drop(&mut self) {
-        let waiting = self.seat.lock().take().unwrap_or_default();
-        self.seat.left.notify(usize::MAX);
-        self.turn.iter().chain(&waiting).for_each(send_away);
+        let waiting = std::mem::replace(&mut *self.slot.lock(), SlotState::Closed);
+        self.slot.closed.notify(usize::MAX);
+        self.lease.iter().for_each(end_of_loop);
+        if let SlotState::Waiting(lease) = waiting {
+            end_of_loop(&lease);
+        }
     }
 }
 

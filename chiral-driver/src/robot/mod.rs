@@ -1,3 +1,13 @@
+//! The robot's side: a [`Robot`] that is called, or [`Commands`] that a robot's own loop pulls.
+
+mod callbacks;
+mod clock;
+mod commands;
+
+pub use callbacks::{dispatch, dispatch_on_threads};
+pub use clock::monotonic_seconds;
+pub use commands::{Command, CommandSlot, Commands, Hold};
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +29,8 @@ pub type RobotError = Box<dyn std::error::Error + Send + Sync>;
 /// when the policy goes; those of what moves the robot run to their end, and `on_disconnect` comes
 /// last.
 ///
-/// Methods must not block their thread for long, as everywhere in async code; those of a robot that
+/// They run in the connection's own task, so that an answer that needs no wait is given on the spot.
+/// Methods must therefore not block their thread, as everywhere in async code; those of a robot that
 /// must are run in threads of their own with
 /// [`ServerConfig::robot_threads`](crate::ServerConfig::robot_threads).
 ///

@@ -1,0 +1,301 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use chiral_proto::client::{Client, Config, Misuse, NotQueued, RequestError, RequestId, Stats};
+use chiral_proto::{Action, ConnectionError, Map, Observation, Rate, ResetResult, StepResult};
+use event_listener::{EventListener, Listener as _};
+
+use super::state::{Answer, Call, ClientState, Pending};
+use crate::connection::Connection;
+use crate::error::CallError;
+use crate::transport::Extension;
+
+/// How long the actions sent right before the end may take to leave.
+const LAST_ACTIONS_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The calls of a client that do not wait for the network, the same for each adapter's
+/// `PolicyClient`, which derefs to it; and what an adapter makes the others from.
+///
+/// Cloning it gives another handle to the same connection. When the last handle is dropped the
+/// connection is closed.
+pub struct ClientCalls {
+    connection: Arc<CloseOnDrop>,
+    /// The newest observation that this handle's `next_obs` returned, by its number.
+    seen: AtomicU64,
+    settings: CallSettings,
+}
+
+/// What the calls of a client need beside its machine.
+#[derive(Clone, Default)]
+pub(super) struct CallSettings {
+    pub(super) request_timeout: Option<Duration>,
+    pub(super) extension: Option<Extension>,
+}
+
+/// What all handles share. Its drop is the last handle's.
+struct CloseOnDrop(Arc<Connection<ClientState>>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        start_closing(&self.0);
+    }
+}
+
+fn start_closing(connection: &Connection<ClientState>) {
+    connection.call(|state, now| state.machine.shut_down(now, now + LAST_ACTIONS_TIMEOUT));
+}
+
+impl ClientCalls {
+    pub(super) fn new(config: Config, settings: CallSettings) -> Self {
+        let connection = Connection::new(ClientState::new(Client::new(config)));
+        let connection = Arc::new(CloseOnDrop(connection));
+        Self { connection, seen: AtomicU64::new(0), settings }
+    }
+
+    /// The connection, for its driver.
+    pub fn connection(&self) -> &Arc<Connection<ClientState>> {
+        &self.connection.0
+    }
+
+    // ---- requests, for an adapter -------------------------------------------------------------
+
+    /// Asks for the robot's metadata.
+    ///
+    /// # Errors
+    /// When the connection has ended or too many requests are waiting.
+    pub fn request_metadata(&self) -> Result<Pending<Map>, CallError> {
+        self.request(Client::request_metadata, Call::Metadata)
+    }
+
+    /// Asks the robot to reset itself.
+    ///
+    /// # Errors
+    /// When the connection has ended or too many requests are waiting.
+    pub fn request_reset(&self) -> Result<Pending<ResetResult>, CallError> {
+        self.request(Client::request_reset, Call::Reset)
+    }
+
+    /// Asks for an observation.
+    ///
+    /// # Errors
+    /// When the connection has ended or too many requests are waiting.
+    pub fn request_observation(&self) -> Result<Pending<Arc<Observation>>, CallError> {
+        self.request(Client::request_observation, Call::Observe)
+    }
+
+    /// Sends an action, `[N, D]`, and asks for its result.
+    ///
+    /// # Errors
+    /// When the connection has ended or too many requests are waiting.
+    pub fn request_step(&self, action: Action) -> Result<Pending<StepResult>, CallError> {
+        self.request(|client, now, by| client.request_step(now, action, by), Call::Step)
+    }
+
+    fn request<Kind, T>(
+        &self,
+        request: impl FnOnce(&mut Client, Instant, Option<Instant>) -> Result<RequestId<Kind>, Misuse>,
+        call: impl FnOnce(Answer<T>) -> Call,
+    ) -> Result<Pending<T>, CallError> {
+        let (answer, pending) = Pending::new();
+        self.connection.0.call(|state, now| {
+            let deadline = self.settings.request_timeout.map(|timeout| now + timeout);
+            let id = request(&mut state.machine, now, deadline)?;
+            state.expect(id.key(), call(answer));
+            Ok::<_, Misuse>(())
+        })?;
+        Ok(pending)
+    }
+
+    /// The newest observation that this handle has not returned yet, or what to wait for.
+    fn poll_next_obs(&self) -> Result<Result<Arc<Observation>, EventListener>, CallError> {
+        let state = self.connection.0.lock();
+        if let Some((number, latest)) = state.newer_than(self.seen.load(Ordering::Relaxed)) {
+            self.seen.store(number, Ordering::Relaxed);
+            return Ok(Ok(latest));
+        }
+        if let Some(error) = state.machine.error() {
+            return Err(RequestError::Disconnected(error.clone()).into());
+        }
+        Ok(Err(state.listen()))
+    }
+
+    /// The newest observation that this handle has not returned yet; waits for it.
+    ///
+    /// # Errors
+    /// When the connection has ended.
+    pub async fn wait_next_obs(&self) -> Result<Arc<Observation>, CallError> {
+        loop {
+            match self.poll_next_obs()? {
+                Ok(observation) => return Ok(observation),
+                Err(next) => next.await,
+            }
+        }
+    }
+
+    /// As [`wait_next_obs`](Self::wait_next_obs), blocking the thread; `None` when there is none by
+    /// the deadline.
+    ///
+    /// # Errors
+    /// When the connection has ended.
+    pub fn wait_next_obs_blocking(
+        &self,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Arc<Observation>>, CallError> {
+        loop {
+            match (self.poll_next_obs()?, deadline) {
+                (Ok(observation), _) => return Ok(Some(observation)),
+                (Err(next), None) => next.wait(),
+                (Err(next), Some(deadline)) => {
+                    if next.wait_deadline(deadline).is_none() {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins to close the connection, for all handles: what was [sent](Self::send_action) goes out
+    /// before.
+    pub fn start_closing(&self) {
+        start_closing(&self.connection.0);
+    }
+
+    // ---- observations -------------------------------------------------------------------------
+
+    /// Asks for observations at a fixed rate from now on; see
+    /// [`Client::start_obs_stream`](chiral_proto::client::Client::start_obs_stream).
+    ///
+    /// # Errors
+    /// When the connection has ended.
+    pub fn start_obs_stream(&self, rate: Rate) -> Result<(), Misuse> {
+        self.connection.0.call(|state, now| state.machine.start_obs_stream(now, rate))
+    }
+
+    /// Stops asking for observations.
+    pub fn stop_obs_stream(&self) {
+        self.connection.0.call(|state, _| state.machine.stop_obs_stream());
+    }
+
+    /// The newest observation that any answer brought; `None` before the first. Never waits.
+    pub fn latest_obs(&self) -> Option<Arc<Observation>> {
+        self.connection.0.lock().latest.clone()
+    }
+
+    /// The newest observation that this handle has not returned yet, if there is one. Never waits.
+    ///
+    /// # Errors
+    /// When the connection has ended.
+    pub fn try_next_obs(&self) -> Result<Option<Arc<Observation>>, CallError> {
+        Ok(self.poll_next_obs()?.ok())
+    }
+
+    // ---- actions ------------------------------------------------------------------------------
+
+    /// Appends an action to the queue; see
+    /// [`Client::put_action`](chiral_proto::client::Client::put_action). Never waits.
+    ///
+    /// # Errors
+    /// When the queue is full or the connection has ended; the action is in the error.
+    pub fn put_action(&self, action: impl Into<Action>) -> Result<(), NotQueued> {
+        self.connection.0.call(|state, now| state.machine.put_action(now, action.into()))
+    }
+
+    /// Sends an action at once, without waiting for a tick; see
+    /// [`Client::send_action`](chiral_proto::client::Client::send_action). Never waits.
+    ///
+    /// # Errors
+    /// When too many wait for the transport or the connection has ended; the action is in the
+    /// error.
+    pub fn send_action(&self, action: impl Into<Action>) -> Result<(), NotQueued> {
+        self.connection.0.call(|state, now| state.machine.send_action(now, action.into()))
+    }
+
+    /// Appends the actions of a plan, bound to the observation on which it was made; see
+    /// [`Client::put_chunk`](chiral_proto::client::Client::put_chunk). Never waits.
+    ///
+    /// # Errors
+    /// When they do not all fit or the connection has ended; the actions are in the error.
+    pub fn put_chunk<A: Into<Action>>(
+        &self,
+        observation: &Observation,
+        actions: impl IntoIterator<Item = A>,
+    ) -> Result<(), NotQueued> {
+        let actions: Vec<Action> = actions.into_iter().map(Into::into).collect();
+        self.connection.0.call(|state, now| state.machine.put_chunk(now, observation, actions))
+    }
+
+    /// Puts a new plan in the place of what is left of the old one, and returns how many actions
+    /// were dropped; see
+    /// [`Client::replace_actions`](chiral_proto::client::Client::replace_actions). Never waits.
+    ///
+    /// # Errors
+    /// When the plan does not fit or the connection has ended; the actions are in the error.
+    pub fn replace_actions<A: Into<Action>>(
+        &self,
+        observation: &Observation,
+        actions: impl IntoIterator<Item = A>,
+    ) -> Result<usize, NotQueued> {
+        let actions: Vec<Action> = actions.into_iter().map(Into::into).collect();
+        let replace = |client: &mut Client, now| client.replace_actions(now, observation, actions);
+        self.connection.0.call(|state, now| replace(&mut state.machine, now))
+    }
+
+    /// Drops the actions that have not left yet, and returns how many there were.
+    pub fn clear_actions(&self) -> usize {
+        self.connection.0.call(|state, _| state.machine.clear_actions())
+    }
+
+    /// How many actions wait in the queue.
+    pub fn queued_actions(&self) -> usize {
+        self.connection.0.lock().machine.queued_actions()
+    }
+
+    /// Sends one queued action a tick from now on; see
+    /// [`Client::start_action_dispatch`](chiral_proto::client::Client::start_action_dispatch).
+    ///
+    /// # Errors
+    /// When the connection has ended.
+    pub fn start_action_dispatch(&self, rate: Rate) -> Result<(), Misuse> {
+        self.connection.0.call(|state, now| state.machine.start_action_dispatch(now, rate))
+    }
+
+    /// Stops sending queued actions; they stay in the queue.
+    pub fn stop_action_dispatch(&self) {
+        self.connection.0.call(|state, _| state.machine.stop_action_dispatch());
+    }
+
+    // ---- the connection -----------------------------------------------------------------------
+
+    /// What was counted so far.
+    pub fn stats(&self) -> Stats {
+        self.connection.0.lock().machine.stats()
+    }
+
+    /// Why the connection has ended, if it has.
+    pub fn error(&self) -> Option<ConnectionError> {
+        self.connection.0.error()
+    }
+
+    /// What the transport has beyond its frames, such as statistics of its own, if that is a `T`.
+    /// Over Zenoh: `chiral_zenoh::Counts`.
+    pub fn transport_extension<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.settings.extension.clone()?.downcast().ok()
+    }
+}
+
+impl Clone for ClientCalls {
+    fn clone(&self) -> Self {
+        Self {
+            connection: Arc::clone(&self.connection),
+            seen: AtomicU64::new(self.seen.load(Ordering::Relaxed)),
+            settings: self.settings.clone(),
+        }
+    }
+}
+
+impl std::fmt::Debug for ClientCalls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientCalls").field("error", &self.error()).finish_non_exhaustive()
+    }
+}

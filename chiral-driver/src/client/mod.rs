@@ -1,0 +1,155 @@
+//! The policy's side: [`PolicyClient`], and what adapters make theirs from.
+
+mod calls;
+mod connect;
+mod settings;
+mod state;
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use chiral_proto::{Action, Map, Observation, ResetResult, StepResult};
+use futures_io::{AsyncRead, AsyncWrite};
+
+pub use calls::ClientCalls;
+pub use connect::Builder;
+pub use settings::{ClientSettings, Target, WaitForServer, handshake_timed_out, judge_handshake};
+pub use state::{ClientState, Pending};
+
+use crate::error::{CallError, ConnectError};
+use crate::runtime::Runtime;
+
+/// The policy's connection to a robot.
+///
+/// Beside its own methods it has those of [`ClientCalls`], which never wait. Cloning it gives
+/// another handle to the same connection; calls may be made from many tasks at once, and each gets
+/// its own answer. When the last handle is dropped the connection is closed.
+pub struct PolicyClient<R> {
+    calls: ClientCalls,
+    runtime: PhantomData<fn() -> R>,
+}
+
+impl<R: Runtime> PolicyClient<R> {
+    /// Connects to a server, and waits for one that is not up yet: it is tried every 100 ms.
+    /// `uri` is `ws://host:port`, `unix:/path`, or what the adapter was built for beside these.
+    ///
+    /// # Errors
+    /// When the URI is bad, or the server is there and does not take the connection.
+    pub async fn connect(uri: &str) -> Result<Self, ConnectError> {
+        Self::builder().connect(uri).await
+    }
+
+    /// A client over a byte stream that is connected already, with the default settings; see
+    /// [`Builder::over_stream`].
+    ///
+    /// # Errors
+    /// When the server does not take the connection.
+    pub async fn over_stream<S>(stream: S) -> Result<Self, ConnectError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        Self::builder().over_stream(stream).await
+    }
+
+    /// Settings for a connection.
+    pub fn builder() -> Builder<R> {
+        Builder::default()
+    }
+
+    /// A client of a WebSocket that is already open: from a proxy, a TLS stack, an HTTP client. It
+    /// has the default settings; [`Builder::over_websocket`] takes others.
+    ///
+    /// The WebSocket's own message size limits apply too, and its defaults are too small for large
+    /// observations: raise them where the WebSocket is made.
+    #[cfg(feature = "async-tungstenite")]
+    pub fn from_websocket<S>(stream: async_tungstenite::WebSocketStream<S>) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        Self::builder().over_websocket(stream)
+    }
+
+    fn new(calls: ClientCalls) -> Self {
+        Self { calls, runtime: PhantomData }
+    }
+}
+
+impl<R> PolicyClient<R> {
+    /// The robot's metadata.
+    ///
+    /// # Errors
+    /// When the connection ends or the time set by [`Builder::request_timeout`] passes first.
+    pub async fn metadata(&self) -> Result<Map, CallError> {
+        answer(self.calls.request_metadata()).await
+    }
+
+    /// Resets the robot. The observation is then also the latest one.
+    ///
+    /// # Errors
+    /// When the connection ends or the time set by [`Builder::request_timeout`] passes first; in
+    /// the latter case the robot may still be at it.
+    pub async fn reset(&self) -> Result<ResetResult, CallError> {
+        answer(self.calls.request_reset()).await
+    }
+
+    /// An observation made for this call. It is then also the latest one.
+    ///
+    /// # Errors
+    /// When the connection ends or the time set by [`Builder::request_timeout`] passes first.
+    pub async fn observe(&self) -> Result<Arc<Observation>, CallError> {
+        answer(self.calls.request_observation()).await
+    }
+
+    /// The legacy, coupled step: sends an action, `[N, D]`, and waits for its result.
+    ///
+    /// # Errors
+    /// When the connection ends or the time set by [`Builder::request_timeout`] passes first; in
+    /// the latter case the robot may still be at it.
+    pub async fn step(&self, action: impl Into<Action>) -> Result<StepResult, CallError> {
+        answer(self.calls.request_step(action.into())).await
+    }
+
+    /// The newest observation that this handle's `next_obs` has not returned yet; waits for it
+    /// when there is none.
+    ///
+    /// # Errors
+    /// When the connection has ended.
+    pub async fn next_obs(&self) -> Result<Arc<Observation>, CallError> {
+        self.calls.wait_next_obs().await
+    }
+
+    /// Closes the connection, for all handles, and waits until the server knows. What was
+    /// [sent](ClientCalls::send_action) goes out before; what waits for a tick does not.
+    pub async fn close(self) {
+        self.calls.start_closing();
+        self.calls.connection().wait_until_finished().await;
+    }
+}
+
+async fn answer<T>(
+    request: Result<impl Future<Output = Result<T, CallError>>, CallError>,
+) -> Result<T, CallError> {
+    request?.await
+}
+
+impl<R> Deref for PolicyClient<R> {
+    type Target = ClientCalls;
+
+    fn deref(&self) -> &ClientCalls {
+        &self.calls
+    }
+}
+
+impl<R> Clone for PolicyClient<R> {
+    fn clone(&self) -> Self {
+        Self { calls: self.calls.clone(), runtime: PhantomData }
+    }
+}
+
+impl<R> std::fmt::Debug for PolicyClient<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PolicyClient").field("error", &self.error()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,158 @@
+//! A client's connection: the machine, and the callers who wait for it.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use chiral_proto::client::{Client, Event, RequestError, RequestKey};
+use chiral_proto::{ConnectionError, Map, Observation, ResetResult, StepResult};
+use event_listener::EventListener;
+use futures_channel::oneshot;
+
+use crate::connection::State;
+use crate::error::CallError;
+
+/// The client's machine, and the callers who wait for it.
+pub struct ClientState {
+    pub(super) machine: Client,
+    calls: HashMap<RequestKey, Call>,
+    /// How many observations came; the latest one's number.
+    pub(super) observed: u64,
+    pub(super) latest: Option<Arc<Observation>>,
+    /// Notified by each observation, and at the end.
+    on_observation: event_listener::Event,
+}
+
+pub(super) type Answer<T> = oneshot::Sender<Result<T, RequestError>>;
+
+/// Who waits for the answer to a request.
+pub(super) enum Call {
+    Metadata(Answer<Map>),
+    Reset(Answer<ResetResult>),
+    Observe(Answer<Arc<Observation>>),
+    Step(Answer<StepResult>),
+}
+
+impl ClientState {
+    pub(super) fn new(machine: Client) -> Self {
+        Self {
+            machine,
+            calls: HashMap::new(),
+            observed: 0,
+            latest: None,
+            on_observation: event_listener::Event::new(),
+        }
+    }
+
+    /// Notes who waits for the answer to a request.
+    pub(super) fn expect(&mut self, id: RequestKey, call: Call) {
+        self.calls.insert(id, call);
+    }
+
+    /// The newest observation behind one of this number, with its own.
+    pub(super) fn newer_than(&self, seen: u64) -> Option<(u64, Arc<Observation>)> {
+        let latest = self.latest.as_ref().filter(|_| self.observed > seen)?;
+        Some((self.observed, Arc::clone(latest)))
+    }
+
+    pub(super) fn listen(&self) -> EventListener {
+        self.on_observation.listen()
+    }
+
+    // A caller who no longer waits has dropped the other end; the answer goes with it.
+    fn answer(&mut self, event: Event) {
+        match event {
+            Event::Metadata { id, metadata } => {
+                if let Some(Call::Metadata(caller)) = self.calls.remove(&id.key()) {
+                    let _ = caller.send(Ok(metadata));
+                }
+            }
+            Event::Reset { id, result } => {
+                if let Some(Call::Reset(caller)) = self.calls.remove(&id.key()) {
+                    let _ = caller.send(Ok(result));
+                }
+            }
+            Event::Observation { id, observation } => {
+                if let Some(Call::Observe(caller)) = self.calls.remove(&id.key()) {
+                    let _ = caller.send(Ok(observation));
+                }
+            }
+            Event::Step { id, result } => {
+                if let Some(Call::Step(caller)) = self.calls.remove(&id.key()) {
+                    let _ = caller.send(Ok(result));
+                }
+            }
+            Event::Failed { id, error } => self.fail(id, error),
+            Event::Disconnected(_) => {
+                self.on_observation.notify(usize::MAX);
+            }
+            _ => {}
+        }
+    }
+
+    fn fail(&mut self, id: RequestKey, error: RequestError) {
+        let _ = match self.calls.remove(&id) {
+            Some(Call::Metadata(caller)) => caller.send(Err(error)).is_ok(),
+            Some(Call::Reset(caller)) => caller.send(Err(error)).is_ok(),
+            Some(Call::Observe(caller)) => caller.send(Err(error)).is_ok(),
+            Some(Call::Step(caller)) => caller.send(Err(error)).is_ok(),
+            None => false,
+        };
+    }
+}
+
+impl State for ClientState {
+    type Machine = Client;
+
+    fn machine(&mut self) -> &mut Client {
+        &mut self.machine
+    }
+
+    fn dispatch_events(&mut self) {
+        while let Some(event) = self.machine.poll_event() {
+            self.answer(event);
+        }
+        let latest = self.machine.latest_observation();
+        let is_same = match (latest, &self.latest) {
+            (Some(latest), Some(known)) => Arc::ptr_eq(latest, known),
+            (latest, known) => latest.is_none() && known.is_none(),
+        };
+        if !is_same {
+            self.latest = latest.cloned();
+            self.observed += 1;
+            self.on_observation.notify(usize::MAX);
+        }
+    }
+}
+
+/// The answer to a request, which is still to come: a future.
+///
+/// Dropping it gives the answer up; the request stays made.
+#[must_use = "the request is made; its answer is here"]
+pub struct Pending<T>(oneshot::Receiver<Result<T, RequestError>>);
+
+impl<T> Pending<T> {
+    pub(super) fn new() -> (Answer<T>, Self) {
+        let (answer, receiver) = oneshot::channel();
+        (answer, Self(receiver))
+    }
+}
+
+impl<T> Future for Pending<T> {
+    type Output = Result<T, CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let dropped = || RequestError::Disconnected(ConnectionError::ClosedLocally);
+        Pin::new(&mut self.0)
+            .poll(cx)
+            .map(|answer| answer.unwrap_or_else(|_| Err(dropped())).map_err(CallError::from))
+    }
+}
+
+impl<T> std::fmt::Debug for Pending<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pending")
+    }
+}

@@ -1,0 +1,226 @@
+//! One connection: its state machine behind a lock, and everybody who waits for it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Instant;
+
+use atomic_waker::AtomicWaker;
+use chiral_proto::wire::Frame;
+use chiral_proto::{ConnectionError, Machine};
+use event_listener::{Event, EventListener};
+
+use crate::panic::panic_message;
+use crate::transport::Message;
+
+/// What a connection keeps for one side: its machine, and who waits for which of its events.
+pub trait State: Send + 'static {
+    /// The side's state machine.
+    type Machine: Machine;
+
+    /// The machine.
+    fn machine(&mut self) -> &mut Self::Machine;
+
+    /// Hands the machine's events to those who wait for them. Called after each change of the
+    /// machine.
+    fn dispatch_events(&mut self);
+}
+
+/// A connection, shared by the handles of the application and by the driver.
+///
+/// The driver is whoever moves frames and time between the machine and a transport: a task of
+/// [`drive`](crate::drive), or the threads of chiral-blocking. It calls [`receive`](Self::receive),
+/// [`poll_transmit`](Self::poll_transmit), [`handle_timeout`](Self::handle_timeout) and
+/// [`disconnect`](Self::disconnect), and at last [`finish`](Self::finish).
+pub struct Connection<S> {
+    state: Mutex<S>,
+    /// Wakes the driver.
+    driver: AtomicWaker,
+    /// Counts what has been received, however little: the peer's signs of life.
+    received: AtomicU64,
+    /// Somebody wants to know whether the peer is alive.
+    probe: AtomicBool,
+    /// Notified by each sign of life, and at the end.
+    activity: Event,
+    finished: AtomicBool,
+    /// Notified once the driver has finished.
+    on_finish: Event,
+}
+
+impl<S: State> Connection<S> {
+    /// A connection that is open.
+    pub fn new(state: S) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(state),
+            driver: AtomicWaker::new(),
+            received: AtomicU64::new(0),
+            probe: AtomicBool::new(false),
+            activity: Event::new(),
+            finished: AtomicBool::new(false),
+            on_finish: Event::new(),
+        })
+    }
+
+    /// The state. Held for microseconds, never over a wait. A panic while it is held leaves the
+    /// state whole, so a poisoned lock is used on.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, S> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state, hands on the events that result, and says whether the driver has
+    /// something to do that it did not have before.
+    fn change<T>(&self, change: impl FnOnce(&mut S, Instant) -> T) -> (T, bool) {
+        let mut state = self.lock();
+        let before = state.machine().poll_timeout();
+        let result = change(&mut state, Instant::now());
+        state.dispatch_events();
+        let machine = state.machine();
+        let is_sooner = match (before, machine.poll_timeout()) {
+            (Some(before), Some(after)) => after < before,
+            (before, after) => before.is_none() && after.is_some(),
+        };
+        let wake = is_sooner || machine.has_transmit() || machine.error().is_some();
+        (result, wake)
+    }
+
+    /// Calls the machine for the application, and wakes the driver if it has something to do.
+    pub(crate) fn call<T>(&self, call: impl FnOnce(&mut S, Instant) -> T) -> T {
+        let (result, wake) = self.change(call);
+        if wake {
+            self.driver.wake();
+        }
+        result
+    }
+
+    /// Why the machine has ended, if it has. When [it is ours](ConnectionError::is_ours) the peer
+    /// is still to be told.
+    pub fn error(&self) -> Option<ConnectionError> {
+        self.lock().machine().error().cloned()
+    }
+
+    // ---- for the driver -----------------------------------------------------------------------
+
+    /// Whom to wake when the driver has something to do. To be called before each look at the
+    /// machine; the latest waker counts.
+    pub fn register(&self, waker: &Waker) {
+        self.driver.register(waker);
+    }
+
+    /// Wakes the driver.
+    pub fn wake_driver(&self) {
+        self.driver.wake();
+    }
+
+    /// Takes one message of the transport. Says whether there is something to send, a deadline
+    /// that is sooner than before, or an end to deal with.
+    pub fn receive(&self, message: Message) -> bool {
+        let (_, wake) = self.change(|state, now| match message {
+            Message::Whole(message) => state.machine().handle_message(now, message),
+            Message::Segments(message) => state.machine().handle_segments(now, message),
+        });
+        wake
+    }
+
+    /// Notes a sign of life of the peer: some bytes, whatever they are.
+    pub fn note_activity(&self) {
+        self.received.fetch_add(1, Ordering::Relaxed);
+        self.activity.notify(usize::MAX);
+    }
+
+    /// Whether the transport is to be [probed](crate::Transport::probe) now; said once.
+    pub fn wants_probe(&self) -> bool {
+        self.probe.load(Ordering::Relaxed) && self.probe.swap(false, Ordering::Relaxed)
+    }
+
+    /// The next frame to send. To be called only when the transport can take one.
+    pub fn poll_transmit(&self, now: Instant) -> Option<Frame> {
+        let mut state = self.lock();
+        let machine = state.machine();
+        // It may take an observation, with code of the robot's.
+        let frame = catch_unwind(AssertUnwindSafe(|| machine.poll_transmit(now)));
+        let frame = frame.unwrap_or_else(|panic| {
+            let why = format!("observing: {}", panic_message(&*panic));
+            tracing::error!("the robot failed {why}");
+            machine.handle_disconnect(now, ConnectionError::RobotFailed(why));
+            None
+        });
+        state.dispatch_events();
+        frame
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called next. It changes with every
+    /// other call.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.lock().machine().poll_timeout()
+    }
+
+    /// Lets time pass.
+    pub fn handle_timeout(&self, now: Instant) {
+        let mut state = self.lock();
+        state.machine().handle_timeout(now);
+        state.dispatch_events();
+    }
+
+    /// Tells that the transport's connection has ended, or cannot go on.
+    pub fn disconnect(&self, now: Instant, reason: ConnectionError) {
+        {
+            let mut state = self.lock();
+            state.machine().handle_disconnect(now, reason);
+            state.dispatch_events();
+        }
+        self.activity.notify(usize::MAX);
+    }
+
+    /// Tells that nothing more will be moved, and why. Only the first call counts.
+    pub fn finish(&self, reason: ConnectionError) {
+        if !self.finished.load(Ordering::Acquire) {
+            self.disconnect(Instant::now(), reason);
+            self.finished.store(true, Ordering::Release);
+            self.on_finish.notify(usize::MAX);
+        }
+    }
+
+    // ---- waiting ------------------------------------------------------------------------------
+
+    /// Whether the driver has finished: everything is sent, or given up.
+    pub fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
+    }
+
+    /// Waits until the driver has finished.
+    pub async fn wait_until_finished(&self) {
+        loop {
+            let finished = self.on_finish.listen();
+            if self.is_finished() {
+                return;
+            }
+            finished.await;
+        }
+    }
+
+    /// How much has been received: a number that only grows.
+    pub(crate) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Has the transport ask the peer for a sign of life, and returns how much had been
+    /// [received](Self::received) before.
+    pub(crate) fn probe(&self) -> u64 {
+        let received = self.received();
+        self.probe.store(true, Ordering::Relaxed);
+        self.driver.wake();
+        received
+    }
+
+    /// Notified by each sign of life, and at the end.
+    pub(crate) fn listen_activity(&self) -> EventListener {
+        self.activity.listen()
+    }
+}
+
+impl<S: State> std::fmt::Debug for Connection<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("error", &self.error()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,266 @@
+//! Operates a robot by calling it, for as long as a policy has it.
+
+use std::future::Future;
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use chiral_proto::server::Event;
+use event_listener::EventListener;
+use futures_lite::FutureExt;
+use futures_lite::future::{or, zip};
+
+use super::{Robot, RobotError};
+use crate::connection::Connection;
+use crate::panic::panic_message;
+use crate::server::{FailureText, Lease, Motion, ServerState};
+use crate::transport::BoxFuture;
+
+/// Calls a robot for a policy, until the robot is done with it; a future that any task may poll.
+pub fn dispatch(lease: Lease, robot: Arc<impl Robot>) -> BoxFuture<'static, ()> {
+    let calls = Calls { robot, lease: Arc::new(lease), after_reply: || () };
+    Box::pin(async move {
+        calls.begin().await;
+        zip(calls.dispatch_motion(), calls.dispatch_requests()).await;
+    })
+}
+
+/// As [`dispatch`], in two threads that `spawn` starts: one for what moves the robot, one for the
+/// rest, so that robot code may block. `after_reply` is called in the latter after each answer:
+/// there it may be sent, instead of by whoever the connection wakes.
+///
+/// What goes wrong with the start is told to the policy.
+pub fn dispatch_on_threads<S>(
+    lease: Lease,
+    robot: Arc<impl Robot>,
+    spawn: S,
+    after_reply: impl Fn() + Clone + Send + Sync + 'static,
+) where
+    S: Fn(&'static str, BoxFuture<'static, ()>) -> io::Result<()> + Clone + Send + 'static,
+{
+    let connection = Arc::clone(lease.connection());
+    let calls = Calls { robot, lease: Arc::new(lease), after_reply };
+    let spawn_motion = spawn.clone();
+    let requests = async move {
+        calls.begin().await;
+        let motion = calls.clone();
+        let moving = spawn_motion(
+            "chiral-motion",
+            Box::pin(async move {
+                motion.dispatch_motion().await;
+            }),
+        );
+        check_started(&calls.lease, moving);
+        calls.dispatch_requests().await;
+    };
+    if let Err(error) = spawn("chiral-requests", Box::pin(requests)) {
+        fail_to_start(&connection, &error);
+    }
+}
+
+fn check_started(lease: &Lease, started: io::Result<()>) {
+    if let Err(error) = started {
+        fail_to_start(lease.connection(), &error);
+    }
+}
+
+/// Ends the connection when the robot's part of it could not be started.
+fn fail_to_start(connection: &Connection<ServerState>, error: &io::Error) {
+    let why = format!("the system has no thread for it: {error}");
+    tracing::error!("the robot failed: {why}");
+    connection.call(|state, _| state.machine.fail(why));
+}
+
+/// A robot, and the policy for which it is called. The lease ends with the last clone.
+struct Calls<B, F> {
+    lease: Arc<Lease>,
+    robot: Arc<B>,
+    after_reply: F,
+}
+
+impl<B, F: Clone> Clone for Calls<B, F> {
+    fn clone(&self) -> Self {
+        Self {
+            lease: Arc::clone(&self.lease),
+            robot: Arc::clone(&self.robot),
+            after_reply: self.after_reply.clone(),
+        }
+    }
+}
+
+impl<B: Robot, F: Fn() + Send + Sync> Calls<B, F> {
+    fn connection(&self) -> &Connection<ServerState> {
+        self.lease.connection()
+    }
+
+    /// Tells the robot of its new policy.
+    async fn begin(&self) {
+        self.attempt("on connecting", async {
+            self.robot.on_connect().await;
+            Ok(())
+        })
+        .await;
+    }
+
+    /// Applies actions and watches over the robot, until the connection ends.
+    async fn dispatch_motion(&self) {
+        loop {
+            let event = wait_for(self.connection(), ServerState::listen_motion, |state| {
+                let event = (state.motion == Motion::Idle).then(|| state.machine.poll_motion())?;
+                if event.is_some() {
+                    state.motion = Motion::Moving;
+                }
+                event
+            })
+            .await;
+            let ended = matches!(event, Event::Disconnected(_));
+            self.attempt("moving", async {
+                match event {
+                    Event::Action(action) => self.robot.apply_action(action).await?,
+                    Event::Watchdog { silent_for } => self.robot.on_watchdog(silent_for).await,
+                    Event::Disconnected(reason) => self.robot.on_disconnect(&reason).await,
+                    _ => {}
+                }
+                Ok(())
+            })
+            .await;
+            self.connection().lock().rest();
+            if ended {
+                return;
+            }
+        }
+    }
+
+    /// Answers requests, until the connection ends.
+    async fn dispatch_requests(&self) {
+        loop {
+            let request = wait_for(self.connection(), ServerState::listen_request, |state| {
+                match state.machine.poll_request() {
+                    Some(request) => {
+                        if matches!(request, Event::Reset(_) | Event::Step(..)) {
+                            state.motion.claim();
+                        }
+                        Some(Some(request))
+                    }
+                    None => state.machine.error().is_some().then_some(None),
+                }
+            })
+            .await;
+            let Some(request) = request else { return };
+            match request {
+                Event::Reset(_) | Event::Step(..) => self.answer(request).await,
+                // What moves nothing is let go when nobody waits for it any more.
+                _ => or(self.answer(request), self.wait_for_end()).await,
+            }
+            (self.after_reply)();
+        }
+    }
+
+    // That nobody waits for the answer any more is no fault of the robot's: such an error of a
+    // reply is dropped.
+    async fn answer(&self, request: Event) {
+        match request {
+            Event::Metadata(reply) => {
+                let metadata = self.robot.metadata();
+                if let Some(data) = self.attempt("describing itself", metadata).await {
+                    let _ = self.call(|state| state.machine.reply_metadata(reply, data));
+                }
+            }
+            Event::Observe(reply) => {
+                if let Some(answer) = self.attempt("observing", self.robot.observe()).await {
+                    let _ = self.call(|state| state.machine.reply_observation(reply, answer));
+                }
+            }
+            Event::Reset(reply) => {
+                if !self.take_over().await {
+                    return;
+                }
+                if let Some(result) = self.attempt("resetting", self.robot.reset()).await {
+                    let _ = self.call(|state| state.machine.reply_reset(reply, result));
+                }
+                self.connection().lock().rest();
+            }
+            Event::Step(action, reply) => {
+                if !self.take_over().await {
+                    return;
+                }
+                if let Some(result) = self.attempt("stepping", self.robot.step(action)).await {
+                    let _ = self.call(|state| state.machine.reply_step(reply, result));
+                }
+                self.connection().lock().rest();
+            }
+            _ => {}
+        }
+    }
+
+    fn call<T>(&self, call: impl FnOnce(&mut ServerState) -> T) -> T {
+        self.connection().call(|state, _| call(state))
+    }
+
+    async fn wait_for_end(&self) {
+        let ended = |state: &mut ServerState| state.machine.error().is_some().then_some(());
+        wait_for(self.connection(), ServerState::listen_request, ended).await;
+    }
+
+    /// Waits until nothing moves the robot, and sees to it that nothing else does. False when the
+    /// connection ended first: a robot that was told to hold still is not moved any more.
+    async fn take_over(&self) -> bool {
+        let take = |state: &mut ServerState| {
+            if state.machine.error().is_some() {
+                state.motion.unclaim();
+                return Some(false);
+            }
+            (state.motion == Motion::Claimed).then(|| {
+                state.motion = Motion::Moving;
+                true
+            })
+        };
+        let taken = wait_for(self.connection(), ServerState::listen_request, take).await;
+        if !taken {
+            // The robot is still to be told of the end.
+            self.connection().call(|_, _| ());
+        }
+        taken
+    }
+
+    /// Lets the robot do something; when it fails, or panics, the connection ends and the policy is
+    /// told.
+    async fn attempt<T>(
+        &self,
+        what: &str,
+        doing: impl Future<Output = Result<T, RobotError>>,
+    ) -> Option<T> {
+        let (why, is_panic) = match AssertUnwindSafe(doing).catch_unwind().await {
+            Ok(Ok(done)) => return Some(done),
+            Ok(Err(error)) => (format!("{what}: {error}"), false),
+            Err(panic) => (format!("{what}: {}", panic_message(&*panic)), true),
+        };
+        tracing::error!("the robot failed {why}");
+        let told = match self.lease.config().failure_text {
+            FailureText::Everything => why,
+            FailureText::Errors if !is_panic => why,
+            FailureText::Errors => format!("{what}: it panicked; its log says why"),
+            FailureText::Nothing => "its log says why".to_owned(),
+        };
+        self.call(|state| state.machine.fail(told));
+        None
+    }
+}
+
+/// Waits until `take` finds something; it looks again whenever what `listen` gives is notified.
+async fn wait_for<T>(
+    connection: &Connection<ServerState>,
+    listen: impl Fn(&ServerState) -> EventListener,
+    mut take: impl FnMut(&mut ServerState) -> Option<T>,
+) -> T {
+    loop {
+        let news = {
+            let mut state = connection.lock();
+            if let Some(taken) = take(&mut state) {
+                return taken;
+            }
+            listen(&state)
+        };
+        news.await;
+    }
+}

@@ -1,0 +1,270 @@
+//! How policies come in: accepted, taken through their handshake, let in or sent away.
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use chiral_proto::ConnectionError;
+use chiral_proto::ws::{
+    self, Accepted, BadRequest, CloseCode, Request, Role, ServerHandshake, Session,
+};
+use futures_io::{AsyncRead, AsyncWrite};
+use futures_lite::future::or;
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+
+use super::admission::{Admission, Lease, Refusal};
+use super::arrivals::Arrival;
+use super::listening::{Came, Listening};
+use super::operate::Operate;
+use super::state::ServerState;
+use crate::connection::Connection;
+use crate::driver::{FINISH_TIMEOUT, drive};
+use crate::runtime::{Runtime, until};
+use crate::transport::{Incoming, Transport, WebSocket};
+
+/// How long a client may take over its handshake.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait before accepting again when the system has no means for a connection.
+pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// Bytes that are read of a client that is sent away, at most, before its socket is closed.
+pub const LEFTOVER: usize = 64 << 10;
+
+/// Why a connection over a stream was not served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The handshake is no WebSocket client's.
+    #[error("its handshake cannot be accepted: {0}")]
+    BadHandshake(BadRequest),
+    /// It took too long, or had to make room for others.
+    #[error("it was given up: its handshake took too long")]
+    HandshakeTimedOut,
+    /// The stream failed.
+    #[error("it went during its handshake: {0}")]
+    Io(#[from] io::Error),
+    /// The robot was not to be had.
+    #[error("it was refused: {0}")]
+    Refused(Refusal),
+}
+
+/// Takes in one policy after the other, until the server is shut down.
+pub(super) async fn accept_policies<R: Runtime>(
+    admission: Arc<Admission>,
+    listening: Arc<Listening<R>>,
+    robot: impl Operate,
+) {
+    loop {
+        let next = async { Some(listening.accept().await) };
+        let shut_down = async {
+            admission.wait_for_shutdown().await;
+            None
+        };
+        let Some(next) = or(shut_down, next).await else { return };
+        let (admission, robot) = (Arc::clone(&admission), robot.clone());
+        match next {
+            Ok(Came::Stream(stream, peer)) => {
+                // Here, for the tasks may begin in any order.
+                let arrival = admission.arrive(source_of(&peer).to_owned());
+                R::spawn("chiral-policy", async move {
+                    let served = serve_stream::<R, _>(&admission, &arrival, stream, &peer, robot);
+                    if let Err(error) = served.await {
+                        admission.log_refusal(&peer, format_args!("was not served: {error}"));
+                    }
+                });
+            }
+            Ok(Came::Transport(incoming)) => {
+                R::spawn("chiral-policy", async move {
+                    let Incoming { transport, peer } = incoming;
+                    if let Err(refusal) =
+                        serve_transport::<R>(&admission, transport, &peer, robot).await
+                    {
+                        admission.log_refusal(&peer, format_args!("was refused: {refusal}"));
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!("no connection could be accepted: {error}");
+                R::timer(Instant::now() + ACCEPT_RETRY).await;
+            }
+        }
+    }
+}
+
+/// The host of a peer that is named by its socket's address.
+pub fn source_of(peer: &str) -> &str {
+    peer.rsplit_once(':').map_or(peer, |(host, _)| host)
+}
+
+/// Serves a policy whose transport is connected, when the robot is free, to the end.
+pub(super) async fn serve_transport<R: Runtime>(
+    admission: &Arc<Admission>,
+    mut transport: impl Transport,
+    peer: &str,
+    robot: impl Operate,
+) -> Result<ConnectionError, Refusal> {
+    match admission.admit::<R>(&robot).await {
+        Ok(lease) => Ok(run::<R>(lease, transport, peer, robot).await),
+        Err(refusal) => {
+            transport.close(Instant::now(), CloseCode::TRY_AGAIN_LATER, &refusal.to_string());
+            until::<R, _>(Instant::now() + FINISH_TIMEOUT, finish(&mut transport)).await;
+            Err(refusal)
+        }
+    }
+}
+
+/// Moves on a transport that is being closed, until the peer knows.
+async fn finish(transport: &mut impl Transport) {
+    poll_fn(|cx| {
+        loop {
+            let now = Instant::now();
+            let wrote = transport.poll_write(cx, now);
+            if transport.is_closed() {
+                return Poll::Ready(());
+            }
+            let read = transport.poll_receive(cx, now);
+            match (wrote, read) {
+                (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => return Poll::Ready(()),
+                (Poll::Ready(Ok(true)), _) | (_, Poll::Ready(Ok(_))) => {}
+                _ => return Poll::Pending,
+            }
+        }
+    })
+    .await;
+    poll_fn(|cx| transport.poll_finish(cx)).await;
+}
+
+/// Takes a connection through its handshake and, when the robot is free, serves it to its end.
+pub(super) async fn serve_stream<R: Runtime, S>(
+    admission: &Arc<Admission>,
+    arrival: &Arrival,
+    mut stream: S,
+    peer: &str,
+    robot: impl Operate,
+) -> Result<ConnectionError, ServeError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
+    let unwanted = async {
+        arrival.wait_until_unwanted().await;
+        None
+    };
+    let handshake = or(until::<R, _>(deadline, shake_hands(&mut stream)), unwanted).await;
+    let request = match handshake {
+        Some(Ok(Ok(request))) => request,
+        Some(Ok(Err(bad))) => {
+            send_away::<R, _>(arrival, stream, &bad.response()).await;
+            return Err(ServeError::BadHandshake(bad));
+        }
+        Some(Err(error)) => return Err(error.into()),
+        None => return Err(ServeError::HandshakeTimedOut),
+    };
+    match admission.admit::<R>(&robot).await {
+        Ok(lease) => {
+            let Accepted { response, surplus, .. } = request.accept();
+            until::<R, _>(
+                deadline.max(Instant::now() + FINISH_TIMEOUT),
+                stream.write_all(&response),
+            )
+            .await
+            .ok_or(ServeError::HandshakeTimedOut)??;
+            let transport = WebSocket::new(stream, session(admission, &surplus));
+            Ok(run::<R>(lease, transport, peer, robot).await)
+        }
+        Err(refusal) => {
+            let response = request.refuse(503, &refusal.to_string());
+            send_away::<R, _>(arrival, stream, &response).await;
+            Err(ServeError::Refused(refusal))
+        }
+    }
+}
+
+/// The session that follows a handshake; `surplus` is what had arrived behind it.
+pub fn session(admission: &Admission, surplus: &[u8]) -> Session {
+    let config = ws::Config {
+        limits: admission.config().machine.limits.clone(),
+        keepalive: admission.config().keepalive,
+        ..ws::Config::default()
+    };
+    Session::new(Instant::now(), Role::Server, &config, surplus)
+}
+
+/// Runs the connection of a policy that was let in, to its end. When this is dropped, the
+/// connection is closed.
+async fn run<R: Runtime>(
+    lease: Lease,
+    transport: impl Transport,
+    peer: &str,
+    robot: impl Operate,
+) -> ConnectionError {
+    let connection = Arc::clone(lease.connection());
+    let close = CloseOnDrop(Arc::clone(&connection));
+    tracing::info!("policy connected from {peer}");
+    connection.lock().extension = transport.extension();
+    let robot = robot.start(lease);
+    R::spawn("chiral-connection", drive::<R, _>(Arc::clone(&connection), transport, robot));
+    connection.wait_until_finished().await;
+    drop(close);
+    let reason = connection.error().unwrap_or(ConnectionError::ClosedLocally);
+    tracing::info!("policy from {peer}: {reason}");
+    reason
+}
+
+/// Closes a connection, if it is not closed yet, once nobody serves it any more.
+struct CloseOnDrop(Arc<Connection<ServerState>>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.call(|state, _| state.machine.close());
+    }
+}
+
+/// Sends a last answer, and waits a moment for the peer to hang up: a socket closed with unread
+/// bytes would take the answer back.
+async fn send_away<R: Runtime, S>(arrival: &Arrival, mut stream: S, response: &[u8])
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let parting = async {
+        stream.write_all(response).await?;
+        stream.close().await?;
+        let mut chunk = vec![0; 4096];
+        let mut left = LEFTOVER;
+        loop {
+            let count = stream.read(&mut chunk).await?;
+            left = left.saturating_sub(count);
+            if count == 0 || left == 0 {
+                return io::Result::Ok(());
+            }
+            // A peer that goes on sending must not hold up other tasks.
+            futures_lite::future::yield_now().await;
+        }
+    };
+    let evicted = async {
+        arrival.wait_until_evicted().await;
+        Ok(())
+    };
+    // Whoever has hung up already needs no telling.
+    let _ = until::<R, _>(Instant::now() + FINISH_TIMEOUT, or(parting, evicted)).await;
+}
+
+async fn shake_hands<S>(stream: &mut S) -> io::Result<Result<Request, BadRequest>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut handshake = ServerHandshake::default();
+    // On the heap, to keep the caller's future small.
+    let mut chunk = vec![0; 4096];
+    loop {
+        let count = stream.read(&mut chunk).await?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if let Some(shaken) = handshake.receive(&chunk[..count]).transpose() {
+            return Ok(shaken);
+        }
+        futures_lite::future::yield_now().await;
+    }
+}

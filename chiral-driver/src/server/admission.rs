@@ -1,0 +1,328 @@
+//! One policy at a time: who is let in, who is refused, and why.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use chiral_proto::server::Stats;
+use event_listener::{Event, EventListener, Listener as _};
+
+use super::arrivals::{Arrival, Arrivals};
+use super::config::ServerConfig;
+use super::log_limit::LogLimit;
+use super::operate::Operate;
+use super::state::ServerState;
+use crate::connection::Connection;
+use crate::driver::PROBE_TIMEOUT;
+use crate::runtime::{Runtime, until};
+use crate::transport::Extension;
+
+/// How long a policy waits for the one before it that may just be going: its end and the new
+/// connection reach the server independently.
+const HANDOVER_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// Sees to it that the robot has one policy at a time.
+pub struct Admission {
+    config: ServerConfig,
+    state: Mutex<AdmissionState>,
+    pub(super) changed: Event,
+}
+
+#[derive(Default)]
+pub(super) struct AdmissionState {
+    robot: Robot,
+    pub(super) arrivals: Arrivals,
+    pub(super) shutting_down: bool,
+    log: LogLimit,
+}
+
+/// Whether the robot has a policy.
+///
+/// ```text
+/// Free ──a policy is admitted──► Leased ──its connection has ended, and the robot is at rest──► Free
+/// ```
+#[derive(Default)]
+enum Robot {
+    #[default]
+    Free,
+    /// To the policy of this connection, or to nobody any more when that has ended: the robot may
+    /// still be at its last command.
+    Leased(Arc<Connection<ServerState>>),
+}
+
+/// Why a policy is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Another policy is connected.
+    #[error("this robot already has a policy; it takes one at a time")]
+    Taken,
+    /// The robot is still busy with the last command of a policy that has gone.
+    #[error("this robot is still busy with a policy that has gone; try again")]
+    Busy,
+    /// The server is shutting down.
+    #[error("the robot's server is shutting down")]
+    ShuttingDown,
+}
+
+/// How far a policy is that wants the robot.
+///
+/// ```text
+/// Waiting ──the one before it is still there──► Probing ──it gives a sign of life──► refused
+///    │                                             │ it has ended, or was cut
+///    └──the robot is free──► admitted ◄──it is──Settling ──it is not──► refused
+/// ```
+#[derive(Debug)]
+pub struct Knock {
+    phase: Phase,
+    /// When this phase is over.
+    until: Instant,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    /// The one before may just be going.
+    Waiting,
+    /// The one before was asked for a sign of life; so much had been received of it by then.
+    Probing { received: u64 },
+    /// The one before has gone, and the robot may come to rest.
+    Settling,
+}
+
+/// What [`Admission::poll_admit`] has come to.
+pub enum Admitting {
+    /// The robot is the policy's.
+    Admitted(Lease),
+    /// It is not.
+    Refused(Refusal),
+    /// To be asked again when this is notified, or at this instant.
+    Wait(EventListener, Instant),
+}
+
+impl Admission {
+    /// For a robot that has no policy yet.
+    pub fn new(config: ServerConfig) -> Arc<Self> {
+        Arc::new(Self { config, state: Mutex::default(), changed: Event::new() })
+    }
+
+    /// The server's settings.
+    pub fn config(&self) -> &ServerConfig {
+        &self.config
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, AdmissionState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut AdmissionState) -> T) -> T {
+        let result = change(&mut self.lock());
+        self.changed.notify(usize::MAX);
+        result
+    }
+
+    /// Notes that a connection has come, which is not admitted yet.
+    pub fn arrive(self: &Arc<Self>, source: String) -> Arrival {
+        Arrival::new(self, source)
+    }
+
+    /// Begins to ask for the robot.
+    pub fn knock(&self) -> Knock {
+        Knock { phase: Phase::Waiting, until: Instant::now() + HANDOVER_TIMEOUT }
+    }
+
+    /// Takes the robot for a new connection, if it is free or is becoming so. Whether the one
+    /// before is alive is found out on the way: a policy whose host lost its power keeps the robot
+    /// from nobody.
+    pub fn poll_admit(self: &Arc<Self>, knock: &mut Knock, robot: &impl Operate) -> Admitting {
+        let now = Instant::now();
+        let mut state = self.lock();
+        if state.shutting_down {
+            return Admitting::Refused(Refusal::ShuttingDown);
+        }
+        let Robot::Leased(before) = &state.robot else {
+            let machine = robot.machine(&self.config);
+            let connection = Connection::new(ServerState::new(machine));
+            state.robot = Robot::Leased(Arc::clone(&connection));
+            return Admitting::Admitted(Lease { admission: Arc::clone(self), connection });
+        };
+        let has_gone = before.error().is_some();
+        let next = match knock.phase {
+            Phase::Waiting if knock.until > now => None,
+            Phase::Waiting if has_gone => return Admitting::Refused(Refusal::Busy),
+            Phase::Waiting => {
+                let received = before.probe();
+                Some((Phase::Probing { received }, PROBE_TIMEOUT + HANDOVER_TIMEOUT))
+            }
+            Phase::Probing { .. } if has_gone => Some((Phase::Settling, HANDOVER_TIMEOUT)),
+            Phase::Probing { received } if before.received() != received => {
+                return Admitting::Refused(Refusal::Taken);
+            }
+            Phase::Probing { .. } if knock.until > now => None,
+            Phase::Probing { .. } => return Admitting::Refused(Refusal::Taken),
+            Phase::Settling if knock.until > now => None,
+            Phase::Settling => return Admitting::Refused(Refusal::Busy),
+        };
+        if let Some((phase, time)) = next {
+            *knock = Knock { phase, until: now + time };
+        }
+        let listener = match knock.phase {
+            Phase::Probing { received } => {
+                let activity = before.listen_activity();
+                if before.received() != received || before.error().is_some() {
+                    // It has come since: to be looked at again at once.
+                    return Admitting::Wait(activity, now);
+                }
+                activity
+            }
+            Phase::Waiting | Phase::Settling => self.changed.listen(),
+        };
+        Admitting::Wait(listener, knock.until)
+    }
+
+    /// Asks for the robot, and waits for the answer.
+    ///
+    /// # Errors
+    /// When the policy is not let in.
+    pub async fn admit<R: Runtime>(
+        self: &Arc<Self>,
+        robot: &impl Operate,
+    ) -> Result<Lease, Refusal> {
+        let mut knock = self.knock();
+        loop {
+            match self.poll_admit(&mut knock, robot) {
+                Admitting::Admitted(lease) => return Ok(lease),
+                Admitting::Refused(refusal) => return Err(refusal),
+                Admitting::Wait(listener, at) => drop(until::<R, _>(at, listener).await),
+            }
+        }
+    }
+
+    /// As [`admit`](Self::admit), blocking the thread.
+    ///
+    /// # Errors
+    /// When the policy is not let in.
+    pub fn admit_blocking(self: &Arc<Self>, robot: &impl Operate) -> Result<Lease, Refusal> {
+        let mut knock = self.knock();
+        loop {
+            match self.poll_admit(&mut knock, robot) {
+                Admitting::Admitted(lease) => return Ok(lease),
+                Admitting::Refused(refusal) => return Err(refusal),
+                Admitting::Wait(listener, at) => drop(listener.wait_deadline(at)),
+            }
+        }
+    }
+
+    /// Takes no more policies, and sends the one that there is away, after `grace` at the latest.
+    pub fn start_shutdown(&self, grace: Duration) {
+        let current = self.change(|state| {
+            state.shutting_down = true;
+            state.current().cloned()
+        });
+        if let Some(current) = current {
+            current.call(|state, now| state.machine.shut_down(now + grace));
+        }
+    }
+
+    /// Whether no more policies are taken.
+    pub fn is_shutting_down(&self) -> bool {
+        self.lock().shutting_down
+    }
+
+    /// Waits until no more policies are taken.
+    pub async fn wait_for_shutdown(&self) {
+        self.wait_for(|state| state.shutting_down.then_some(())).await;
+    }
+
+    /// Waits until the robot has no policy and is at rest. What the policy is still to be told is
+    /// told by then.
+    pub async fn wait_until_free(&self) {
+        let last = self.lock().current().cloned();
+        self.wait_for(|state| state.current().is_none().then_some(())).await;
+        if let Some(last) = last {
+            last.wait_until_finished().await;
+        }
+    }
+
+    /// Waits until `ready` finds something in the state.
+    pub(super) async fn wait_for<T>(
+        &self,
+        mut ready: impl FnMut(&mut AdmissionState) -> Option<T>,
+    ) -> T {
+        loop {
+            let changed = {
+                let mut state = self.lock();
+                if let Some(ready) = ready(&mut state) {
+                    return ready;
+                }
+                self.changed.listen()
+            };
+            changed.await;
+        }
+    }
+
+    /// What was counted of the connection that there is now.
+    pub fn stats(&self) -> Option<Stats> {
+        let current = self.lock().current().cloned()?;
+        let state = current.lock();
+        Some(state.machine.stats())
+    }
+
+    /// What the transport of the connection that there is now has beyond its frames.
+    pub fn extension(&self) -> Option<Extension> {
+        let current = self.lock().current().cloned()?;
+        let state = current.lock();
+        state.extension.clone()
+    }
+
+    /// Logs what happened to somebody who was not let in, but not more than a few times a second,
+    /// however many come.
+    pub fn log_refusal(&self, peer: &str, what: std::fmt::Arguments<'_>) {
+        let allowed = self.lock().log.allow(Instant::now());
+        match allowed {
+            Some(0) => tracing::info!("{peer} {what}"),
+            Some(passed_over) => tracing::info!("{peer} {what} (and {passed_over} like it before)"),
+            None => {}
+        }
+    }
+}
+
+impl AdmissionState {
+    fn current(&self) -> Option<&Arc<Connection<ServerState>>> {
+        match &self.robot {
+            Robot::Free => None,
+            Robot::Leased(connection) => Some(connection),
+        }
+    }
+}
+
+/// A policy's right to drive the robot, from its admission until the robot is done with it: when
+/// this is dropped, the next policy may be admitted. By then the connection is closed.
+pub struct Lease {
+    admission: Arc<Admission>,
+    connection: Arc<Connection<ServerState>>,
+}
+
+impl Lease {
+    /// The policy's connection.
+    pub fn connection(&self) -> &Arc<Connection<ServerState>> {
+        &self.connection
+    }
+
+    /// The server's settings.
+    pub fn config(&self) -> &ServerConfig {
+        &self.admission.config
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // It has ended, unless the robot's part in it could not be run to its end.
+        self.connection.call(|state, _| state.machine.close());
+        self.admission.change(|state| state.robot = Robot::Free);
+    }
+}
+
+impl std::fmt::Debug for Lease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lease").field("connection", &self.connection).finish_non_exhaustive()
+    }
+}

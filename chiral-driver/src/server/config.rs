@@ -1,0 +1,86 @@
+use std::time::Duration;
+
+use chiral_proto::server::Config;
+use chiral_proto::ws::Keepalive;
+
+/// Settings of a server.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// The state machine's settings: limits, the queue of actions, how old an observation may be
+    /// on which an action was decided. Its watchdog is set by [`watchdog`](Self::watchdog).
+    pub machine: Config,
+    /// When a robot that gets no action is told to hold still. Default: [`Watchdog::Default`].
+    pub watchdog: Watchdog,
+    /// When to ping the client, and when to give it up; `None` for never. Default: every 20 s,
+    /// and after 20 s without a sign of life.
+    pub keepalive: Option<Keepalive>,
+    /// How long `PolicyServer::shutdown` waits for requests that are being answered. Default: 5 s.
+    pub shutdown_timeout: Duration,
+    /// Runs the robot's code in two threads of its own while a policy is connected, one for what
+    /// moves the robot and one for what observes it. Default: `false`, in the task of the
+    /// connection.
+    ///
+    /// For a robot whose methods block their thread, on a driver library or a lock: as part of a
+    /// task they would hold up the connection. The threads' wake-ups add some 0.1 ms to each call.
+    pub robot_threads: bool,
+    /// What a policy is told of a robot that fails. Default: [`FailureText::Errors`].
+    pub failure_text: FailureText,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            machine: Config::default(),
+            watchdog: Watchdog::Default,
+            keepalive: Some(Keepalive::default()),
+            shutdown_timeout: Duration::from_secs(5),
+            robot_threads: false,
+            failure_text: FailureText::Errors,
+        }
+    }
+}
+
+/// When a robot that gets no action is told to hold still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Watchdog {
+    /// After [`PULL_WATCHDOG`](Self::PULL_WATCHDOG) for a robot that pulls its commands; for one
+    /// that is called as the machine's settings say, which by default is never.
+    #[default]
+    Default,
+    /// After this long without an action, counted from the connection on.
+    After(Duration),
+    /// Never: the robot itself sees to it that it does not go on moving.
+    Off,
+}
+
+impl Watchdog {
+    /// What a robot that pulls its commands has by default: half a second, five periods of a
+    /// policy at 10 Hz.
+    pub const PULL_WATCHDOG: Duration = Duration::from_millis(500);
+
+    /// The machine's settings for a robot of this kind.
+    pub(crate) fn apply(self, machine: &mut Config, pulls: bool) {
+        match self {
+            Self::Default if pulls => {
+                machine.watchdog.get_or_insert(Self::PULL_WATCHDOG);
+            }
+            Self::Default => {}
+            Self::After(silence) => machine.watchdog = Some(silence),
+            Self::Off => machine.watchdog = None,
+        }
+    }
+}
+
+/// What a policy is told of a robot that fails. The server's log has everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum FailureText {
+    /// Only that the robot failed.
+    Nothing,
+    /// The text of an error that the robot returned; of a panic only that there was one.
+    #[default]
+    Errors,
+    /// The text of panics too.
+    Everything,
+}

@@ -1,0 +1,118 @@
+//! A server's connection: the machine, and whoever works for it.
+
+use chiral_proto::server::Server;
+use event_listener::{Event, EventListener};
+
+use crate::connection::State;
+use crate::transport::Extension;
+
+/// The server's machine, and what those who work for it wait for.
+pub struct ServerState {
+    pub(crate) machine: Server,
+    /// What moves the robot now.
+    pub(crate) motion: Motion,
+    /// What the transport has beyond its frames.
+    pub(crate) extension: Option<Extension>,
+    /// Notified when there may be something to do with the robot's motion.
+    on_motion: Event,
+    /// Notified when there may be something to do with requests.
+    on_request: Event,
+}
+
+/// What moves the robot: one thing at a time.
+///
+/// ```text
+///   ┌──────── done ────────┐           ┌─────────────── done ──────────────┐
+///   ▼                      │           ▼                                   │
+/// Idle ──action, alarm──► Moving    Claimed ──a reset or step begins──► Moving
+///   │                      │           ▲
+///   │                      └─claim──► MovingClaimed ──done──┐
+///   └──claim────────────────────────► Claimed ◄─────────────┘
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Motion {
+    /// Nothing.
+    Idle,
+    /// An action, a reset or a step, or the robot's answer to an alarm.
+    Moving,
+    /// The same, and a reset or a step is next: what came behind it waits.
+    MovingClaimed,
+    /// Nothing, and a reset or a step is next.
+    Claimed,
+}
+
+impl Motion {
+    /// A reset or a step is to be next.
+    pub(crate) fn claim(&mut self) {
+        *self = match self {
+            Self::Idle | Self::Claimed => Self::Claimed,
+            Self::Moving | Self::MovingClaimed => Self::MovingClaimed,
+        };
+    }
+
+    /// The reset or step that was next will not be.
+    pub(crate) fn unclaim(&mut self) {
+        *self = match self {
+            Self::Idle | Self::Claimed => Self::Idle,
+            Self::Moving | Self::MovingClaimed => Self::Moving,
+        };
+    }
+
+    /// What moved the robot is done.
+    pub(crate) fn rest(&mut self) {
+        *self = match self {
+            Self::Idle | Self::Moving => Self::Idle,
+            Self::Claimed | Self::MovingClaimed => Self::Claimed,
+        };
+    }
+}
+
+impl ServerState {
+    pub(crate) fn new(machine: Server) -> Self {
+        Self {
+            machine,
+            motion: Motion::Idle,
+            extension: None,
+            on_motion: Event::new(),
+            on_request: Event::new(),
+        }
+    }
+
+    /// Whether the machine has something to tell, in whichever way it is polled.
+    pub(crate) fn has_event(&self) -> bool {
+        self.machine.has_motion() || self.machine.has_request()
+    }
+
+    pub(crate) fn listen_motion(&self) -> EventListener {
+        self.on_motion.listen()
+    }
+
+    pub(crate) fn listen_request(&self) -> EventListener {
+        self.on_request.listen()
+    }
+
+    /// What moved the robot is done: a reset or a step may be waiting for just this.
+    pub(crate) fn rest(&mut self) {
+        self.motion.rest();
+        self.dispatch_events();
+        self.on_request.notify(usize::MAX);
+    }
+}
+
+impl State for ServerState {
+    type Machine = Server;
+
+    fn machine(&mut self) -> &mut Server {
+        &mut self.machine
+    }
+
+    fn dispatch_events(&mut self) {
+        // Waking a task for nothing, several times an observation, would cost more than asking.
+        if self.machine.has_motion() && self.motion == Motion::Idle {
+            self.on_motion.notify(usize::MAX);
+        }
+        if self.machine.has_request() || self.machine.error().is_some() {
+            self.on_request.notify(usize::MAX);
+        }
+    }
+}
