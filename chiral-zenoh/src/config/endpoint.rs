@@ -25,7 +25,7 @@ use zenoh::config::EndPoint;
 pub struct Endpoint(EndPoint);
 
 /// How long somebody may take to take a connection.
-const KNOCK: Duration = Duration::from_millis(200);
+const TCP_CONNECT_TIMEOUT: Duration = Duration::from_millis(200);
 
 impl Endpoint {
     /// The protocol: what stands before the slash.
@@ -51,7 +51,7 @@ impl Endpoint {
         let addresses = self.address().to_socket_addrs().into_iter().flatten();
         let is_tcp = matches!(self.protocol(), "tcp" | "tls");
         let mut addresses = addresses.filter(|_| is_tcp);
-        addresses.any(|address| TcpStream::connect_timeout(&address, KNOCK).is_ok())
+        addresses.any(|address| TcpStream::connect_timeout(&address, TCP_CONNECT_TIMEOUT).is_ok())
     }
 
     /// The endpoint itself, or, for port 0, one with a port that is free now: Zenoh would choose

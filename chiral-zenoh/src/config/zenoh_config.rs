@@ -32,14 +32,14 @@ impl Config {
     /// What this side listens on, and what it connects to.
     fn endpoints(&self, role: Role) -> (Vec<Endpoint>, Vec<Endpoint>) {
         let (mut listen, mut connect) = (self.listen.clone(), self.connect.clone());
-        let meeting = match (role, self.is_bare()) {
+        let client_config = match (role, self.is_bare()) {
             (_, false) => self.endpoints.clone(),
             (Role::Server, true) => vec![parsed("tcp/0.0.0.0:7447")],
             (Role::Client, true) => vec![parsed("tcp/localhost:7447")],
         };
         match role {
-            Role::Server => listen.extend(meeting),
-            Role::Client => connect.extend(meeting),
+            Role::Server => listen.extend(client_config),
+            Role::Client => connect.extend(client_config),
         }
         (listen, connect)
     }

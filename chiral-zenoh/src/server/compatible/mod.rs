@@ -1,7 +1,7 @@
-//! Peers that know two keys and nothing else.
+//! Compatible mode: all policies share two keys.
 //!
-//! Who publishes cannot be told from a message, so Zenoh is made to let one peer in at a time, and
-//! a policy is there as long as somebody subscribes to what the robot publishes.
+//! A message does not say who published it, so Zenoh is configured to accept one peer at a time, and
+//! a policy counts as connected while somebody subscribes to what the robot publishes.
 
 mod occupancy;
 
@@ -13,111 +13,121 @@ use zenoh::bytes::ZBytes;
 use zenoh::matching::MatchingListener;
 use zenoh::pubsub::{Publisher, Subscriber};
 
-use super::{Accept, Post};
+use super::{AcceptQueue, ServerContext};
 use crate::config::Role;
+use crate::encode::Encoder;
 use crate::keys::{self, Keys};
-use crate::layout::Layout;
-use crate::link::{Link, Shared, Wire, declare, is_matched, receive, watch};
+use crate::transport::{
+    TransportState, Writer, ZenohTransport, declare_publisher, has_subscriber, subscribe,
+    watch_subscriber,
+};
 use occupancy::{Change, Occupancy, Route};
 
-/// What Zenoh's callbacks know. It holds nothing that holds a callback.
-struct Desk {
-    accept: Arc<Accept>,
-    publisher: Arc<Publisher<'static>>,
-    farewells: Arc<Publisher<'static>>,
-    layout: Layout,
+/// The state behind Zenoh's callbacks. It owns none of what owns them, or it would never be dropped.
+struct CompatibleServer {
+    accept_queue: Arc<AcceptQueue>,
+    frames: Arc<Publisher<'static>>,
+    closes: Arc<Publisher<'static>>,
+    encoder: Encoder,
     limits: Limits,
-    /// What the link to a policy must keep.
-    kept: OnceLock<Weak<Kept>>,
+    /// What each connection keeps alive.
+    declared: OnceLock<Weak<Declared>>,
     occupancy: Mutex<Occupancy>,
 }
 
-/// What a link must keep, and the session last.
-struct Kept {
+/// What is declared while the server or one of its connections is there. The session is last, so
+/// that it is dropped last.
+struct Declared {
     _watch: MatchingListener<()>,
     _subscribers: [Subscriber<()>; 2],
     session: Session,
 }
 
-/// Lets policies in until what is returned is called.
-pub(super) fn wait_for_policies(post: Post) -> zenoh::Result<impl FnOnce() + Send + Sync> {
+/// Accepts policies until the returned function is called.
+pub(super) fn accept_policies(
+    context: ServerContext,
+) -> zenoh::Result<impl FnOnce() + Send + Sync> {
     let keys = Keys::compatible();
-    let Post { session, accept, layout, config, .. } = post;
-    let desk = Arc::new(Desk {
-        accept,
-        publisher: declare(&session, &keys.s2c, Role::Server)?,
-        farewells: declare(&session, &keys::close(&keys.s2c), Role::Server)?,
-        layout,
+    let ServerContext { session, accept_queue, encoder, config, .. } = context;
+    let server = Arc::new(CompatibleServer {
+        accept_queue,
+        frames: declare_publisher(&session, &keys.s2c, Role::Server)?,
+        closes: declare_publisher(&session, &keys::close(&keys.s2c), Role::Server)?,
+        encoder,
         limits: config.limits.clone(),
-        kept: OnceLock::new(),
+        declared: OnceLock::new(),
         occupancy: Mutex::new(Occupancy::new()),
     });
-    let of_watch = Arc::clone(&desk);
-    let watch = watch(&desk.publisher, move |is_heard| of_watch.subscription_changed(is_heard))?;
-    let (of_frames, of_farewells) = (Arc::clone(&desk), Arc::clone(&desk));
-    let subscribers = receive(
+    let watcher = Arc::clone(&server);
+    let watch = watch_subscriber(&server.frames, move |is_subscribed| {
+        watcher.subscription_reported(is_subscribed);
+    })?;
+    let (frame_target, close_target) = (Arc::clone(&server), Arc::clone(&server));
+    let subscribers = subscribe(
         &session,
         &keys.c2s,
-        move |frame| of_frames.receive(frame),
-        move |farewell| of_farewells.farewell(farewell),
+        move |frame| frame_target.receive(frame),
+        move |message| close_target.close_received(message),
     )?;
-    let kept = Arc::new(Kept { _watch: watch, _subscribers: subscribers, session });
-    desk.kept.get_or_init(|| Arc::downgrade(&kept));
-    Ok(move || drop((desk, kept)))
+    let declared = Arc::new(Declared { _watch: watch, _subscribers: subscribers, session });
+    server.declared.get_or_init(|| Arc::downgrade(&declared));
+    Ok(move || drop((server, declared)))
 }
 
-impl Desk {
+impl CompatibleServer {
     fn lock(&self) -> MutexGuard<'_, Occupancy> {
         self.occupancy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Zenoh reports that a policy has begun or ceased to subscribe.
-    fn subscription_changed(&self, reported: bool) {
+    fn subscription_reported(&self, reported: bool) {
         let change = loop {
             let begun = self.lock().begun();
-            // Not under the lock: Zenoh has locks of its own here.
-            let is_subscribed = is_matched(&self.publisher);
+            // Not under the lock: Zenoh takes locks of its own for this.
+            let is_subscribed = has_subscriber(&self.frames);
             let mut occupancy = self.lock();
             if occupancy.begun() == begun {
-                break occupancy.subscription_changed(reported, is_subscribed);
+                break occupancy.subscription_reported(reported, is_subscribed);
             }
         };
         match change {
             Change::None => {}
-            Change::Present(link) => link.heard(true, "policy"),
-            Change::Left(link) => link.heard(false, "policy"),
+            Change::Present(connection) => connection.subscription_reported(true, "policy"),
+            Change::Left(connection) => connection.lose("the policy has left the network"),
         }
     }
 
     fn receive(&self, payload: &ZBytes) {
-        let connection = || Arc::new(Shared::new(self.limits.clone()));
-        let route = self.lock().route(|| self.is_metadata_request(payload), connection);
+        let new_connection = || Arc::new(TransportState::new(self.limits.clone()));
+        let route = self.lock().route(|| self.is_metadata_request(payload), new_connection);
         match route {
-            Route::Deliver(link) => link.receive(payload),
-            Route::Begin(link) => {
-                link.receive(payload);
-                self.begin(link);
+            Route::Deliver(connection) => connection.receive(payload),
+            Route::Begin(connection) => {
+                connection.receive(payload);
+                self.begin(connection);
             }
             Route::Drop => {}
         }
     }
 
-    fn begin(&self, shared: Arc<Shared>) {
-        let Some(kept) = self.kept.get().and_then(Weak::upgrade) else { return };
-        let wire = Wire {
-            publisher: Arc::clone(&self.publisher),
-            farewells: Arc::clone(&self.farewells),
-            layout: self.layout.clone(),
-            session: kept.session.clone(),
-            keep: Box::new(kept),
+    fn begin(&self, connection: Arc<TransportState>) {
+        let Some(declared) = self.declared.get().and_then(Weak::upgrade) else { return };
+        let writer = Writer {
+            frames: Arc::clone(&self.frames),
+            closes: Arc::clone(&self.closes),
+            encoder: self.encoder.clone(),
+            session: declared.session.clone(),
+            declared: Box::new(declared),
         };
-        match Link::start(shared, wire, || {}) {
-            Ok(link) => self.accept.offer(link),
-            Err(error) => tracing::error!("a policy is turned away: no thread for it: {error}"),
+        match ZenohTransport::start(Arc::clone(&connection), writer, || {}) {
+            Ok(transport) => self.accept_queue.push(transport),
+            Err(error) => {
+                tracing::error!("a policy is not served: no thread can be started: {error}");
+                connection.lose("the robot has no thread for the connection");
+            }
         }
     }
 
-    /// Whether a message is the one with which a policy asks who is there.
     fn is_metadata_request(&self, payload: &ZBytes) -> bool {
         if payload.len() > self.limits.frame_len {
             return false;
@@ -127,10 +137,10 @@ impl Desk {
         matches!(message, Ok(ClientMessage::Metadata))
     }
 
-    fn farewell(&self, goodbye: &ZBytes) {
-        let current = self.lock().connection().cloned();
-        if let Some(link) = current {
-            link.peer_closed(goodbye);
+    fn close_received(&self, message: &ZBytes) {
+        let connection = self.lock().connection().cloned();
+        if let Some(connection) = connection {
+            connection.close_received(message);
         }
     }
 }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::link::Shared;
+use crate::transport::TransportState;
 
 /// Which policy the messages on the shared keys belong to.
 ///
@@ -28,7 +28,7 @@ pub(super) struct Occupancy {
 enum State {
     Vacant,
     Connected {
-        connection: Arc<Shared>,
+        connection: Arc<TransportState>,
         /// Begun after another connection was closed, while the subscription of that one's policy
         /// had not been reported as gone. Its policy may be the same or the next one.
         follows_closed: bool,
@@ -41,9 +41,9 @@ enum State {
 /// What is to be done with a message.
 pub(super) enum Route {
     /// It belongs to this connection.
-    Deliver(Arc<Shared>),
+    Deliver(Arc<TransportState>),
     /// It is the first one of this new connection.
-    Begin(Arc<Shared>),
+    Begin(Arc<TransportState>),
     /// It belongs to a connection that is closed.
     Drop,
 }
@@ -52,9 +52,9 @@ pub(super) enum Route {
 pub(super) enum Change {
     None,
     /// The peer subscribes.
-    Present(Arc<Shared>),
+    Present(Arc<TransportState>),
     /// The peer has left.
-    Left(Arc<Shared>),
+    Left(Arc<TransportState>),
 }
 
 impl Occupancy {
@@ -67,14 +67,14 @@ impl Occupancy {
     pub(super) fn route(
         &mut self,
         is_metadata_request: impl FnOnce() -> bool,
-        connection: impl FnOnce() -> Arc<Shared>,
+        connection: impl FnOnce() -> Arc<TransportState>,
     ) -> Route {
         if let State::Connected { connection, .. } = &self.state {
-            if !connection.is_over() {
+            if !connection.is_ended() {
                 return Route::Deliver(Arc::clone(connection));
             }
             // What was sent before the policy has learned of the end does not begin a new one.
-            if !connection.is_finished() {
+            if !connection.is_closed() {
                 return Route::Drop;
             }
             self.state = if self.is_subscribed { State::Closed } else { State::Vacant };
@@ -85,14 +85,14 @@ impl Occupancy {
         }
         let connection = connection();
         if self.is_subscribed {
-            connection.heard(true, "policy");
+            connection.subscription_reported(true, "policy");
         }
         self.state = State::Connected { connection: Arc::clone(&connection), follows_closed };
         self.begun += 1;
         Route::Begin(connection)
     }
 
-    /// Connections begun so far: [`subscription_changed`](Self::subscription_changed) may be told
+    /// Connections begun so far: [`subscription_reported`](Self::subscription_reported) may be told
     /// of a status only if none has begun since the status was read.
     pub(super) fn begun(&self) -> u64 {
         self.begun
@@ -101,7 +101,7 @@ impl Occupancy {
     /// Takes a report that the policy has begun or ceased to subscribe. `is_subscribed` is the
     /// status at the time the report is handled: a late report of a policy that has left is
     /// followed by another one when the next policy subscribes already.
-    pub(super) fn subscription_changed(&mut self, reported: bool, is_subscribed: bool) -> Change {
+    pub(super) fn subscription_reported(&mut self, reported: bool, is_subscribed: bool) -> Change {
         self.is_subscribed = is_subscribed;
         if reported {
             let State::Connected { connection, .. } = &self.state else { return Change::None };
@@ -123,7 +123,7 @@ impl Occupancy {
     }
 
     /// The connection that there is.
-    pub(super) fn connection(&self) -> Option<&Arc<Shared>> {
+    pub(super) fn connection(&self) -> Option<&Arc<TransportState>> {
         match &self.state {
             State::Connected { connection, .. } => Some(connection),
             State::Vacant | State::Closed => None,
@@ -138,8 +138,8 @@ mod tests {
 
     use super::*;
 
-    fn new_connection() -> Arc<Shared> {
-        Arc::new(Shared::new(Limits::default()))
+    fn new_connection() -> Arc<TransportState> {
+        Arc::new(TransportState::new(Limits::default()))
     }
 
     /// A message that is a metadata request, or is not.
@@ -149,7 +149,7 @@ mod tests {
 
     /// A policy sends its first message.
     #[track_caller]
-    fn connect(occupancy: &mut Occupancy) -> Arc<Shared> {
+    fn connect(occupancy: &mut Occupancy) -> Arc<TransportState> {
         match send(occupancy, true) {
             Route::Begin(connection) => connection,
             Route::Deliver(_) => panic!("delivered to the connection before"),
@@ -158,83 +158,83 @@ mod tests {
     }
 
     /// The policy has closed its connection, and was answered.
-    fn close(connection: &Shared) {
-        connection.peer_closed(&ZBytes::from(vec![0xe8, 3]));
-        connection.said_goodbye(false);
-        assert!(connection.is_finished());
+    fn close(connection: &TransportState) {
+        connection.close_received(&ZBytes::from(vec![0xe8, 3]));
+        connection.close_sent(false);
+        assert!(connection.is_closed());
     }
 
     #[track_caller]
-    fn assert_delivered(occupancy: &mut Occupancy, to: &Arc<Shared>) {
+    fn assert_delivered(occupancy: &mut Occupancy, to: &Arc<TransportState>) {
         assert!(matches!(send(occupancy, false), Route::Deliver(connection)
             if Arc::ptr_eq(&connection, to)));
     }
 
-    fn is_left(change: &Change, whose: &Arc<Shared>) -> bool {
+    fn is_left(change: &Change, whose: &Arc<TransportState>) -> bool {
         matches!(change, Change::Left(connection) if Arc::ptr_eq(connection, whose))
     }
 
-    fn is_present(change: &Change, whose: &Arc<Shared>) -> bool {
+    fn is_present(change: &Change, whose: &Arc<TransportState>) -> bool {
         matches!(change, Change::Present(connection) if Arc::ptr_eq(connection, whose))
     }
 
     #[test]
     fn late_report_that_the_previous_policy_left_does_not_end_the_next_connection() {
         let mut occupancy = Occupancy::new();
-        assert!(matches!(occupancy.subscription_changed(true, true), Change::None));
+        assert!(matches!(occupancy.subscription_reported(true, true), Change::None));
         let first = connect(&mut occupancy);
         close(&first);
         // The first policy has left and the second one has come before any of it is reported.
         let second = connect(&mut occupancy);
-        assert!(is_present(&occupancy.subscription_changed(false, true), &second));
-        assert!(is_present(&occupancy.subscription_changed(true, true), &second));
+        assert!(is_present(&occupancy.subscription_reported(false, true), &second));
+        assert!(is_present(&occupancy.subscription_reported(true, true), &second));
         assert_delivered(&mut occupancy, &second);
-        assert!(is_left(&occupancy.subscription_changed(false, false), &second));
+        assert!(is_left(&occupancy.subscription_reported(false, false), &second));
     }
 
     #[test]
     fn policy_that_leaves_unreported_before_the_next_one_does_not_end_its_connection() {
         let mut occupancy = Occupancy::new();
-        occupancy.subscription_changed(true, true);
+        occupancy.subscription_reported(true, true);
         close(&connect(&mut occupancy));
         let second = connect(&mut occupancy);
         assert_delivered(&mut occupancy, &second);
-        assert!(is_left(&occupancy.subscription_changed(false, false), &second));
+        assert!(is_left(&occupancy.subscription_reported(false, false), &second));
     }
 
     #[test]
     fn policy_that_vanishes_loses_its_connection_although_the_next_one_subscribes_already() {
         let mut occupancy = Occupancy::new();
-        occupancy.subscription_changed(true, true);
+        occupancy.subscription_reported(true, true);
         let first = connect(&mut occupancy);
-        assert!(is_left(&occupancy.subscription_changed(false, true), &first));
+        assert!(is_left(&occupancy.subscription_reported(false, true), &first));
         let second = connect(&mut occupancy);
-        assert!(is_present(&occupancy.subscription_changed(true, true), &second));
+        assert!(is_present(&occupancy.subscription_reported(true, true), &second));
     }
 
     #[test]
     fn message_ahead_of_the_report_of_its_policy_begins_a_connection() {
         let mut occupancy = Occupancy::new();
         let first = connect(&mut occupancy);
-        assert!(is_present(&occupancy.subscription_changed(true, true), &first));
-        assert!(is_left(&occupancy.subscription_changed(false, false), &first));
+        assert!(is_present(&occupancy.subscription_reported(true, true), &first));
+        assert!(is_left(&occupancy.subscription_reported(false, false), &first));
         let second = connect(&mut occupancy);
-        assert!(is_present(&occupancy.subscription_changed(true, true), &second));
+        assert!(is_present(&occupancy.subscription_reported(true, true), &second));
         assert_delivered(&mut occupancy, &second);
     }
 
     #[test]
     fn policy_whose_connection_was_closed_begins_again_only_with_a_metadata_request() {
         let mut occupancy = Occupancy::new();
-        occupancy.subscription_changed(true, true);
+        occupancy.subscription_reported(true, true);
         let first = connect(&mut occupancy);
-        first.peer_closed(&ZBytes::from(vec![0xe8, 3]));
+        first.close_received(&ZBytes::from(vec![0xe8, 3]));
         assert!(matches!(send(&mut occupancy, true), Route::Drop), "the close is not answered yet");
-        first.said_goodbye(false);
+        first.close_sent(false);
         assert!(matches!(send(&mut occupancy, false), Route::Drop));
         connect(&mut occupancy);
         // Nor is it asked of a policy that subscribes after the last one has left.
-        occupancy.subscription_changed(false, false);
+        occupancy.subscription_reported(false, false);
         assert!(matches!(send(&mut occupancy, false), Route::Begin(_)));
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use chiral_proto::ConnectionError;
 use chiral_zenoh::{Config, Error};
 
-use crate::network::Wire;
+use crate::network::Proxy;
 use crate::pair::{Policy, Robot, Seen, image, metadata};
 
 const LOOPBACK: &str = "tcp/127.0.0.1:0";
@@ -65,18 +65,18 @@ fn a_robot_that_shuts_down_says_so() {
 fn eight_cameras_arrive_whole_through_a_policy_that_stalls() {
     const LARGE: [usize; 3] = [480 * 8, 640, 7];
     let robot = Robot::serve(LOOPBACK, "arm", LARGE);
-    let wire = Wire::to(robot.config.to_string().trim_start_matches("tcp/"));
-    let config: Config = wire.endpoint.parse().expect("an endpoint");
+    let proxy = Proxy::to(robot.config.to_string().trim_start_matches("tcp/"));
+    let config: Config = proxy.endpoint.parse().expect("an endpoint");
     let mut policy = Policy::connect(&config);
     let expected = image("arm", LARGE.iter().product());
     for _ in 0..5 {
-        wire.freeze();
+        proxy.freeze();
         policy.act(&[1.0]);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 // The stall itself, not a wait for anything.
                 std::thread::sleep(Duration::from_millis(300));
-                wire.thaw();
+                proxy.thaw();
             });
             assert!(*policy.observe()["cam"].image.bytes() == expected);
         });
@@ -129,14 +129,14 @@ fn policies_in_quick_succession_lose_no_action() {
 #[test]
 fn a_connection_that_breaks_is_noticed_on_both_sides_and_made_anew() {
     let robot = Robot::serve(LOOPBACK, "arm", PIXELS);
-    let wire = Wire::to(robot.config.to_string().trim_start_matches("tcp/"));
-    let config: Config = wire.endpoint.parse().expect("an endpoint");
+    let proxy = Proxy::to(robot.config.to_string().trim_start_matches("tcp/"));
+    let config: Config = proxy.endpoint.parse().expect("an endpoint");
     for _ in 0..3 {
         let mut policy = Policy::connect(&config);
         assert_eq!(robot.sees(), Seen::Policy);
         assert_eq!(policy.metadata(), metadata("arm"));
         let start = Instant::now();
-        wire.cut();
+        proxy.cut();
         assert!(matches!(policy.end(), ConnectionError::Lost(_)));
         assert!(matches!(robot.sees(), Seen::Gone(ConnectionError::Lost(_))));
         assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
@@ -148,13 +148,13 @@ fn a_network_that_goes_silent_is_noticed_within_the_lease() {
     let lease = Duration::from_secs(1);
     let config: Config = LOOPBACK.parse().expect("an endpoint");
     let robot = Robot::serve_with(config.with_lease(lease), "arm", PIXELS);
-    let wire = Wire::to(robot.config.to_string().trim_start_matches("tcp/"));
-    let config: Config = wire.endpoint.parse().expect("an endpoint");
+    let proxy = Proxy::to(robot.config.to_string().trim_start_matches("tcp/"));
+    let config: Config = proxy.endpoint.parse().expect("an endpoint");
     let mut policy = Policy::connect(&config.with_lease(lease));
     assert_eq!(robot.sees(), Seen::Policy);
     assert_eq!(policy.metadata(), metadata("arm"));
     let start = Instant::now();
-    wire.freeze();
+    proxy.freeze();
     assert!(matches!(policy.end(), ConnectionError::Lost(_)));
     assert!(matches!(robot.sees(), Seen::Gone(ConnectionError::Lost(_))));
     assert!(start.elapsed() < lease * 3, "{:?}", start.elapsed());

@@ -1,16 +1,18 @@
-//! Peers that send more than is taken.
+//! Peers that send more than is read.
 
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use chiral_proto::wire::{ClientMessage, Limits};
+use chiral_proto::ws::CloseCode;
 use chiral_proto::{Action, ConnectionError};
-use chiral_zenoh::{Config, Link, Listener};
-use futures_lite::future::block_on;
+use chiral_zenoh::driver::Transport;
+use chiral_zenoh::{Config, Listener, ZenohTransport};
 
-use crate::pair::{SOON, wait_for};
+use crate::pair::{SOON, receive, send, wait_for};
 
-/// A policy's link and a robot's, of which nobody takes anything.
-fn pair(name: &str, limits: Limits) -> (Listener, Link, Link) {
+/// A policy's and a robot's end of a connection, which nobody reads.
+fn pair(name: &str, limits: Limits) -> (Listener, ZenohTransport, ZenohTransport) {
     let uri = format!("zenoh:tcp/127.0.0.1:0?robot={name}");
     let config: Config = uri.parse().expect("a URI");
     let listener = Listener::open(config.with_limits(limits)).wait().expect("it can be opened");
@@ -24,16 +26,24 @@ fn action(values: usize) -> chiral_proto::wire::Frame {
     ClientMessage::ApplyAction(Action::from(vec![0.5; values])).encode()
 }
 
+#[track_caller]
+fn wait_until_closed(transport: &mut ZenohTransport) {
+    let closed = wait_for(SOON, |cx| {
+        let _ = transport.poll_write(cx, Instant::now());
+        if transport.is_closed() { Poll::Ready(()) } else { Poll::Pending }
+    });
+    assert_eq!(closed, Some(()));
+}
+
 #[test]
-fn more_messages_than_are_taken_end_the_link_on_both_sides() {
-    let (_listener, policy, robot) = pair("flooded", Limits::default());
+fn unread_messages_beyond_the_limit_end_the_connection_on_both_sides() {
+    let (_listener, mut policy, mut robot) = pair("flooded", Limits::default());
     let mut sent = 0;
-    while block_on(policy.send(action(7))).is_ok() {
+    while send(&mut policy, action(7)) {
         sent += 1;
         assert!(sent < 100_000, "nobody stops it");
     }
-    let told = wait_for(SOON, |cx| policy.poll_recv(cx)).expect("it is told soon");
-    match told {
+    match receive(&mut policy) {
         Err(ConnectionError::ClosedByPeer { code: Some(1008), reason }) => {
             assert!(reason.contains("expected at most 4096"), "{reason}");
         }
@@ -41,25 +51,21 @@ fn more_messages_than_are_taken_end_the_link_on_both_sides() {
     }
     // What had come before is not lost.
     for _ in 0..4096 {
-        assert!(block_on(robot.recv()).is_ok());
+        assert!(receive(&mut robot).is_ok());
     }
-    let end = block_on(robot.recv()).expect_err("the link has ended");
+    let end = receive(&mut robot).expect_err("the connection has ended");
     assert!(matches!(end, ConnectionError::BadTransport(_)), "{end}");
-    let finished = wait_for(SOON, |cx| {
-        let _ = robot.poll_written(cx);
-        if robot.is_finished() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-    });
-    assert_eq!(finished, Some(()));
+    wait_until_closed(&mut robot);
 }
 
 #[test]
-fn a_frame_over_the_limit_is_refused_with_the_cores_words() {
+fn frame_over_the_limit_is_refused_with_the_limits_name() {
     let limits = Limits { frame_len: 1000, ..Limits::default() };
-    let (_listener, policy, robot) = pair("narrow", limits);
-    block_on(policy.send(action(7))).expect("the link is up");
-    block_on(policy.send(action(400))).expect("the link is up");
-    assert!(block_on(robot.recv()).is_ok());
-    match block_on(robot.recv()) {
+    let (_listener, mut policy, mut robot) = pair("narrow", limits);
+    assert!(send(&mut policy, action(7)));
+    assert!(send(&mut policy, action(400)));
+    assert!(receive(&mut robot).is_ok());
+    match receive(&mut robot) {
         Err(ConnectionError::BadFrame(error)) => {
             let error = error.to_string();
             assert!(error.contains("at most 1000 (`Limits::frame_len`)"), "{error}");
@@ -69,20 +75,16 @@ fn a_frame_over_the_limit_is_refused_with_the_cores_words() {
 }
 
 #[test]
-fn a_close_is_answered_by_itself() {
-    let (_listener, policy, robot) = pair("deaf", Limits::default());
-    let now = std::time::Instant::now();
-    policy.close(now, 1000, "done");
+fn close_is_answered_although_nobody_reads() {
+    let (_listener, mut policy, mut robot) = pair("deaf", Limits::default());
+    let now = Instant::now();
+    policy.close(now, CloseCode(1000), "done");
     let due = policy.poll_timeout().expect("it waits for an answer, or has it by now");
     assert_eq!(due, now + Duration::from_secs(1));
     // The other side answers by itself, whoever holds it.
-    let finished = wait_for(SOON, |cx| {
-        let _ = policy.poll_written(cx);
-        if policy.is_finished() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-    });
-    assert_eq!(finished, Some(()));
+    wait_until_closed(&mut policy);
     assert_eq!(policy.poll_timeout(), None);
-    let end = block_on(robot.recv()).expect_err("it was closed");
+    let end = receive(&mut robot).expect_err("it was closed");
     let closed = ConnectionError::ClosedByPeer { code: Some(1000), reason: "done".to_owned() };
     assert_eq!(end, closed);
 }

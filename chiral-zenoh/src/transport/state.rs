@@ -9,34 +9,35 @@ use chiral_proto::pool::BufferPool;
 use chiral_proto::wire::{Frame, Limits};
 use zenoh::bytes::ZBytes;
 
-use super::goodbye::Goodbye;
-use crate::message::Message;
-use crate::stats::{Counters, count};
+use super::close_message::CloseMessage;
+use crate::payload::Payload;
+use crate::stats::{Counts, count};
 
-/// What a link's handle, its writer thread and Zenoh's callbacks have in common. Nothing that
-/// locks it waits for anything while it does.
-pub(crate) struct Shared {
+/// The state of a connection, shared by its [`ZenohTransport`](super::ZenohTransport), its writer
+/// thread and Zenoh's callbacks. Whoever locks it waits for nothing meanwhile.
+pub(crate) struct TransportState {
     state: Mutex<State>,
     /// For the writer thread.
     changed: Condvar,
-    /// For who waits for a message and has no waker.
+    /// For a thread that waits for a message.
     arrived: Condvar,
     pool: BufferPool,
     limits: Limits,
-    pub(crate) counters: Arc<Counters>,
+    pub(crate) counts: Arc<Counts>,
 }
 
 struct State {
-    inbox: VecDeque<Message>,
-    inbox_len: usize,
-    /// Why nothing more comes, once what is in the inbox has been taken.
+    received: VecDeque<Payload>,
+    /// Bytes in `received`.
+    received_len: usize,
+    /// Why nothing more comes, once what has been received is taken.
     end: Option<ConnectionError>,
-    outbox: Outbox,
+    outgoing: Outgoing,
     closing: Closing,
-    /// When the handle gives up waiting for the peer's answer to its close.
-    give_up: Option<Instant>,
+    /// When the transport gives up waiting for the peer's answer to its close.
+    close_deadline: Option<Instant>,
     presence: Presence,
-    /// The handle is gone.
+    /// The transport has been dropped.
     is_dropped: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -61,29 +62,43 @@ enum Presence {
     Reported,
 }
 
-enum Outbox {
+/// The frame that is being sent.
+///
+/// ```text
+///   Empty ── send ──► Queued ── writer thread ──► Writing ── given to Zenoh ──► Written
+///     ▲                                                                           │
+///     └────────────────────────────── poll_write ─────────────────────────────────┘
+/// ```
+enum Outgoing {
     Empty,
-    /// Waits for the writer thread.
-    Due(Frame),
-    /// The writer thread has it.
+    Queued(Frame),
     Writing,
-    /// It has gone, and nobody was told yet.
     Written,
 }
 
+/// How far the connection is closed.
+///
+/// ```text
+///   Open ── close, or the peer's close message ──► Queued ── writer thread ──► Sending
+///                                                                             │    │
+///          Closed ◄── the peer's answer, or 1 s ── AwaitingAnswer ◄─ our close ┘    │
+///            ▲                                                                     │
+///            └───────────────────── answer to the peer's close, or no subscriber ──┘
+///   any ── the peer's answer, or the connection is lost ──► Closed
+/// ```
 #[derive(PartialEq)]
 enum Closing {
-    No,
-    /// To be sent behind what is being written; then the peer's answer is awaited, or not.
-    Due(Goodbye, Then),
-    /// The writer thread has it.
+    Open,
+    /// The close message follows the frame that is being written.
+    Queued(CloseMessage, Then),
     Sending(Then),
-    /// Until then. To leave sooner would overtake the goodbye: Zenoh tells of who leaves with a
-    /// higher priority than what they have said.
-    AwaitAnswer(Instant),
-    Done,
+    /// Until this instant. To leave sooner would overtake the close message: Zenoh reports a
+    /// session's end with a higher priority than what it has sent before.
+    AwaitingAnswer(Instant),
+    Closed,
 }
 
+/// What follows when a close message is sent.
 #[derive(PartialEq, Clone, Copy)]
 enum Then {
     AwaitAnswer,
@@ -95,9 +110,9 @@ pub(super) enum Task {
     /// Ask Zenoh whether the peer subscribes.
     AskPresence,
     Write(Frame),
-    /// Say goodbye.
-    Close(Goodbye),
-    /// Nothing more: the link is at its end.
+    /// Send a close message.
+    Close(CloseMessage),
+    /// Nothing more: the connection is closed.
     Stop,
 }
 
@@ -105,21 +120,21 @@ pub(super) enum Task {
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often Zenoh is asked whether the peer subscribes, until it reports that by itself.
 const ASK_PRESENCE: Duration = Duration::from_millis(100);
-/// Messages that may wait to be taken: eight seconds of actions at 500 Hz.
-const INBOX: usize = 4096;
+/// Received messages that may wait to be read: eight seconds of actions at 500 Hz.
+const MAX_UNREAD: usize = 4096;
 /// Received buffers that are kept for the next messages.
-const KEEP: usize = 3;
+const POOLED_BUFFERS: usize = 3;
 
-impl Shared {
+impl TransportState {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             state: Mutex::new(State {
-                inbox: VecDeque::new(),
-                inbox_len: 0,
+                received: VecDeque::new(),
+                received_len: 0,
                 end: None,
-                outbox: Outbox::Empty,
-                closing: Closing::No,
-                give_up: None,
+                outgoing: Outgoing::Empty,
+                closing: Closing::Open,
+                close_deadline: None,
                 presence: Presence::Unknown,
                 is_dropped: false,
                 reader: None,
@@ -127,9 +142,9 @@ impl Shared {
             }),
             changed: Condvar::new(),
             arrived: Condvar::new(),
-            pool: BufferPool::new(KEEP),
+            pool: BufferPool::new(POOLED_BUFFERS),
             limits,
-            counters: Arc::default(),
+            counts: Arc::default(),
         }
     }
 
@@ -139,67 +154,69 @@ impl Shared {
 
     // ---- from Zenoh's callbacks ---------------------------------------------------------------
 
-    /// A message has come. What cannot be kept ends the link: nothing is lost silently, and
-    /// nothing grows.
+    /// A message has been received. One that finds no room ends the connection: nothing is lost
+    /// silently, and nothing grows.
     pub(crate) fn receive(&self, payload: &ZBytes) {
         let len = payload.len();
         if len > self.limits.frame_len {
-            // The core's own words; it looks at the length before anything else.
-            let oversized = Message::oversized(payload).into_frame(&self.limits);
-            if let Err(error) = oversized {
+            // For the core's own error, which looks at the length before anything else.
+            let segments = Payload::oversized(payload).into_segments();
+            if let Err(error) = Frame::parse_segments(segments, &self.limits) {
                 self.lock().end(error.into());
             }
             return;
         }
-        let message = Message::new(payload, &self.pool);
-        count(&self.counters.received);
-        if message.is_shared() {
-            count(&self.counters.received_shared);
+        let payload = Payload::new(payload, &self.pool);
+        count(&self.counts.received);
+        if payload.is_shared() {
+            count(&self.counts.received_shared);
         }
         let mut state = self.lock();
         if state.end.is_some() {
             return;
         }
         let room = self.limits.frame_len.saturating_mul(2);
-        if state.inbox.len() >= INBOX || state.inbox_len + len > room {
+        if state.received.len() >= MAX_UNREAD || state.received_len + len > room {
             let why = format!(
-                "found {} messages of {} bytes that were not taken, expected at most {INBOX} of \
-                 {room} bytes: send less, or take them faster",
-                state.inbox.len() + 1,
-                state.inbox_len + len
+                "found {} unread messages of {} bytes, expected at most {MAX_UNREAD} of {room} \
+                 bytes: send less, or read them faster",
+                state.received.len() + 1,
+                state.received_len + len
             );
-            state.close(Goodbye { code: 1008, reason: why.clone() }, Then::AwaitAnswer);
+            state.close(CloseMessage { code: 1008, reason: why.clone() }, Then::AwaitAnswer);
             state.end(ConnectionError::BadTransport(why));
             self.changed.notify_all();
             return;
         }
-        state.inbox_len += len;
-        state.inbox.push_back(message);
+        state.received_len += len;
+        state.received.push_back(payload);
         state.wake_reader();
         self.arrived.notify_one();
     }
 
-    /// The peer says goodbye, or answers ours.
-    pub(crate) fn peer_closed(&self, goodbye: &ZBytes) {
-        let goodbye = Goodbye::decode(goodbye);
+    /// The peer has sent a close message: its own, or the answer to ours.
+    pub(crate) fn close_received(&self, message: &ZBytes) {
+        let message = CloseMessage::decode(message);
         let mut state = self.lock();
         match state.closing {
-            Closing::No => {
-                let answer = Goodbye { code: goodbye.code, reason: String::new() };
+            Closing::Open => {
+                let answer = CloseMessage { code: message.code, reason: String::new() };
                 state.close(answer, Then::Finish);
-                let Goodbye { code, reason } = goodbye;
+                let CloseMessage { code, reason } = message;
                 state.end(ConnectionError::ClosedByPeer { code: Some(code), reason });
             }
-            Closing::Due(..) | Closing::Sending(_) | Closing::AwaitAnswer(_) => state.finish(),
-            Closing::Done => {}
+            Closing::Queued(..) | Closing::Sending(_) | Closing::AwaitingAnswer(_) => {
+                state.finish()
+            }
+            Closing::Closed => {}
         }
         self.changed.notify_all();
     }
 
     /// Zenoh reports whether the peer subscribes to what this side publishes.
-    pub(crate) fn heard(&self, is_heard: bool, who: &str) {
+    pub(crate) fn subscription_reported(&self, is_subscribed: bool, who: &str) {
         let mut state = self.lock();
-        if is_heard {
+        if is_subscribed {
             state.presence = Presence::Reported;
         } else if state.presence != Presence::Unknown {
             state.lose(format!("the {who} has left the network"));
@@ -207,97 +224,101 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// The peer has gone without a word.
+    /// The peer has left without a close message.
     pub(crate) fn lose(&self, why: &str) {
         self.lock().lose(why.to_owned());
         self.changed.notify_all();
     }
 
     /// Why nothing more comes, if that is so.
+    #[cfg(test)]
     pub(super) fn end(&self) -> Option<ConnectionError> {
         self.lock().end.clone()
     }
 
-    /// Whether nothing more will be carried.
-    pub(crate) fn is_over(&self) -> bool {
+    /// Whether the connection has ended, or is being closed.
+    pub(crate) fn is_ended(&self) -> bool {
         let state = self.lock();
-        state.end.is_some() || state.closing != Closing::No
+        state.end.is_some() || state.closing != Closing::Open
     }
 
     /// Waits for a message, blocking the thread: for a connection that is being made.
-    pub(crate) fn recv_timeout(&self, timeout: Duration) -> Option<Message> {
-        let is_empty = |state: &mut State| state.inbox.is_empty() && state.end.is_none();
+    pub(crate) fn receive_timeout(&self, timeout: Duration) -> Option<Payload> {
+        let is_empty = |state: &mut State| state.received.is_empty() && state.end.is_none();
         let waited = self.arrived.wait_timeout_while(self.lock(), timeout, is_empty);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.take()
     }
 
-    // ---- from the handle ----------------------------------------------------------------------
+    // ---- from the transport ----------------------------------------------------------------------
 
-    pub(super) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Result<Message, ConnectionError>> {
+    pub(super) fn poll_receive(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Payload, ConnectionError>> {
         let mut state = self.lock();
-        if let Some(message) = state.take() {
-            return Poll::Ready(Ok(message));
+        if let Some(payload) = state.take() {
+            return Poll::Ready(Ok(payload));
         }
         if let Some(end) = &state.end {
             return Poll::Ready(Err(end.clone()));
         }
-        remember(&mut state.reader, cx.waker());
+        store_waker(&mut state.reader, cx.waker());
         Poll::Pending
     }
 
     pub(super) fn poll_write(&self, cx: &mut Context<'_>) -> Poll<bool> {
         let mut state = self.lock();
-        remember(&mut state.writer, cx.waker());
-        if state.closing == Closing::Done {
+        store_waker(&mut state.writer, cx.waker());
+        if state.closing == Closing::Closed {
             // What was not written never will be.
             return Poll::Ready(false);
         }
-        match state.outbox {
-            Outbox::Empty => Poll::Ready(false),
-            Outbox::Written => {
-                state.outbox = Outbox::Empty;
+        match state.outgoing {
+            Outgoing::Empty => Poll::Ready(false),
+            Outgoing::Written => {
+                state.outgoing = Outgoing::Empty;
                 Poll::Ready(true)
             }
-            Outbox::Due(_) | Outbox::Writing => Poll::Pending,
+            Outgoing::Queued(_) | Outgoing::Writing => Poll::Pending,
         }
     }
 
     pub(super) fn wants_frame(&self) -> bool {
         let state = self.lock();
-        let is_idle = matches!(state.outbox, Outbox::Empty | Outbox::Written);
-        is_idle && state.end.is_none() && state.closing == Closing::No
+        let is_idle = matches!(state.outgoing, Outgoing::Empty | Outgoing::Written);
+        is_idle && state.end.is_none() && state.closing == Closing::Open
     }
 
-    pub(super) fn push(&self, frame: Frame) {
+    pub(super) fn send(&self, frame: Frame) {
         let mut state = self.lock();
-        let is_idle = matches!(state.outbox, Outbox::Empty | Outbox::Written);
-        debug_assert!(is_idle, "a frame was pushed that was not wanted");
+        let is_idle = matches!(state.outgoing, Outgoing::Empty | Outgoing::Written);
+        debug_assert!(is_idle, "a frame was sent that was not wanted");
         if is_idle {
-            state.outbox = Outbox::Due(frame);
+            state.outgoing = Outgoing::Queued(frame);
             self.changed.notify_all();
         }
     }
 
-    pub(super) fn close(&self, now: Instant, goodbye: Goodbye) {
+    pub(super) fn close(&self, now: Instant, message: CloseMessage) {
         let mut state = self.lock();
-        if state.close(goodbye, Then::AwaitAnswer) {
-            state.give_up = Some(now + CLOSE_TIMEOUT);
+        if state.close(message, Then::AwaitAnswer) {
+            state.close_deadline = Some(now + CLOSE_TIMEOUT);
             self.changed.notify_all();
         }
     }
 
-    pub(crate) fn is_finished(&self) -> bool {
-        self.lock().closing == Closing::Done
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closing == Closing::Closed
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.lock().give_up
+        self.lock().close_deadline
     }
 
     pub(super) fn handle_timeout(&self, now: Instant) -> Result<(), ConnectionError> {
         let mut state = self.lock();
-        if state.give_up.is_none_or(|give_up| now < give_up) {
+        if state.close_deadline.is_none_or(|deadline| now < deadline) {
             return Ok(());
         }
         state.finish();
@@ -305,7 +326,7 @@ impl Shared {
         Err(ConnectionError::Lost(unanswered()))
     }
 
-    pub(super) fn let_go(&self) {
+    pub(super) fn handle_dropped(&self) {
         self.lock().is_dropped = true;
         self.changed.notify_all();
     }
@@ -317,12 +338,12 @@ impl Shared {
     pub(super) fn next_task(&self, deadline: Instant, ask_at: &mut Instant) -> Task {
         let mut state = self.lock();
         loop {
-            if state.closing == Closing::Done {
+            if state.closing == Closing::Closed {
                 return Task::Stop;
             }
             let now = Instant::now();
             let until = match (&state.closing, state.presence) {
-                (&Closing::AwaitAnswer(until), _) => {
+                (&Closing::AwaitingAnswer(until), _) => {
                     if until <= now {
                         state.lose(unanswered());
                         return Task::Stop;
@@ -349,7 +370,7 @@ impl Shared {
                         state.finish();
                         return Task::Stop;
                     } else if deadline <= now {
-                        state.lose("the peer does not take what it is sent".to_owned());
+                        state.lose("the peer does not subscribe to what it is sent".to_owned());
                         return Task::Stop;
                     }
                     *ask_at
@@ -370,19 +391,19 @@ impl Shared {
         }
     }
 
-    /// The frame was written.
-    pub(super) fn wrote(&self) {
+    /// The frame has been given to Zenoh.
+    pub(super) fn frame_written(&self) {
         let mut state = self.lock();
-        state.outbox = Outbox::Written;
+        state.outgoing = Outgoing::Written;
         state.wake_writer();
     }
 
-    /// The goodbye was written. A peer that does not know goodbyes will not answer.
-    pub(crate) fn said_goodbye(&self, is_answered: bool) {
+    /// The close message was sent, or was not because the peer knows none.
+    pub(crate) fn close_sent(&self, is_sent: bool) {
         let mut state = self.lock();
         match state.closing {
-            Closing::Sending(Then::AwaitAnswer) if is_answered => {
-                state.closing = Closing::AwaitAnswer(Instant::now() + CLOSE_TIMEOUT);
+            Closing::Sending(Then::AwaitAnswer) if is_sent => {
+                state.closing = Closing::AwaitingAnswer(Instant::now() + CLOSE_TIMEOUT);
             }
             _ => state.finish(),
         }
@@ -390,32 +411,33 @@ impl Shared {
 }
 
 impl State {
-    fn take(&mut self) -> Option<Message> {
-        let message = self.inbox.pop_front()?;
-        self.inbox_len -= message.len();
-        Some(message)
+    fn take(&mut self) -> Option<Payload> {
+        let payload = self.received.pop_front()?;
+        self.received_len -= payload.len();
+        Some(payload)
     }
 
     fn task(&mut self) -> Option<Task> {
-        if matches!(self.outbox, Outbox::Due(_)) {
-            let Outbox::Due(frame) = std::mem::replace(&mut self.outbox, Outbox::Writing) else {
-                unreachable!("it was just seen to be due");
+        if matches!(self.outgoing, Outgoing::Queued(_)) {
+            let Outgoing::Queued(frame) = std::mem::replace(&mut self.outgoing, Outgoing::Writing)
+            else {
+                unreachable!("it was just seen to be queued");
             };
             return Some(Task::Write(frame));
         }
-        if let Closing::Due(_, then) = self.closing {
-            let Closing::Due(goodbye, _) =
+        if let Closing::Queued(_, then) = self.closing {
+            let Closing::Queued(message, _) =
                 std::mem::replace(&mut self.closing, Closing::Sending(then))
             else {
-                unreachable!("it was just seen to be due");
+                unreachable!("it was just seen to be queued");
             };
-            return Some(Task::Close(goodbye));
+            return Some(Task::Close(message));
         }
         if self.is_dropped {
-            if self.closing == Closing::No {
+            if self.closing == Closing::Open {
                 self.closing = Closing::Sending(Then::AwaitAnswer);
-                let reason = "the peer's program let the connection go".to_owned();
-                return Some(Task::Close(Goodbye { code: 1001, reason }));
+                let reason = "the peer's program dropped the connection".to_owned();
+                return Some(Task::Close(CloseMessage { code: 1001, reason }));
             }
             return Some(Task::Stop);
         }
@@ -423,10 +445,10 @@ impl State {
     }
 
     /// Begins to close, once.
-    fn close(&mut self, goodbye: Goodbye, then: Then) -> bool {
-        let is_first = self.closing == Closing::No;
+    fn close(&mut self, message: CloseMessage, then: Then) -> bool {
+        let is_first = self.closing == Closing::Open;
         if is_first {
-            self.closing = Closing::Due(goodbye, then);
+            self.closing = Closing::Queued(message, then);
         }
         is_first
     }
@@ -438,15 +460,15 @@ impl State {
     }
 
     fn lose(&mut self, why: String) {
-        if self.closing != Closing::Done {
+        if self.closing != Closing::Closed {
             self.finish();
             self.end(ConnectionError::Lost(why));
         }
     }
 
     fn finish(&mut self) {
-        self.closing = Closing::Done;
-        self.give_up = None;
+        self.closing = Closing::Closed;
+        self.close_deadline = None;
         self.wake_reader();
         self.wake_writer();
     }
@@ -464,7 +486,7 @@ fn unanswered() -> String {
     format!("the peer did not complete the close within {CLOSE_TIMEOUT:?}")
 }
 
-fn remember(slot: &mut Option<Waker>, waker: &Waker) {
+fn store_waker(slot: &mut Option<Waker>, waker: &Waker) {
     if !slot.as_ref().is_some_and(|old| old.will_wake(waker)) {
         *slot = Some(waker.clone());
     }
@@ -476,48 +498,48 @@ mod tests {
 
     use super::*;
 
-    fn with_frame_to_write() -> Shared {
-        let shared = Shared::new(Limits::default());
-        shared.push(ClientMessage::Metadata.encode());
-        shared
+    fn with_frame_to_write() -> TransportState {
+        let state = TransportState::new(Limits::default());
+        state.send(ClientMessage::Metadata.encode());
+        state
     }
 
     #[test]
     fn frame_is_written_to_a_peer_whose_subscription_was_not_reported_yet() {
-        let shared = with_frame_to_write();
+        let state = with_frame_to_write();
         let start = Instant::now();
         let (deadline, mut ask_at) = (start + CLOSE_TIMEOUT, start);
-        assert!(matches!(shared.next_task(deadline, &mut ask_at), Task::AskPresence));
-        shared.presence_answered(true);
+        assert!(matches!(state.next_task(deadline, &mut ask_at), Task::AskPresence));
+        state.presence_answered(true);
         ask_at = deadline;
-        assert!(matches!(shared.next_task(deadline, &mut ask_at), Task::Write(_)));
+        assert!(matches!(state.next_task(deadline, &mut ask_at), Task::Write(_)));
         // Zenoh may never report a peer that is gone by the time it would.
-        shared.wrote();
-        shared.presence_answered(false);
-        assert!(matches!(shared.end(), Some(ConnectionError::Lost(_))));
-        assert!(matches!(shared.next_task(deadline, &mut ask_at), Task::Stop));
+        state.frame_written();
+        state.presence_answered(false);
+        assert!(matches!(state.end(), Some(ConnectionError::Lost(_))));
+        assert!(matches!(state.next_task(deadline, &mut ask_at), Task::Stop));
     }
 
     #[test]
     fn answer_that_is_older_than_the_report_changes_nothing() {
-        let shared = with_frame_to_write();
-        shared.heard(true, "policy");
-        shared.presence_answered(false);
+        let state = with_frame_to_write();
+        state.subscription_reported(true, "policy");
+        state.presence_answered(false);
         let start = Instant::now();
-        assert!(matches!(shared.next_task(start, &mut { start }), Task::Write(_)));
-        assert!(shared.end().is_none());
-        shared.heard(false, "policy");
-        assert!(matches!(shared.end(), Some(ConnectionError::Lost(_))));
+        assert!(matches!(state.next_task(start, &mut { start }), Task::Write(_)));
+        assert!(state.end().is_none());
+        state.subscription_reported(false, "policy");
+        assert!(matches!(state.end(), Some(ConnectionError::Lost(_))));
     }
 
     #[test]
     fn peer_that_never_subscribes_is_lost_at_the_deadline() {
-        let shared = with_frame_to_write();
+        let state = with_frame_to_write();
         let deadline = Instant::now();
-        assert!(matches!(shared.next_task(deadline, &mut { deadline }), Task::AskPresence));
-        shared.presence_answered(false);
+        assert!(matches!(state.next_task(deadline, &mut { deadline }), Task::AskPresence));
+        state.presence_answered(false);
         let mut ask_at = deadline + CLOSE_TIMEOUT;
-        assert!(matches!(shared.next_task(deadline, &mut ask_at), Task::Stop));
-        assert!(matches!(shared.end(), Some(ConnectionError::Lost(_))));
+        assert!(matches!(state.next_task(deadline, &mut ask_at), Task::Stop));
+        assert!(matches!(state.end(), Some(ConnectionError::Lost(_))));
     }
 }
