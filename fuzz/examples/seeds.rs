@@ -1,5 +1,5 @@
-//! Writes the seeds of the wire's corpora: the golden frames, the hostile frames of the tests, and
-//! some that are merely unusual.
+//! Writes the seed corpora of the wire targets: the golden frames, the hostile frames of the tests,
+//! and some unusual ones.
 
 use std::path::Path;
 use std::{fs, io};
@@ -12,7 +12,7 @@ mod hostile;
 #[path = "../../chiral-proto/tests/wire_memory/pack.rs"]
 mod pack;
 
-/// Longer frames say nothing new and make the fuzzer slow.
+/// Longer frames reach no new code and make the fuzzer slow.
 const LONGEST: usize = 5000;
 const LONGEST_HOSTILE: usize = 1500;
 

@@ -38,7 +38,7 @@ fn main() -> io::Result<()> {
             for (first, payload) in frames {
                 frame(&mut input, *first, payload, is_server.then_some([0xa5, 1, 0, 0xff]));
             }
-            // Of a long stream the beginning is enough: the fuzzer makes the lengths its own.
+            // The beginning of a long stream is enough: the fuzzer varies the lengths itself.
             input.truncate(1000);
             fs::write(folder.join(format!("{role}_{name}")), input)?;
         }
@@ -46,7 +46,7 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// A frame by the letter of RFC 6455.
+/// A frame as RFC 6455 defines it.
 fn frame(out: &mut Vec<u8>, first: u8, payload: &[u8], mask: Option<[u8; 4]>) {
     let masked = if mask.is_some() { 0x80 } else { 0 };
     out.push(first);

@@ -1,6 +1,6 @@
-//! Any sequence of commands, honest answers, hostile messages and times to a client: it does not
-//! panic, asks for no call in the past, says nothing after the end, takes no more than it is
-//! allowed to, sends no action late or twice, and gives no request another's answer.
+//! Any sequence of commands, valid answers, hostile messages and times for a client: it does not
+//! panic, sets no timer in the past, emits nothing after the end, stays within its limits, sends no
+//! action late or twice, and matches no answer to the wrong request.
 #![no_main]
 
 use std::collections::VecDeque;
@@ -28,7 +28,7 @@ struct Input {
 #[derive(Debug, Arbitrary)]
 enum Op {
     Wait(Time),
-    /// Time passes, and the client is not told.
+    /// Time passes without a call to `handle_timeout`.
     Oversleep(Time),
     Request(Kind, Option<Time>),
     Cancel(u8),
@@ -41,11 +41,11 @@ enum Op {
     Clear,
     /// The transport takes a frame.
     Transmit,
-    /// The transport takes all there is.
+    /// The transport takes all frames.
     TransmitAll,
-    /// The robot answers what it was asked first.
+    /// The robot answers the oldest request.
     Answer,
-    /// The robot answers what it may not have been asked.
+    /// The robot sends an answer that may not have been asked for.
     Unasked(Kind),
     Hear(Hostile),
     Poll,
@@ -58,21 +58,21 @@ struct Policy {
     client: Client,
     config: Config,
     now: Instant,
-    /// The requests that were made, and what they were for until they came to their end.
+    /// All requests that were made; the kind is `None` once a request is finished.
     made: Vec<(RequestKey, Option<Kind>)>,
-    /// What the robot was asked and has not answered.
+    /// Requests that the robot has not answered.
     asked: VecDeque<Kind>,
     /// The kind of each answer, by its number.
     answers: Vec<Kind>,
-    /// The number of the last answer that was told.
+    /// The number of the last answer that was emitted.
     last_told: Option<u32>,
-    /// A hostile message came: what is told from then on may be of its making.
+    /// A hostile message was received: later events may be caused by it.
     deceived: bool,
-    /// When each action was put, by its number, and whether it left.
+    /// When each action was queued, by its number, and whether it was sent.
     put: Vec<(Instant, bool)>,
     steps: Vec<u32>,
     resets: usize,
-    /// The end was told.
+    /// The end was emitted.
     told_end: bool,
 }
 
@@ -271,7 +271,7 @@ impl Policy {
         made.expect("a request that was made").1.take().expect("a request comes to one end")
     }
 
-    /// Answers are told as what they are, once, and in their order.
+    /// Answers are emitted with their kind, once, and in order.
     fn told(&mut self, kind: Kind, number: impl FnOnce() -> u32) {
         if !self.deceived {
             let number = number();

@@ -1,4 +1,4 @@
-//! Any bytes as a policy client's message: `Ok` or a typed error, however they are cut.
+//! Any bytes as a client's frame: `Ok` or a typed error, in any segments.
 #![no_main]
 
 use chiral_fuzz::{decode_whole_and_cut, look_at_action};

@@ -1,4 +1,5 @@
-//! What was read is written and read again: the same message, and from then on the same bytes.
+//! A decoded message is encoded and decoded again: the same message, and from then on the same
+//! bytes.
 #![no_main]
 
 use chiral_fuzz::decode_whole_and_cut;

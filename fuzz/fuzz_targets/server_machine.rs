@@ -1,7 +1,6 @@
-//! Any sequence of honest and hostile messages, replies, dropped handles and times to a server: it
-//! does not panic, asks for no call in the past, says nothing after the end, holds no more than it
-//! is allowed to, tells actions in order and not across a reset, and answers in the order of the
-//! requests.
+//! Any sequence of valid and hostile messages, replies, dropped handles and times for a server: it
+//! does not panic, sets no timer in the past, emits nothing after the end, stays within its limits,
+//! emits actions in order and not across a reset, and answers in the order of the requests.
 #![no_main]
 
 use std::collections::VecDeque;
@@ -29,15 +28,15 @@ enum Op {
     Ask(Kind),
     Hear(Hostile),
     Wait(Time),
-    /// Time passes, and the server is not told.
+    /// Time passes without a call to `handle_timeout`.
     Oversleep(Time),
     Poll,
     PollAll,
     PollMotion,
     PollRequest,
-    /// One of the handles is used; an observation is taken late or not.
+    /// One of the reply handles is used; an observation is deferred or not.
     Reply(u8, bool),
-    /// One of the handles is given to another server.
+    /// One of the reply handles is given to another server.
     ReplyElsewhere(u8),
     Forget(u8),
     Transmit,
@@ -54,11 +53,11 @@ enum Handle {
     Step(StepReply),
 }
 
-/// A request, from its arrival until its answer leaves.
+/// A request, from its arrival until its answer is sent.
 struct Request {
     id: u32,
     kind: Kind,
-    /// How many actions came before it.
+    /// How many actions arrived before it.
     actions_before: u32,
     told: bool,
     answered: Option<u32>,
@@ -68,9 +67,9 @@ struct Robot {
     server: Server,
     config: Config,
     now: Instant,
-    /// In the order in which they came. After a hostile message it is not known what came.
+    /// In order of arrival. After a hostile message it is unknown what arrived.
     requests: Option<VecDeque<Request>>,
-    /// With the request of each; without what came after a hostile message.
+    /// Each with its request, except for those that arrived after a hostile message.
     handles: Vec<(u32, Handle)>,
     asked: u32,
     actions: u32,

@@ -1,8 +1,8 @@
-//! The WebSocket session against tungstenite: it delivers nothing that tungstenite does not, stops
-//! where that stops or earlier, and what it writes itself tungstenite can read.
+//! The WebSocket session against tungstenite: it delivers no message that tungstenite does not,
+//! ends where tungstenite ends or earlier, and tungstenite can read what it writes.
 //!
-//! The input's first byte is the role, the second how many bytes are moved at once; the rest is
-//! what the peer sends, byte for byte.
+//! The input's first byte is the role, the second how many bytes are moved at once; the rest is the
+//! peer's byte stream.
 #![no_main]
 
 use std::io::{self, IoSlice, Read, Write};
@@ -40,14 +40,14 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     match &end {
         None => assert!(theirs.failure.is_none() && !theirs.closed && !theirs.text, "{theirs:?}"),
         Some(Error::Closed { .. }) => assert!(theirs.closed, "{theirs:?}"),
-        // Allowed there, or noticed there only when the message is whole.
+        // Tungstenite allows it, or notices it only when the message is complete.
         Some(
             Error::Text
             | Error::InvalidCloseCode(_)
             | Error::LengthNotMinimal(_)
             | Error::TooLong { .. },
         ) => {}
-        // Noticed here in a frame's head already, there only when the frame is whole.
+        // We notice it in the frame's header, tungstenite only when the frame is complete.
         Some(error) if theirs.failure.is_none() => {
             let whole = [bytes, &vec![0; LIMIT + 16]].concat();
             let theirs = tungstenite_receives(is_server, &whole);
@@ -58,7 +58,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     write_back(&mut session, now, is_server, step, end.is_some());
 });
 
-/// Feeds the bytes to our session, a few at a time, and collects its messages up to its end.
+/// Feeds the bytes to our session in small pieces, and collects its messages up to its end.
 fn receive(
     session: &mut Session,
     now: &mut Instant,
@@ -66,7 +66,7 @@ fn receive(
     step: usize,
 ) -> (Vec<Bytes>, Option<Error>) {
     let mut messages = Vec::new();
-    // The beginning went in as what had arrived behind the handshake.
+    // The beginning was given as surplus of the handshake.
     let mut rest = &bytes[bytes.len().min(step / 2)..];
     loop {
         while let Some(found) = session.poll(*now) {
@@ -87,8 +87,8 @@ fn receive(
     }
 }
 
-/// A frame of ours, a close, and whatever the bytes above called for: tungstenite must be able to
-/// read all of it.
+/// A frame, a close, and whatever the peer's bytes called for: tungstenite must be able to read all
+/// of it.
 fn write_back(session: &mut Session, now: Instant, is_server: bool, step: usize, ended: bool) {
     let message = Bytes::from_static(b"\x00\x00\x00\x00 and some payload");
     let frame = Frame::parse(message.clone(), &Limits::default()).expect("it is a frame");
@@ -112,7 +112,7 @@ fn write_back(session: &mut Session, now: Instant, is_server: bool, step: usize,
     assert!(read.closed || written.is_empty());
 }
 
-/// What tungstenite makes of a stream.
+/// What tungstenite reads from a stream.
 #[derive(Debug, Default)]
 struct Theirs {
     delivered: Vec<Bytes>,
@@ -123,7 +123,7 @@ struct Theirs {
 
 fn tungstenite_receives(is_server: bool, bytes: &[u8]) -> Theirs {
     let role = if is_server { TheirRole::Server } else { TheirRole::Client };
-    // Over this it asks for memory as soon as a length is announced, or panics that it cannot.
+    // Above this, tungstenite allocates as soon as a length is announced, and may panic.
     let config = WebSocketConfig::default()
         .max_message_size(Some(4 * LIMIT))
         .max_frame_size(Some(4 * LIMIT));
@@ -144,7 +144,7 @@ fn tungstenite_receives(is_server: bool, bytes: &[u8]) -> Theirs {
     }
 }
 
-/// A stream that has only these bytes to give and swallows what it gets.
+/// A stream that yields only these bytes and discards what is written.
 struct Stream<'a>(&'a [u8]);
 
 impl Read for Stream<'_> {

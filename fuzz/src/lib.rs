@@ -1,4 +1,4 @@
-//! What the fuzz targets share: here, those of the wire; in [`machines`], those of the machines.
+//! What the fuzz targets share: for the wire format here, for the machines in [`machines`].
 
 pub mod machines;
 
@@ -6,10 +6,10 @@ use bytes::Bytes;
 use chiral_proto::wire::{Frame, Limits, WireError};
 use chiral_proto::{Action, Array, Map, Observation};
 
-/// Reads one frame, whole and in segments, whose borders the input itself decides: both must give
-/// the same message, or the same error.
+/// Decodes one frame, whole and in segments that the input itself determines: both must give the
+/// same message, or the same error.
 ///
-/// Messages are compared by what is written of them, because a NaN does not equal itself.
+/// Messages are compared by their encoding, because a NaN does not equal itself.
 ///
 /// # Panics
 /// When the two differ: that is a finding.
@@ -38,7 +38,7 @@ pub fn decode_whole_and_cut<M>(
     }
 }
 
-/// The input in three pieces. Every mutation moves the borders.
+/// The input in three segments. Every mutation moves the boundaries.
 fn segments(data: &Bytes) -> [Bytes; 3] {
     let sum: usize = data.iter().copied().map(usize::from).sum();
     let end = data.len();
@@ -47,7 +47,7 @@ fn segments(data: &Bytes) -> [Bytes; 3] {
     [data.slice(..first), data.slice(first..second), data.slice(second..)]
 }
 
-/// Looks at everything that an observation offers.
+/// Calls every accessor of an observation.
 ///
 /// # Panics
 /// When a view contradicts another: that is a finding.
@@ -67,7 +67,7 @@ pub fn look_at_observation(observation: &Observation) {
     let _ = format!("{observation:?}");
 }
 
-/// Looks at everything that an action offers.
+/// Calls every accessor of an action.
 pub fn look_at_action(action: &Action) {
     look_at_array(&action.values);
     for (name, timestamp) in action.obs_timestamps.iter().flat_map(|all| all.iter()) {
@@ -77,7 +77,7 @@ pub fn look_at_action(action: &Action) {
     let _ = format!("{action:?}");
 }
 
-/// Looks at everything that a free-form map offers.
+/// Calls every accessor of a free-form map.
 pub fn look_at_map(map: &Map) {
     let entries: Vec<_> = map.iter().collect();
     assert!(entries.len() <= map.len(), "keys that are no strings are left out");

@@ -1,5 +1,5 @@
-//! What the fuzz targets of the two state machines share: messages known by their number, and
-//! messages that no honest peer would send.
+//! What the fuzz targets of the two machines share: numbered messages, and messages that no correct
+//! peer would send.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -9,13 +9,13 @@ use bytes::Bytes;
 use chiral_proto::wire::{ClientMessage, Frame, ServerMessage};
 use chiral_proto::{Action, Map, Observation, ResetResult, StepResult};
 
-/// Where the machines' clocks begin.
+/// The start of the machines' clocks.
 pub fn epoch() -> Instant {
     static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
     *EPOCH
 }
 
-/// How long to wait: mostly a little, sometimes for days.
+/// A time to wait: mostly short, sometimes days.
 #[derive(Debug, Clone, Copy, Arbitrary)]
 pub enum Time {
     Micros(u16),
@@ -33,7 +33,7 @@ impl From<Time> for Duration {
     }
 }
 
-/// What is asked and answered.
+/// A kind of request and its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Arbitrary)]
 pub enum Kind {
     Metadata,
@@ -45,7 +45,7 @@ pub enum Kind {
 impl Kind {
     pub const ALL: [Self; 4] = [Self::Metadata, Self::Reset, Self::Observe, Self::Step];
 
-    /// The request of this kind; a step is known by the number of its action.
+    /// The request of this kind; the action of a step is numbered.
     pub fn request(self, number: u32) -> ClientMessage {
         match self {
             Self::Metadata => ClientMessage::Metadata,
@@ -102,13 +102,13 @@ pub fn number_of(action: &Action) -> u32 {
     action.to_f32()[0] as u32
 }
 
-/// A message that no honest peer would send, or not now.
+/// A message that no correct peer would send, or would not send now.
 #[derive(Debug, Clone, Arbitrary)]
 pub enum Hostile {
     Bytes(Vec<u8>),
-    /// As the header, announced as long as it is.
+    /// A header, with its true length in front.
     Header(Vec<u8>),
-    /// An honest message of this kind with one byte changed.
+    /// A valid message of this kind with one byte changed.
     Bent {
         kind: Kind,
         at: u16,
@@ -117,7 +117,7 @@ pub enum Hostile {
 }
 
 impl Hostile {
-    /// The message; `honest` makes those that are bent.
+    /// The message; `honest` makes the valid ones that are corrupted.
     pub fn message(self, honest: impl FnOnce(Kind) -> Frame) -> Bytes {
         match self {
             Self::Bytes(bytes) => bytes.into(),

@@ -1,4 +1,4 @@
-//! The core's example of a robot on `mio`, with real clients, and with what no client should send.
+//! The core's example of a robot on `mio`, with real clients and with faulty ones.
 
 #[path = "../../chiral-proto/examples/mio.rs"]
 #[expect(dead_code, reason = "its `main` is for a terminal")]
@@ -28,7 +28,7 @@ const PIXELS: usize = 8 * 480 * 640 * (3 + 4);
 struct Served {
     address: SocketAddr,
     sensors: Sensors,
-    /// What the motors were told.
+    /// The commands that the motors got.
     motors: UnboundedReceiver<Option<Vec<f32>>>,
     stop: Waker,
     thread: JoinHandle<io::Result<()>>,
@@ -59,12 +59,12 @@ impl Served {
         Raw::shake_hands(self.address)
     }
 
-    /// What the motors are told next.
+    /// The next command that the motors get.
     async fn told(&mut self) -> Option<Vec<f32>> {
         soon(self.motors.recv()).await.expect("it is being served")
     }
 
-    /// Takes the robot out of service, which must then end by itself.
+    /// Shuts the robot down; its thread must then end by itself.
     async fn stop(self) {
         self.stop.wake().unwrap();
         let thread = tokio::task::spawn_blocking(|| self.thread.join());
@@ -116,7 +116,7 @@ async fn a_policy_has_all_that_it_asks_for() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_action_passes_an_observation_that_is_being_written() {
     let mut served = Served::new(ws::Config::default());
-    // Two observations in a row and a bounded buffer: the kernel cannot swallow them.
+    // Two observations and a bounded socket buffer: the kernel cannot take them whole.
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(1 << 20).unwrap();
     let socket = soon(socket.connect(served.address)).await.unwrap().into_std().unwrap();
@@ -133,7 +133,7 @@ async fn an_action_passes_an_observation_that_is_being_written() {
         assert_eq!(served.told().await, Some(vec![value]));
     }
     raw.send_message(Opcode::Ping, b"still there?");
-    // Then both arrive, and the pong behind the one that was being written.
+    // Then both arrive, and the pong after the one that was being written.
     let mut frames = Vec::new();
     for _ in 0..3 {
         frames.push(raw.frame().expect("the server goes on"));
@@ -162,7 +162,7 @@ async fn a_second_policy_is_refused_and_the_first_is_not_disturbed() {
 async fn a_policy_that_goes_makes_room_for_the_next_at_once() {
     let mut served = Served::new(ws::Config::default());
     for round in 0..9 {
-        // By turns in order, without a word, and in the middle of an observation.
+        // In turn: an orderly close, a disconnect, and a disconnect during an observation.
         let mut raw = served.raw();
         raw.send_message(Opcode::Binary, &observe());
         match round % 3 {
@@ -195,7 +195,7 @@ async fn the_rude_are_told_and_let_go() {
         let (told, reason) = raw.closed();
         assert_eq!(told, code, "{reason}");
         assert_eq!(served.told().await, None, "the robot holds still");
-        // Although that one has yet to answer the close, the robot is free.
+        // The robot is free although that policy has not answered the close yet.
         soon(served.connect().await.metadata()).await.unwrap();
         assert_eq!(served.told().await, None);
         drop(raw);
@@ -219,12 +219,12 @@ async fn the_silent_cost_nothing() {
     let client = served.connect().await;
     soon(client.observe()).await.unwrap();
     soon(client.close()).await;
-    // The oldest are gone; the newest may still go on.
+    // The oldest handshakes were dropped; the newest may go on.
     assert!(half_way.remove(0).0.to_end().is_empty());
     let (mut newest, sent) = half_way.pop().unwrap();
     newest.send(&Raw::request()[sent..]);
     newest.expect_welcome();
-    // And the others have two seconds.
+    // The others time out after two seconds.
     let (mut old, _) = half_way.pop().unwrap();
     assert!(old.to_end().is_empty());
     drop(newest);

@@ -1,5 +1,5 @@
-//! What only tokio can show: tasks that are counted, a runtime of one thread, a runtime that goes;
-//! and calls in numbers. All else about the adapter is in the matrix.
+//! What only tokio can show: counted tasks, a single-threaded runtime, a runtime that is dropped;
+//! and many concurrent calls. Everything else about the adapter is in the matrix.
 
 use std::collections::HashSet;
 
@@ -16,7 +16,7 @@ fn made_for(observation: &Observation) -> String {
     observation.extra.get("for").unwrap().as_str().unwrap().to_owned()
 }
 
-/// What one of many tasks calls, in turn, and the numbers of the answers it got.
+/// What one of many tasks calls in turn, and the numbers of the answers it got.
 async fn calls(client: PolicyClient, task: u16, rounds: u16) -> Vec<u64> {
     let mut serials = Vec::new();
     for round in 0..rounds {
@@ -33,7 +33,7 @@ async fn calls(client: PolicyClient, task: u16, rounds: u16) -> Vec<u64> {
                 observation.timestamp as u64
             }
             _ => {
-                // The robot pays the sum of the action as its reward: nobody else's will do.
+                // The reward is the sum of the action: another task's answer would not match.
                 let (mine, own) = (f32::from(task), f32::from(round));
                 let step = client.step([1000.0 * mine, own]).await.unwrap();
                 assert_eq!(made_for(&step.observation), "Step");
@@ -83,7 +83,7 @@ async fn ten_thousand_calls_from_several_tasks_beside_a_stream_swap_no_answer() 
     soon(streaming).await.unwrap();
 }
 
-/// Sends actions to a robot that is at an observation, and waits until they are applied.
+/// Sends actions while the robot is making an observation, and waits until they are applied.
 async fn act_beside_an_observation(robot: Recorder) {
     let served = Served::new(robot.held(Work::Observe)).await;
     let client = PolicyClient::connect(&served.uri).await.unwrap();
@@ -109,8 +109,7 @@ async fn in_a_runtime_of_one_thread_no_action_waits_for_a_slow_observation() {
     act_beside_an_observation(Recorder::small().blocking()).await;
 }
 
-/// TCP connections of this host with an end on a port, those that only wait for their last packets
-/// to die out left aside.
+/// TCP connections of this host with an end on a port, without those in `TIME_WAIT`.
 #[cfg(target_os = "linux")]
 fn sockets_at(port: u16) -> usize {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
@@ -148,7 +147,7 @@ async fn dropped_handles_stop_everything_that_they_started() {
     robot.until_gone(1);
     eventually(|| tasks() == listening).await;
 
-    // Now the server goes first, with a client connected, one refused, and one half way.
+    // Now the server goes first, with one client connected, one refused, and one in its handshake.
     let client = PolicyClient::connect(&uri).await.unwrap();
     PolicyClient::connect(&uri).await.unwrap_err();
     let half_way = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();

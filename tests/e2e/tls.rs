@@ -1,5 +1,5 @@
-//! `wss://`: robots and policies over TLS streams that somebody else has opened, on each async
-//! adapter. What stands before the tests is all that a program of your own needs for it.
+//! `wss://`: robots and policies over TLS streams that the application has opened, on each async
+//! adapter. The code before the tests is all that an application needs for it.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -20,7 +20,7 @@ use smol::future::{or, zip};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// Observations may be larger than tungstenite allows by itself.
+/// Observations may be larger than tungstenite's default limit.
 fn unlimited() -> WebSocketConfig {
     WebSocketConfig::default().max_message_size(None).max_frame_size(None)
 }
@@ -32,7 +32,7 @@ fn acceptor(certificate: CertificateDer<'static>, key: PrivateKeyDer<'static>) -
     TlsAcceptor::from(Arc::new(config))
 }
 
-/// The policy's side, with the certificates that it trusts.
+/// The policy's side, with the certificates it trusts.
 fn connector(trusted: impl IntoIterator<Item = CertificateDer<'static>>) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(trusted);
@@ -114,7 +114,7 @@ async fn a_round_trip_over_tls<R: Runtime>() {
     let server = PolicyServer::<R>::unbound(ServerConfig::default());
     let arm = Arm::new();
 
-    // Who does not trust the certificate says so, and gets nowhere.
+    // A client that does not trust the certificate cannot connect.
     let refusing = serve(&server, Arc::clone(&arm), &listener, &acceptor);
     let (nobody, refused) = zip(refusing, connect::<R>(address, &connector([]))).await;
     let refused = refused.unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! Robots and policies over connections that somebody else has opened: `async_tungstenite` streams.
+//! Robots and policies over `async_tungstenite` streams that the application has opened.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use chiral_tokio::{PolicyClient, PolicyServer, ServerConfig, Stream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-/// For observations larger than tungstenite lets through by itself.
+/// For observations larger than tungstenite's default limit.
 fn unlimited() -> WebSocketConfig {
     WebSocketConfig::default().max_message_size(None).max_frame_size(None)
 }
@@ -26,7 +26,7 @@ async fn open(address: SocketAddr) -> WebSocketStream<Stream> {
     soon(opening).await.unwrap().0
 }
 
-/// A robot behind a listener that is none of ours.
+/// A robot behind the test's own listener.
 struct Upgraded {
     robot: Arc<Recorder>,
     server: PolicyServer,
@@ -75,7 +75,7 @@ fn large() -> Recorder {
     Recorder::new(8, [480, 640])
 }
 
-/// Goes through every kind of call, with large observations, and closes.
+/// Makes every kind of call, with large observations, and closes.
 async fn exercise(client: PolicyClient, robot: &Recorder) {
     let expected = robot.sensors().snapshot(0.0).cameras;
     assert_eq!(soon(client.metadata()).await.unwrap().get("robot"), Some("recorder".into()));
@@ -133,7 +133,7 @@ async fn a_second_policy_is_told_to_try_again_later() {
     soon(first.next_obs()).await.unwrap();
 
     let second = upgraded.client().await;
-    // It hears of it although it is talking itself.
+    // It is told although it is sending itself.
     let error = loop {
         if let Err(error) = soon(second.metadata()).await {
             break error.to_string();
@@ -247,7 +247,7 @@ async fn a_policy_that_vanishes_silently_is_noticed() {
     assert_eq!(vanished.frame(), Some((Opcode::Ping, vec![])));
     assert_eq!(soon(upgraded.outcomes.recv()).await, Some(true));
 
-    // One that answers pings may say nothing else for as long as it likes.
+    // A peer that answers pings may send nothing else for any time.
     let quiet = upgraded.client().await;
     tokio::time::sleep(3 * (QUICK.interval + QUICK.timeout)).await;
     soon(quiet.metadata()).await.unwrap();
@@ -272,7 +272,7 @@ async fn a_peer_that_answers_no_close_is_given_up() {
     let shutdown_timeout = Duration::from_millis(100);
     let config = ServerConfig { shutdown_timeout, ..ServerConfig::default() };
     let mut upgraded = Upgraded::new(large(), config).await;
-    // It asks for more than the sockets hold, and takes nothing of it.
+    // It asks for more than the socket buffers hold, and reads nothing.
     let mut stuck = upgraded.raw();
     for _ in 0..3 {
         stuck.send_message(Opcode::Binary, &ClientMessage::Observe.encode().to_bytes());

@@ -3,17 +3,17 @@ use std::fmt;
 /// What a robot or a policy has counted.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Counts {
-    /// The policies, or the robots, that it was connected to, one after the other.
+    /// How many policies, or robots, it was connected to, one after another.
     pub(crate) connections: u64,
-    /// Actions: of a robot's own policy, or sent.
+    /// Actions received from the robot's own policy, or sent.
     pub(crate) actions: u64,
-    /// Observations: of a policy's own robot, or made.
+    /// Observations received from the policy's own robot, or made.
     pub(crate) observations: u64,
-    /// What was meant for, or came from, somebody else.
+    /// Actions or observations of another pair.
     pub(crate) foreign: u64,
-    /// Actions or observations that did not arrive, or that arrived twice or in another order.
+    /// Actions or observations that were lost, duplicated or out of order.
     pub(crate) astray: u64,
-    /// Requests that were sent again, and answers that nobody waited for.
+    /// Requests that were retried, and replies that matched no request.
     pub(crate) repeated: u64,
 }
 

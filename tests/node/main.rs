@@ -6,8 +6,8 @@
 //! zenoh-node policy URI NUMBER HZ
 //! ```
 //!
-//! It says what happens to it, in a line each on its standard output, and what it has counted at
-//! the end: when its standard input is closed, so that it does not outlive the test.
+//! It prints what happens, one event a line, and at the end what it has counted. It ends when its
+//! standard input is closed, so that it does not outlive the test.
 
 mod counts;
 mod policy;
@@ -58,7 +58,7 @@ fn route(endpoint: &str) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Says what has happened. Whoever does not listen any more has gone, and this process goes too.
+/// Prints an event. When nobody reads the output any more, the test is over and so is this process.
 fn say(what: &str) {
     let _ = writeln!(io::stdout(), "{what}");
 }

@@ -8,12 +8,12 @@ use chiral_proto::{Observation, Rate};
 use crate::counts::Counts;
 use crate::say;
 
-/// How long it waits at a time, so that it ends when it is to.
+/// The longest single wait, so that it notices when it is to end.
 const LOOK: Duration = Duration::from_secs(1);
-/// It says after so many observations that they come.
+/// It prints a line after each this many observations.
 const SOME: u64 = 10;
 
-/// Answers each observation of a stream with an action, and connects again when it must.
+/// Answers each observation of a stream with an action, and reconnects when the connection ends.
 pub(crate) fn drive(
     uri: &str,
     number: u8,
@@ -88,7 +88,7 @@ impl Counts {
     }
 }
 
-/// Whether an observation is a robot's, in each of its pixels.
+/// Whether every pixel of an observation is the robot's.
 fn is_of(observation: &Observation, number: u8) -> bool {
     let whose = observation.extra.get("number").and_then(|number| number.as_u64());
     let depth = f32::from(number).to_le_bytes();
@@ -99,7 +99,7 @@ fn is_of(observation: &Observation, number: u8) -> bool {
         })
 }
 
-/// Whether bytes are a pattern again and again; by whole rows, because they are many.
+/// Whether bytes are a repeated pattern; compared by whole rows, since there are many.
 fn is_all(bytes: &[u8], pattern: &[u8]) -> bool {
     let row = pattern.repeat(4096 / pattern.len());
     let mut rows = bytes.chunks_exact(row.len());

@@ -13,7 +13,7 @@ use crate::{say, wait_for_end};
 const LARGE: [usize; 2] = [480, 640];
 const SMALL: [usize; 2] = [48, 64];
 
-/// A robot all of whose pixels are its number.
+/// A robot whose pixels are all its number.
 struct Numbered {
     number: u8,
     sensors: Sensors,
@@ -23,7 +23,7 @@ struct Numbered {
 #[derive(Default)]
 struct State {
     counts: Counts,
-    /// Of the policy that is connected: the next action, and the next observation.
+    /// The next expected action of the connected policy, and the number of the next observation.
     next_action: u64,
     next_observation: u64,
 }

@@ -1,10 +1,13 @@
-//! A robot, a server around it and bare sockets for the end-to-end tests.
+//! What the end-to-end tests and the benchmarks share: every adapter behind one trait, a robot that
+//! records what it is told, and bare sockets.
 
 /// The project's README, whose examples compile.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;
 
+pub mod adapter;
+pub mod adapters;
 mod patience;
 mod raw;
 mod recorder;
@@ -18,10 +21,10 @@ pub use patience::Patience;
 pub use raw::{Opcode, Raw, RawServer, message};
 pub use recorder::{Entry, Fault, Recorder, Work};
 
-/// How long something may take that happens at once on an idle machine.
+/// Timeout for what takes no time on an idle machine.
 pub const SOON: Duration = Duration::from_secs(10);
 
-/// Waits for something that must happen soon.
+/// Awaits a future that must complete soon.
 ///
 /// # Panics
 /// When it does not.
@@ -36,10 +39,10 @@ pub fn soon<T>(future: impl Future<Output = T>) -> impl Future<Output = T> {
     }
 }
 
-/// Looks again and again until something is so.
+/// Polls a condition until it holds.
 ///
 /// # Panics
-/// When it is not so soon.
+/// When it does not hold soon.
 #[track_caller]
 pub fn eventually(mut is_so: impl FnMut() -> bool) -> impl Future<Output = ()> {
     soon(async move {
@@ -55,14 +58,14 @@ pub struct Served {
     pub robot: Arc<Recorder>,
     /// Its server.
     pub server: PolicyServer,
-    /// Where the server is.
+    /// The server's URI.
     pub uri: String,
     /// The task that serves; the second handle to the server is in it.
     pub serving: tokio::task::JoinHandle<std::io::Result<()>>,
 }
 
 impl Served {
-    /// Serves a robot with default settings; one that blocks its thread, with threads of its own.
+    /// Serves a robot with default settings, and on its own threads if it blocks.
     pub async fn new(robot: Recorder) -> Self {
         let robot_threads = robot.blocks();
         Self::with(robot, ServerConfig { robot_threads, ..ServerConfig::default() }).await

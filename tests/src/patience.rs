@@ -1,24 +1,24 @@
 use std::time::{Duration, Instant};
 
-/// How long a test still waits for something.
+/// A timeout that does not count pauses of the whole machine.
 ///
-/// A machine that stands still for a while, as virtual ones do, costs one look's worth of it, and
-/// not the test.
+/// Only time between two checks counts, and no more than [`LOOK`](Self::LOOK) of it: a virtual
+/// machine that is suspended for a while costs one check, and does not fail the test.
 pub struct Patience {
     left: Duration,
     looked_at: Instant,
 }
 
 impl Patience {
-    /// The longest time between two looks that counts, and so the longest to sleep between them.
+    /// The most time between two checks that counts, and so the longest sleep between them.
     pub const LOOK: Duration = Duration::from_millis(100);
 
-    /// Patience for so long.
+    /// A timeout of this length.
     pub fn new(limit: Duration) -> Self {
         Self { left: limit, looked_at: Instant::now() }
     }
 
-    /// Whether it is over. To be asked at each look.
+    /// Whether it is over. To be called at each check.
     pub fn is_over(&mut self) -> bool {
         let now = Instant::now();
         self.left = self.left.saturating_sub((now - self.looked_at).min(Self::LOOK));

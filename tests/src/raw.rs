@@ -1,5 +1,5 @@
-//! WebSocket by hand, so that a peer can be as rude as a test wants it. Everything blocks, and
-//! gives up soon.
+//! WebSocket written by hand, for peers that break the protocol on purpose. Everything blocks, with
+//! a short timeout.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use chiral_proto::ws::ServerHandshake;
 
 use crate::SOON;
 
-/// What a frame is.
+/// The opcode of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Opcode {
@@ -16,11 +16,11 @@ pub enum Opcode {
     Text = 1,
     /// A binary message.
     Binary = 2,
-    /// The end.
+    /// A close frame.
     Close = 8,
-    /// Asks for a pong.
+    /// A ping.
     Ping = 9,
-    /// Answers a ping.
+    /// A pong.
     Pong = 10,
 }
 
@@ -30,7 +30,7 @@ const REQUEST: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r
     Sec-WebSocket-Version: 13\r\n\r\n";
 /// The key with which the RFC's example is answered.
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
-/// A client's mask; any will do.
+/// A client's mask; its value does not matter.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// One whole message as a WebSocket frame; a client's is masked.
@@ -57,11 +57,11 @@ pub fn message(opcode: Opcode, payload: &[u8], is_masked: bool) -> Vec<u8> {
     frame
 }
 
-/// A peer that consists of a socket.
+/// A peer that is just a socket.
 pub struct Raw {
     /// The socket.
     pub socket: TcpStream,
-    /// Read from the socket and not looked at yet.
+    /// Bytes that were read and not parsed yet.
     received: Vec<u8>,
     is_client: bool,
 }
@@ -93,10 +93,10 @@ impl Raw {
         REQUEST.as_bytes()
     }
 
-    /// A connection to a server, behind the opening handshake.
+    /// A connection to a server, after the opening handshake.
     ///
     /// # Panics
-    /// When the server does not take it.
+    /// When the server refuses it.
     pub fn shake_hands(address: SocketAddr) -> Self {
         let mut raw = Self::connect(address);
         raw.send(Self::request());
@@ -107,7 +107,7 @@ impl Raw {
     /// Reads the server's part of a successful opening handshake.
     ///
     /// # Panics
-    /// When the server does not take the connection.
+    /// When the server refuses the connection.
     pub fn expect_welcome(&mut self) {
         let response = self.head();
         assert!(response.starts_with("HTTP/1.1 101 "), "{response}");
@@ -117,7 +117,7 @@ impl Raw {
     /// Reads an HTTP head.
     ///
     /// # Panics
-    /// When the peer hangs up first, or it is no text.
+    /// When the peer disconnects first, or the head is not text.
     pub fn head(&mut self) -> String {
         loop {
             if let Some(end) = self.received.windows(4).position(|end| end == b"\r\n\r\n") {
@@ -128,7 +128,7 @@ impl Raw {
         }
     }
 
-    /// Sends bytes as they are; what the peer no longer takes is lost.
+    /// Sends bytes as they are. Errors are ignored: the peer may have closed the connection.
     pub fn send(&mut self, bytes: &[u8]) {
         let _ = self.socket.write_all(bytes);
     }
@@ -138,7 +138,7 @@ impl Raw {
         self.send(&message(opcode, payload, self.is_client));
     }
 
-    /// Reads the next frame; `None` when the peer has hung up.
+    /// Reads the next frame; `None` when the peer has disconnected.
     ///
     /// # Panics
     /// When none comes soon, or it is fragmented, or masked the wrong way round.
@@ -153,10 +153,10 @@ impl Raw {
         }
     }
 
-    /// Reads on until the peer closes, and returns its code and reason.
+    /// Reads until the peer's close frame, and returns its code and reason.
     ///
     /// # Panics
-    /// When the peer hangs up without a close frame, or does not close soon.
+    /// When the peer disconnects without a close frame, or does not close soon.
     pub fn closed(&mut self) -> (u16, String) {
         loop {
             match self.frame() {
@@ -171,19 +171,19 @@ impl Raw {
         }
     }
 
-    /// Reads on until the peer hangs up, and returns all that it said.
+    /// Reads until the peer disconnects, and returns everything it sent.
     ///
     /// # Panics
-    /// When it does not hang up soon.
+    /// When it does not disconnect soon.
     pub fn to_end(&mut self) -> Vec<u8> {
         while self.receive() {}
         std::mem::take(&mut self.received)
     }
 
-    /// Whether the peer has hung up without a word; does not wait for it.
+    /// Whether the peer has disconnected without sending anything; does not wait.
     ///
     /// # Panics
-    /// When the socket cannot be looked at.
+    /// When the socket cannot be peeked.
     pub fn is_gone(&self) -> bool {
         self.socket.set_nonblocking(true).expect("it is open");
         let peeked = self.socket.peek(&mut [0]);
@@ -232,7 +232,7 @@ impl Raw {
         Some((opcode, payload))
     }
 
-    /// Reads what has come; false when the peer has hung up.
+    /// Reads what has arrived; false when the peer has disconnected.
     fn receive(&mut self) -> bool {
         use std::io::ErrorKind::{TimedOut, WouldBlock};
         let mut chunk = vec![0; 64 << 10];
@@ -249,7 +249,7 @@ impl Raw {
     }
 }
 
-/// A server that consists of a listening socket.
+/// A server that is just a listening socket.
 pub struct RawServer(TcpListener);
 
 impl RawServer {
@@ -287,11 +287,11 @@ impl RawServer {
         Raw::new(socket, false)
     }
 
-    /// The next client, taken through the opening handshake; `behind` are bytes to send right
-    /// behind it, in the same packet. Blocks until it comes.
+    /// Accepts the next client and completes the opening handshake; `behind` is sent in the same
+    /// packet, right after the response. Blocks until a client connects.
     ///
     /// # Panics
-    /// When it does not shake hands soon.
+    /// When the handshake does not complete soon.
     pub fn accept(&self, behind: &[u8]) -> Raw {
         let mut raw = self.socket();
         let head = raw.head();

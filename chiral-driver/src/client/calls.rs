@@ -59,6 +59,7 @@ impl ClientCalls {
     }
 
     // ---- requests, for an adapter -------------------------------------------------------------
+    // They do not wake the driver: the caller does, or sends them itself.
 
     /// Asks for the robot's metadata.
     ///
@@ -98,21 +99,32 @@ impl ClientCalls {
         call: impl FnOnce(Answer<T>) -> Call,
     ) -> Result<Pending<T>, CallError> {
         let (answer, pending) = Pending::new();
-        self.connection.0.call(|state, now| {
+        let (requested, _) = self.connection.0.change(|state, now| {
             let deadline = self.settings.request_timeout.map(|timeout| now + timeout);
             let id = request(&mut state.machine, now, deadline)?;
             state.expect(id.key(), call(answer));
             Ok::<_, Misuse>(())
-        })?;
+        });
+        requested?;
         Ok(pending)
+    }
+
+    /// As [`send_action`](Self::send_action), but the driver is not woken.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn request_action(&self, action: Action) -> Result<(), NotQueued> {
+        self.connection.0.change(|state, now| state.machine.send_action(now, action)).0
     }
 
     /// The newest observation that this handle has not returned yet, or what to wait for.
     fn poll_next_obs(&self) -> Result<Result<Arc<Observation>, EventListener>, CallError> {
         let state = self.connection.0.lock();
-        if let Some((number, latest)) = state.newer_than(self.seen.load(Ordering::Relaxed)) {
-            self.seen.store(number, Ordering::Relaxed);
-            return Ok(Ok(latest));
+        if let Some(latest) = state.latest()
+            && latest.number > self.seen.load(Ordering::Relaxed)
+        {
+            self.seen.store(latest.number, Ordering::Relaxed);
+            return Ok(Ok(Arc::clone(&latest.observation)));
         }
         if let Some(error) = state.machine.error() {
             return Err(RequestError::Disconnected(error.clone()).into());
@@ -179,7 +191,7 @@ impl ClientCalls {
 
     /// The newest observation that any answer brought; `None` before the first. Never waits.
     pub fn latest_obs(&self) -> Option<Arc<Observation>> {
-        self.connection.0.lock().latest.clone()
+        Some(Arc::clone(&self.connection.0.lock().latest()?.observation))
     }
 
     /// The newest observation that this handle has not returned yet, if there is one. Never waits.

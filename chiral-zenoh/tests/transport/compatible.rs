@@ -1,4 +1,4 @@
-//! The mode of peers that know two keys and nothing else.
+//! Compatible mode: peers that use only the keys `chiral/c2s` and `chiral/s2c`.
 
 use std::time::{Duration, Instant};
 
@@ -74,7 +74,7 @@ fn eight_cameras_arrive_whole_through_a_policy_that_stalls() {
         policy.act(&[1.0]);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                // The stall itself, not a wait for anything.
+                // The stall that is tested, not a wait for something to happen.
                 std::thread::sleep(Duration::from_millis(300));
                 proxy.thaw();
             });

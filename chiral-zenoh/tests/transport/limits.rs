@@ -49,7 +49,7 @@ fn unread_messages_beyond_the_limit_end_the_connection_on_both_sides() {
         }
         other => panic!("{other:?}"),
     }
-    // What had come before is not lost.
+    // What arrived before is not lost.
     for _ in 0..4096 {
         assert!(receive(&mut robot).is_ok());
     }

@@ -1,4 +1,4 @@
-//! Robots with keys of their own, on a network that they share.
+//! Named robots, which share a network under separate keys.
 
 use std::time::{Duration, Instant};
 
@@ -122,7 +122,7 @@ fn a_robot_that_vanishes_ends_its_policys_link() {
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     assert_eq!(robot.sees(), Seen::Policy);
     assert!(matches!(robot.sees(), Seen::Gone(ConnectionError::Lost(_))));
-    // The robot finds its way back to the router.
+    // The robot reconnects to the router.
     let mut policy = Policy::connect(&config);
     assert_eq!(policy.metadata(), metadata("arm"));
 }

@@ -42,7 +42,7 @@ impl Proxy {
         Self { endpoint, state }
     }
 
-    /// As if somebody had drawn the plug: both ends are told nothing, and hear nothing.
+    /// As if the cable were unplugged: nothing is forwarded, and no connection is closed.
     pub(crate) fn freeze(&self) {
         self.set(true);
     }
@@ -56,7 +56,7 @@ impl Proxy {
         self.state.1.notify_all();
     }
 
-    /// As if the process at the other end had died: the connections end.
+    /// As if the process at the other end had died: connections are closed.
     pub(crate) fn cut(&self) {
         for socket in self.state.0.lock().expect("no panic").sockets.drain(..) {
             let _ = socket.shutdown(Shutdown::Both);

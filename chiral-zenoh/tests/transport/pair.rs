@@ -18,7 +18,7 @@ use chiral_proto::{
 use chiral_zenoh::driver::{Message, Transport};
 use chiral_zenoh::{Config, Listener, ZenohTransport};
 
-/// How long something may take that happens at once on an idle machine.
+/// Timeout for what takes no time on an idle machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 struct Unpark(Thread);
@@ -117,7 +117,7 @@ pub(crate) fn drive<M: Machine, T>(
     }
 }
 
-/// A robot of one camera that serves one policy after another.
+/// A robot with one camera that serves one policy after another.
 pub(crate) struct Robot {
     pub(crate) config: Config,
     pub(crate) log: Receiver<Seen>,
@@ -125,7 +125,7 @@ pub(crate) struct Robot {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What a robot has seen.
+/// An event at the robot.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Seen {
     Policy,
@@ -134,13 +134,13 @@ pub(crate) enum Seen {
     Gone(ConnectionError),
 }
 
-/// Metadata of the robot whose name is this.
+/// Metadata with this robot name.
 pub(crate) fn metadata(name: &str) -> Map {
     Map::new().with("robot", name)
 }
 
 impl Robot {
-    /// Serves at the endpoint or under the name that the URI says.
+    /// Serves at the endpoint or under the name in the URI.
     pub(crate) fn serve(uri: &str, name: &'static str, pixels: [usize; 3]) -> Self {
         let config: Config = uri.parse().expect(uri);
         Self::serve_with(config, name, pixels)
@@ -190,7 +190,7 @@ impl Robot {
         Self { config: reached, log, stop, thread: Some(thread) }
     }
 
-    /// What it sees next.
+    /// The next event.
     #[track_caller]
     pub(crate) fn sees(&self) -> Seen {
         self.log.recv_timeout(SOON).expect("it sees something soon")
@@ -227,7 +227,7 @@ fn sensors(_listener: &Listener, name: &str, pixels: [usize; 3]) -> Sensors {
     sensors
 }
 
-/// What the robot of this name sees.
+/// The image of the robot with this name.
 pub(crate) fn image(name: &str, len: usize) -> Vec<u8> {
     let seed = name.bytes().fold(7_u32, |seed, byte| seed.wrapping_mul(31) + u32::from(byte));
     (0..len as u32).map(|index| (index.wrapping_mul(2_654_435_761) ^ seed) as u8).collect()

@@ -1,4 +1,4 @@
-//! Python peers that know the two keys and nothing else of ours.
+//! Python peers, which use only the keys `chiral/c2s` and `chiral/s2c`.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};

@@ -1,4 +1,4 @@
-//! Observations that are read where the robot wrote them.
+//! Observations through shared memory.
 
 use chiral_zenoh::Config;
 
@@ -13,7 +13,7 @@ fn a_large_observation_comes_through_shared_memory() {
     let robot = Robot::serve("zenoh:tcp/127.0.0.1:0?shm=on", "arm", LARGE);
     let mut policy = Policy::connect(&robot.config);
     let expected = image("arm", LARGE.iter().product());
-    // More than fit at once: what the policy lets go is used again.
+    // More than fit at once: memory that the policy releases is reused.
     for _ in 0..20 {
         assert!(*policy.observe()["cam"].image.bytes() == expected);
     }

@@ -23,7 +23,7 @@ fn parse(line: &str) -> Value {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
 }
 
-/// Waits for the peer: Python takes its time to start, and to hash 17 MB.
+/// Timeout for the peer: Python takes seconds to start, and to hash 17 MB.
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
     let waiting = tokio::time::timeout(Duration::from_secs(60), future);
     waiting.await.expect("the peer is neither done nor at work")

@@ -78,7 +78,7 @@ fn actions() -> Vec<Action> {
 async fn actions_of_every_dtype_and_shape_arrive_unchanged() {
     let mut robot = Robot::start("python", &["--cameras", "2"]).await;
     let client = connect(&robot).await;
-    // Before any observation there is nothing to stamp them with.
+    // Before the first observation there are no timestamps for them.
     client.send_action([1.0]).unwrap();
     let bare = report::action("apply_action", &[1.0].into());
     assert_eq!(robot.message().await, bare);
@@ -154,7 +154,7 @@ async fn pings_go_both_ways_while_the_robot_is_busy() {
     let connecting = PolicyClient::builder().keepalive(keepalive).connect(&robot.uri);
     let client = soon(connecting).await.unwrap();
     soon(client.observe()).await.unwrap();
-    // Now the policy is the silent one.
+    // Now the policy is silent.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     soon(client.metadata()).await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! Messages as JSON, in the words of the Python peer.
+//! Messages as JSON, in the format of the Python peer.
 
 use chiral_proto::{Action, Array, Map, Observation, ResetResult, StepResult, Value as Free};
 use serde_json::{Value, json};
@@ -40,7 +40,7 @@ fn with_type(kind: &str, observation: &Observation) -> Value {
         json!({
             "name": camera.name.to_string(),
             "timestamp": float(camera.timestamp),
-            // nalgebra counts by columns.
+            // nalgebra is column-major.
             "intrinsics": floats(camera.intrinsics.transpose().iter()),
             "extrinsics": floats(camera.extrinsics.transpose().iter()),
             "image": digest(&camera.image),

@@ -20,14 +20,14 @@ fn assert_same(theirs: &[Value], ours: &[Value]) {
     }
 }
 
-/// Runs a scenario against a robot, and compares all that was said; the summary.
+/// Runs a scenario against a robot, compares all messages, and returns the summary.
 async fn agree(robot: Witness, style: &str, scenario: &[&str]) -> Value {
     let (robot, _server, uri) = robot.serve(ServerConfig::default()).await;
     let mut theirs = policy(&uri, style, scenario).await;
     let summary = theirs.pop().expect("a summary");
     let reason = robot.until_gone().await;
     assert!(matches!(reason, ConnectionError::ClosedByPeer { code: Some(1000), .. }), "{reason}");
-    // A robot's requests and its actions have an order each, and none between them.
+    // Requests have an order, and actions have one, but there is none between the two.
     let ((their_actions, theirs), (our_actions, ours)) = (split(theirs), split(robot.lines()));
     assert_same(&their_actions, &our_actions);
     assert_same(&theirs, &ours);
@@ -81,7 +81,7 @@ async fn observations_stream_beside_actions() {
     let (actions, answers) = split(robot.lines());
     assert_same(theirs, &answers);
     assert_eq!(summary["actions"], actions.len());
-    // Each action names the latest observation at the time: stamps that were really sent.
+    // Each action carries the timestamps of an observation that was really sent.
     let stamps = |answer: &Value| {
         let cameras = answer["cameras"].as_array().expect("a list").iter();
         let stamps = cameras.map(|camera| {
@@ -99,7 +99,7 @@ async fn observations_stream_beside_actions() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pings_are_answered_while_the_robot_is_busy() {
     let busy = Duration::from_millis(1200);
-    // Our own pings go the other way meanwhile.
+    // Our own pings go in the other direction meanwhile.
     let keepalive =
         Keepalive { interval: Duration::from_millis(100), timeout: Duration::from_secs(5) };
     let config = ServerConfig { keepalive: Some(keepalive), ..ServerConfig::default() };

@@ -1,4 +1,4 @@
-//! A robot that keeps a record of all that it said and was told.
+//! A robot that records all messages that it sends and receives.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -62,7 +62,7 @@ impl Witness {
         self
     }
 
-    /// Serves the robot; it and where it is.
+    /// Serves the robot; returns it and its URI.
     pub(crate) async fn serve(self, config: ServerConfig) -> (Arc<Self>, PolicyServer, String) {
         let server = PolicyServer::bind_with("127.0.0.1:0", config).await.expect("loopback");
         let uri = format!("ws://{}", server.local_addr().expect("it is bound"));
@@ -72,12 +72,12 @@ impl Witness {
         (kept, server, uri)
     }
 
-    /// The record so far, which begins anew.
+    /// Takes the record so far.
     pub(crate) fn lines(&self) -> Vec<Value> {
         std::mem::take(&mut self.lines.lock().expect("nothing panics with it"))
     }
 
-    /// Waits until a policy has gone.
+    /// Waits until a policy has disconnected.
     pub(crate) async fn until_gone(&self) -> ConnectionError {
         let waiting = async {
             loop {

@@ -1,4 +1,4 @@
-//! What a thousand connections on threads leave behind.
+//! Leaks of a thousand connections with chiral-blocking.
 #![cfg(target_os = "linux")]
 
 mod census;

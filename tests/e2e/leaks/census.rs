@@ -1,5 +1,5 @@
-//! Connects and disconnects a thousand times, and counts what is left of it in this process. Each
-//! adapter has a process of its own, so that nothing else is counted.
+//! Connects and disconnects a thousand times, and counts what is left in this process. Each adapter
+//! has its own process, so that nothing else is counted.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,15 +12,15 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// Connections before anything is counted: pools, slabs and buffers then have their size.
+/// Connections before counting begins, so that pools, slabs and buffers have reached their size.
 const WARM_UP: usize = 100;
 const CYCLES: usize = 1_000;
-/// Bytes that may come and go by themselves. It is less than 17 for each cycle.
+/// Bytes by which the heap may vary by itself: less than 17 per cycle.
 const SLACK: usize = 16 << 10;
-/// How long what is going may take to go.
+/// How long closing connections may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A server, and clients of it. Every call waits until it is done.
+/// A server and its clients. Every call blocks until it is done.
 pub(crate) trait Adapter {
     /// A connected client. Dropping it disconnects.
     type Client;
@@ -31,7 +31,7 @@ pub(crate) trait Adapter {
     /// Connects a client.
     fn connect(&self) -> Self::Client;
 
-    /// Has an observation taken and an action applied.
+    /// Takes an observation and applies an action.
     fn use_once(&self, client: &Self::Client);
 
     /// Begins to stream observations and to dispatch actions, and waits for the first observation.
@@ -40,14 +40,14 @@ pub(crate) trait Adapter {
     /// Disconnects in an orderly way.
     fn close(&self, client: Self::Client);
 
-    /// How many tasks there are, as far as the runtime, or what they hold, tells.
+    /// How many tasks there are, as far as the runtime, or what they hold, shows.
     fn tasks(&self) -> usize;
 
     /// Shuts the server down.
     fn shut_down(self);
 }
 
-/// Counts the policies that have gone; the robot is to note them.
+/// Counts the policies that have disconnected; the robot reports them.
 #[derive(Default)]
 pub(crate) struct Departures {
     count: Mutex<usize>,
@@ -55,7 +55,7 @@ pub(crate) struct Departures {
 }
 
 impl Departures {
-    /// Notes that a policy has gone.
+    /// Counts a policy that has disconnected.
     pub(crate) fn note(&self) {
         *self.count.lock().unwrap() += 1;
         self.noted.notify_all();
@@ -69,7 +69,7 @@ impl Departures {
     }
 }
 
-/// What this process holds.
+/// Resources of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Census {
     threads: usize,
@@ -88,7 +88,7 @@ impl Census {
         }
     }
 
-    /// What is held once it has not changed for a while.
+    /// The resources once they have not changed for a while.
     fn at_rest(adapter: &impl Adapter) -> Self {
         let (mut last, mut unchanged) = (Self::take(adapter), 0);
         let start = Instant::now();
@@ -113,7 +113,7 @@ fn entries(folder: &str) -> usize {
     std::fs::read_dir(folder).expect("Linux has it").count()
 }
 
-/// One policy that comes and goes, each in another way.
+/// One policy that connects and disconnects, in a different way for each number.
 fn come_and_go(adapter: &impl Adapter, cycle: usize) {
     match cycle % 4 {
         0 => {
@@ -133,7 +133,7 @@ fn come_and_go(adapter: &impl Adapter, cycle: usize) {
     }
 }
 
-/// A policy whose process is killed: its socket is closed with no word said.
+/// A policy whose process is killed: its socket is closed without a close frame.
 fn vanish(address: SocketAddr) {
     let mut socket = TcpStream::connect(address).unwrap();
     let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13";
@@ -147,7 +147,7 @@ fn vanish(address: SocketAddr) {
     assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&answer));
 }
 
-/// Asserts that a thousand connections leave nothing behind, and that the server does not either.
+/// Asserts that neither a thousand connections nor the server leak.
 pub(crate) fn assert_nothing_is_left(adapter: impl Adapter, departures: &Departures) {
     let mut cycles = 0;
     let mut run = |count| {
@@ -169,7 +169,7 @@ pub(crate) fn assert_nothing_is_left(adapter: impl Adapter, departures: &Departu
     eventually(|| entries("/proc/self/fd") < before.files, || "it still listens".to_owned());
 }
 
-/// Looks again and again until something is so; `otherwise` says what is wrong when it never is.
+/// Polls a condition until it holds; `otherwise` is the message when it never does.
 fn eventually(mut is_so: impl FnMut() -> bool, otherwise: impl Fn() -> String) {
     let start = Instant::now();
     while !is_so() {

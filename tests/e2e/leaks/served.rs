@@ -1,4 +1,4 @@
-//! What the async adapters have in common here.
+//! What the leak tests of the async adapters share.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use chiral_proto::{Action, CameraConfig, ConnectionError, ProprioConfig, Rate};
 
 use crate::census::{Adapter, Departures, assert_nothing_is_left};
 
-/// An async runtime, seen from outside.
+/// An async runtime.
 pub(crate) trait Executor: Runtime {
     /// Runs a future on the current thread.
     fn block_on<T>(future: impl Future<Output = T>) -> T;
@@ -97,8 +97,8 @@ impl<R: Executor> Adapter for Served<R> {
     }
 }
 
-/// Asserts that a thousand connections leave nothing behind, the robot's code being tasks of the
-/// runtime, and having threads of its own.
+/// Asserts that a thousand connections do not leak, with the robot's code as tasks of the runtime
+/// and on threads of its own.
 pub(crate) fn assert_an_adapter_leaves_nothing<R: Executor>() {
     for robot_threads in [false, true] {
         let departures = Arc::new(Departures::default());

@@ -1,4 +1,4 @@
-//! What a thousand connections on smol leave behind.
+//! Leaks of a thousand connections on smol.
 #![cfg(target_os = "linux")]
 
 mod census;
@@ -11,7 +11,7 @@ impl served::Executor for Smol {
         smol::block_on(future)
     }
 
-    /// Smol does not tell; a task shows by its memory.
+    /// Smol does not tell; a leaked task shows as leaked memory.
     fn tasks() -> usize {
         0
     }

@@ -1,4 +1,4 @@
-//! What a thousand connections on tokio leave behind.
+//! Leaks of a thousand connections on tokio.
 #![cfg(target_os = "linux")]
 
 mod census;

@@ -1,4 +1,4 @@
-//! Robots and policies in processes of their own, on a Zenoh network that has its bad days.
+//! Robots and policies in their own processes, on a Zenoh network with failures.
 //!
 //! How long the many pairs share a router is set by `CHIRAL_NETWORK_SECONDS`; 10 s otherwise.
 
@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use node::{Node, SOON, endpoint};
 
-/// How soon the other side hears that a process is gone, with which its connections end.
+/// How soon the other side notices that a process has ended: its connections end with it.
 const AT_ONCE: Duration = Duration::from_secs(2);
-/// How soon it hears when the network is gone: the lease.
+/// How soon it notices that the network has failed: the lease.
 const LEASE: Duration = Duration::from_secs(5);
-/// How much later it may hear when a message was just being sent.
+/// How much later it may notice while a message is being sent.
 const UNSENT: Duration = Duration::from_secs(6);
 /// How soon a robot is free for the next policy.
 const FREE: Duration = Duration::from_secs(5);
@@ -23,7 +23,7 @@ fn behind(router: &str, number: u8) -> String {
     format!("zenoh:?robot=arm-{number}&connect={router}")
 }
 
-/// Waits until a policy has connected and its stream goes on.
+/// Waits until a policy has connected and receives its stream.
 #[track_caller]
 fn assert_streams(policy: &Node, limit: Duration) {
     policy.until("connected", limit);
@@ -61,7 +61,7 @@ fn three_robots_and_three_policies_share_a_router_and_never_meet() {
         robot.assert_clean();
         assert_eq!((policy.of("connections"), robot.of("connections")), (1, 1));
         assert_eq!(policy.of("actions"), robot.of("actions"));
-        // The grid is of 50 Hz; a busy machine misses some of its ticks.
+        // Dispatch runs at 50 Hz; a busy machine misses some ticks.
         assert!(policy.of("observations") > seconds * 10, "{policy:?}");
     }
     drop(router);
@@ -74,7 +74,7 @@ fn a_policy_that_stalls_loses_nothing_of_eight_cameras() {
     assert_streams(&policy, SOON);
     for _ in 0..5 {
         policy.stall(Duration::from_millis(300));
-        // Somewhere in the middle of an observation, mostly.
+        // Usually in the middle of an observation.
         thread::sleep(Duration::from_millis(100));
     }
     policy.unheard();
@@ -88,7 +88,7 @@ fn a_policy_that_stalls_loses_nothing_of_eight_cameras() {
     assert_eq!(policy.of("actions"), robot.of("actions"));
 }
 
-/// Kills a robot and starts it again; `router` is there for both of its lives.
+/// Kills a robot and starts it again; `router` runs all the time.
 fn kill_the_robot(address: &str) {
     let (robot, uri) = Node::robot(address, 1, 1);
     let policy = Node::policy(&uri, 1, 50);
@@ -187,7 +187,7 @@ fn a_killed_router_is_noticed_by_both_and_comes_back() {
     policy.until("disconnected ", LEASE);
     robot.until("disconnected ", LEASE.saturating_sub(killed.elapsed()));
     let _router = Node::router(&endpoint);
-    // The robot goes back to its router by itself.
+    // The robot reconnects to the router by itself.
     assert_streams(&policy, 2 * SOON);
     let policy = policy.finish();
     let robot = robot.finish();

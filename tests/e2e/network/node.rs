@@ -1,4 +1,4 @@
-//! The processes of a test, and what they say.
+//! The processes of a test, and what they print.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How long something may take that happens at once on an idle machine.
+/// Timeout for what takes no time on an idle machine.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
-/// A router, a robot or a policy in a process of its own, which ends with the test.
+/// A router, a robot or a policy in its own process, which ends with the test.
 pub(crate) struct Node {
     name: String,
     child: Child,
@@ -55,7 +55,7 @@ impl Node {
         Self::start(&["policy", uri, &number.to_string(), &hz.to_string()])
     }
 
-    /// Waits until it says something, and returns what it says behind that.
+    /// Waits for a line that begins with this word, and returns the rest of the line.
     #[track_caller]
     pub(crate) fn until(&self, what: &str, limit: Duration) -> String {
         let deadline = Instant::now() + limit;
@@ -72,31 +72,31 @@ impl Node {
         }
     }
 
-    /// What it has said that nobody has heard yet.
+    /// Lines that it has printed and no test has read.
     pub(crate) fn unheard(&self) -> Vec<String> {
         self.lines.try_iter().collect()
     }
 
-    /// Kills it: it has no time for anything.
+    /// Kills it with SIGKILL.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it was running");
         self.child.wait().expect("it is this process's child");
     }
 
-    /// Stops it where it stands, for a while.
+    /// Suspends it for a while.
     pub(crate) fn stall(&self, time: Duration) {
         self.stop();
         thread::sleep(time);
         kill_process(Pid::from_child(&self.child), Signal::CONT).expect("it is stopped");
     }
 
-    /// Stops it where it stands: it says nothing any more, and its connections stay.
+    /// Suspends it: it sends nothing any more, and its connections stay open.
     pub(crate) fn stop(&self) {
         kill_process(Pid::from_child(&self.child), Signal::STOP).expect("it is running");
     }
 
-    /// Lets it end in peace, and returns what it has counted. The `refused` and `disconnected` that
-    /// nobody has waited for are those that should not have been.
+    /// Lets it end in an orderly way, and returns what it has counted. Lines `refused` and
+    /// `disconnected` that no test has waited for are failures.
     #[track_caller]
     pub(crate) fn finish(mut self) -> Counts {
         drop(self.child.stdin.take());
@@ -115,7 +115,7 @@ impl Drop for Node {
     }
 }
 
-/// What a robot or a policy has counted, by its own words.
+/// What a robot or a policy has counted, as it printed it.
 #[derive(Debug, Clone)]
 pub(crate) struct Counts(HashMap<String, u64>);
 
@@ -133,7 +133,7 @@ impl Counts {
         self.0[name]
     }
 
-    /// Asserts that everything arrived once, where it belongs.
+    /// Asserts that everything arrived once, at the right peer.
     #[track_caller]
     pub(crate) fn assert_clean(&self) {
         for name in ["foreign", "astray", "repeated"] {
@@ -142,8 +142,8 @@ impl Counts {
     }
 }
 
-/// A free endpoint on the loopback: outside of the range from which systems choose ports, so that
-/// it stays free, and another one for each call and process.
+/// A free endpoint on loopback, different for each call and process, and outside the range of
+/// ephemeral ports, so that it stays free.
 pub(crate) fn endpoint() -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static CALLS: AtomicU32 = AtomicU32::new(0);

@@ -1,4 +1,4 @@
-//! Robots as tests want them.
+//! Constructors of the test robot.
 
 use std::sync::Mutex;
 
@@ -10,8 +10,8 @@ use nalgebra::{Matrix3, Matrix4, Vector3};
 use super::{Fault, Recorder, Work};
 
 impl Recorder {
-    /// A robot with cameras of the given size, `[H, W]`, all with depth, no two pixels in a row
-    /// alike.
+    /// A robot with cameras of the given size, `[H, W]`, all with depth, whose neighbouring pixels
+    /// differ.
     ///
     /// # Panics
     /// When the sizes overflow.
@@ -31,7 +31,7 @@ impl Recorder {
         Self::of(sensors)
     }
 
-    /// A robot with sensors of the test's own.
+    /// A robot with the given sensors.
     pub fn of(sensors: Sensors) -> Self {
         Self { sensors, state: Mutex::default(), changed: Event::new(), blocks: false, fault: None }
     }
@@ -41,7 +41,7 @@ impl Recorder {
         Self::new(1, [4, 6])
     }
 
-    /// A robot whose observations are some 10 MB: more than sockets hold.
+    /// A robot whose observations are about 10 MB, more than socket buffers hold.
     pub fn large() -> Self {
         Self::new(5, [480, 640])
     }
@@ -87,28 +87,28 @@ impl Recorder {
         Self::of(sensors)
     }
 
-    /// The same robot with something wrong.
+    /// The same robot with a fault.
     #[must_use]
     pub fn with(mut self, fault: Fault) -> Self {
         self.fault = Some(fault);
         self
     }
 
-    /// The same robot, which is held up at its work from the start.
+    /// The same robot, held at a kind of work from the start.
     #[must_use]
     pub fn held(self, work: Work) -> Self {
         self.hold(work);
         self
     }
 
-    /// The same robot, which blocks its thread while it is held up.
+    /// The same robot, which blocks its thread while it is held.
     #[must_use]
     pub fn blocking(mut self) -> Self {
         self.blocks = true;
         self
     }
 
-    /// Whether it may block its thread, and so needs one of its own.
+    /// Whether it may block its thread, and so needs its own.
     pub fn blocks(&self) -> bool {
         self.blocks
     }
@@ -119,7 +119,7 @@ impl Recorder {
     }
 }
 
-/// So many elements, no two in a row alike, without computing each: they are many.
+/// That many elements, neighbours different, copied in runs since there are many.
 fn pattern<T: Copy>(len: usize, element: impl Fn(usize) -> T) -> Vec<T> {
     const PERIOD: usize = 1021;
     let mut elements: Vec<T> = (0..PERIOD).map(element).collect();

@@ -1,4 +1,4 @@
-//! A robot whose every move a test can see and steer.
+//! A robot that records what happens to it, and that a test can hold and release.
 
 mod make;
 mod work;
@@ -11,16 +11,16 @@ use event_listener::{Event, Listener};
 
 use crate::{Patience, SOON};
 
-/// A robot that numbers what it is asked, so that a swapped answer shows, and remembers what it is
-/// told. As slow and as faulty as a test wants it.
+/// A robot that numbers its answers, so that swapped answers are noticed, and records what it is
+/// told. A test can make it slow or faulty.
 ///
-/// It belongs to no runtime: its own methods block no longer than for a lock, and where it is held
-/// up it can be waited for with or without blocking. The waits of the tests' side block.
+/// It works with every runtime: its own methods block only for a lock, and where it is held it
+/// can be waited for with or without blocking. The test's own waits block.
 pub struct Recorder {
     sensors: Sensors,
     state: Mutex<State>,
     changed: Event,
-    /// Blocks the thread while it is held up, also in async code.
+    /// Blocks the thread while it is held, in async code too.
     blocks: bool,
     fault: Option<Fault>,
 }
@@ -30,7 +30,7 @@ struct State {
     /// How many answers were made.
     serial: u64,
     diary: Vec<Entry>,
-    /// By kind of work: how often it was begun, and whether it is held up.
+    /// By kind of work: how often it was begun, and whether it is held.
     begun: [usize; Work::KINDS],
     held: [bool; Work::KINDS],
 }
@@ -46,9 +46,9 @@ pub enum Entry {
     Reset,
     /// It took a step, with its action.
     Stepped(Action),
-    /// The watchdog barked.
+    /// The watchdog fired.
     Watchdog,
-    /// The policy went.
+    /// The policy disconnected.
     Disconnected(ConnectionError),
 }
 
@@ -78,25 +78,25 @@ impl Work {
     const KINDS: usize = 5;
 }
 
-/// What can be wrong with a [`Recorder`].
+/// Faults of a [`Recorder`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// Work of a kind ends in an error.
     Fails(Work),
     /// Work of a kind ends in a panic.
     Panics(Work),
-    /// Observations end in a panic when they are about to leave.
+    /// Observations panic when they are evaluated, just before they are sent.
     LateObservationsPanic,
 }
 
-/// What a test does to it, and sees of it.
+/// The test's side.
 impl Recorder {
-    /// Holds it up at work of a kind, from when it is begun until [`release`](Self::release).
+    /// Holds it at a kind of work, from when it is begun until [`release`](Self::release).
     pub fn hold(&self, work: Work) {
         self.change(|state| state.held[work as usize] = true);
     }
 
-    /// Lets work of a kind go on, what has begun and what comes.
+    /// Lets a kind of work go on, both what has begun and what follows.
     pub fn release(&self, work: Work) {
         self.change(|state| state.held[work as usize] = false);
     }
@@ -125,24 +125,24 @@ impl Recorder {
         self.diary().into_iter().filter_map(applied).collect()
     }
 
-    /// How many entries of a kind the diary has.
+    /// How many recorded events match.
     pub fn count(&self, is_meant: impl Fn(&Entry) -> bool) -> usize {
         self.lock().diary.iter().filter(|entry| is_meant(entry)).count()
     }
 
-    /// Blocks until work of a kind was begun so often.
+    /// Blocks until a kind of work was begun that often.
     ///
     /// # Panics
-    /// When it is not soon.
+    /// When it takes too long.
     #[track_caller]
     pub fn until_begun(&self, work: Work, times: usize) {
         self.until_state(|state| (state.begun[work as usize] >= times).then_some(()));
     }
 
-    /// Blocks until the diary has so many entries of a kind.
+    /// Blocks until that many recorded events match.
     ///
     /// # Panics
-    /// When it does not have them soon.
+    /// When it takes too long.
     #[track_caller]
     pub fn until(&self, count: usize, is_meant: impl Fn(&Entry) -> bool) {
         self.until_state(|state| {
@@ -151,19 +151,19 @@ impl Recorder {
         });
     }
 
-    /// Blocks until so many actions were applied.
+    /// Blocks until that many actions were applied.
     ///
     /// # Panics
-    /// When they are not soon.
+    /// When it takes too long.
     #[track_caller]
     pub fn until_applied(&self, count: usize) {
         self.until(count, Entry::is_applied);
     }
 
-    /// Blocks until so many policies have gone, and returns the last one's reason.
+    /// Blocks until that many policies have disconnected, and returns the last one's reason.
     ///
     /// # Panics
-    /// When they have not gone soon.
+    /// When it takes too long.
     #[track_caller]
     pub fn until_gone(&self, policies: usize) -> ConnectionError {
         self.until_state(|state| {

@@ -1,4 +1,4 @@
-//! A robot's work: held up, as its kind allows, and then done.
+//! What the robot does: waits while it is held, then does its work.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use event_listener::{EventListener, Listener};
 use super::{Entry, Fault, Recorder, Work};
 
 impl Recorder {
-    /// Begins work, and waits where it is held up, without blocking the thread unless the robot is
-    /// of that kind.
+    /// Begins work and waits while it is held, without blocking the thread unless the robot is
+    /// meant to.
     async fn begin(&self, work: Work) {
         if self.blocks {
             return self.begin_blocking(work);
@@ -23,7 +23,7 @@ impl Recorder {
         }
     }
 
-    /// Begins work, and blocks where it is held up.
+    /// Begins work and blocks while it is held.
     fn begin_blocking(&self, work: Work) {
         self.note_begun(work);
         while let Some(changed) = self.held_up(work) {
@@ -48,7 +48,7 @@ impl Recorder {
         }
     }
 
-    /// Notes what happened.
+    /// Records what happened.
     fn write(&self, entry: Entry) {
         self.change(|state| state.diary.push(entry));
     }
@@ -60,14 +60,14 @@ impl Recorder {
         })
     }
 
-    /// An observation that says for what kind of work it is; its timestamp is its number.
+    /// An observation that names the kind of work it is for; its timestamp is its number.
     fn observation(&self, work: Work) -> Observation {
         let mut observation = self.sensors.snapshot(self.next_serial() as f64);
         observation.extra = Map::new().with("for", format!("{work:?}"));
         observation
     }
 
-    /// What the robot is called, and the number of the answer.
+    /// Metadata: the robot's name, and the number of the answer.
     fn describe(&self) -> Result<Map, RobotError> {
         self.fault_of(Work::Describe)?;
         let joints: Vec<_> = ["base", "elbow", "wrist"].map(Into::into).into();
@@ -99,7 +99,7 @@ impl Recorder {
         Ok(ResetResult { observation: self.observation(Work::Reset), info })
     }
 
-    /// Takes a step, and pays the sum of its action. A negative one ends the episode.
+    /// Takes a step, whose reward is the sum of its action. A negative one ends the episode.
     fn take_step(&self, action: Action) -> Result<StepResult, RobotError> {
         self.fault_of(Work::Step)?;
         let reward = f64::from(action.to_f32().iter().sum::<f32>());
