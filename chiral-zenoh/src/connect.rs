@@ -75,7 +75,8 @@ pub fn connect(config: Config, timeout: Option<Duration>) -> Background<ZenohTra
 ///
 /// A request for metadata or for an observation is sent again after 2 s, longer than a large observation takes on a slow network; see
 /// [`Lossy`](chiral_proto::client::Lossy) for what is never sent twice. A `reset` or `step` is not:
-/// one that is lost ends with the request's timeout, and the robot may or may not have done it.
+/// one that is lost ends with its deadline, by default after 10 s, and the robot may or may not
+/// have done it.
 ///
 /// ```
 /// let config = chiral_proto::client::Config {

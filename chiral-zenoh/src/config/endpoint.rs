@@ -24,7 +24,7 @@ use zenoh::config::EndPoint;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint(EndPoint);
 
-/// How long somebody may take to take a connection.
+/// How long a server may take to accept a TCP connection.
 const TCP_CONNECT_TIMEOUT: Duration = Duration::from_millis(200);
 
 impl Endpoint {
@@ -46,7 +46,7 @@ impl Endpoint {
         self.0.as_str()
     }
 
-    /// Whether somebody takes TCP connections there.
+    /// Whether TCP connections are accepted there.
     pub(crate) fn is_listened_on(&self) -> bool {
         let addresses = self.address().to_socket_addrs().into_iter().flatten();
         let is_tcp = matches!(self.protocol(), "tcp" | "tls");

@@ -118,6 +118,7 @@ pub(super) enum Task {
 
 /// How long the peer may take to answer a close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+const CLOSE_UNANSWERED: ConnectionError = ConnectionError::CloseTimeout { timeout: CLOSE_TIMEOUT };
 /// How often Zenoh is asked whether the peer subscribes, until it reports that by itself.
 const ASK_PRESENCE: Duration = Duration::from_millis(100);
 /// Received messages that may wait to be read: eight seconds of actions at 500 Hz.
@@ -184,7 +185,7 @@ impl TransportState {
                 state.received_len + len
             );
             state.close(CloseMessage { code: 1008, reason: why.clone() }, Then::AwaitAnswer);
-            state.end(ConnectionError::BadTransport(why));
+            state.end(ConnectionError::TransportViolation(why));
             self.changed.notify_all();
             return;
         }
@@ -206,7 +207,7 @@ impl TransportState {
                 state.end(ConnectionError::ClosedByPeer { code: Some(code), reason });
             }
             Closing::Queued(..) | Closing::Sending(_) | Closing::AwaitingAnswer(_) => {
-                state.finish()
+                state.finish();
             }
             Closing::Closed => {}
         }
@@ -219,14 +220,14 @@ impl TransportState {
         if is_subscribed {
             state.presence = Presence::Reported;
         } else if state.presence != Presence::Unknown {
-            state.lose(format!("the {who} has left the network"));
+            state.lose(ConnectionError::Lost(format!("the {who} has left the network")));
         }
         self.changed.notify_all();
     }
 
     /// The peer has left without a close message.
     pub(crate) fn lose(&self, why: &str) {
-        self.lock().lose(why.to_owned());
+        self.lock().lose(ConnectionError::Lost(why.to_owned()));
         self.changed.notify_all();
     }
 
@@ -323,7 +324,7 @@ impl TransportState {
         }
         state.finish();
         self.changed.notify_all();
-        Err(ConnectionError::Lost(unanswered()))
+        Err(CLOSE_UNANSWERED)
     }
 
     pub(super) fn handle_dropped(&self) {
@@ -345,18 +346,18 @@ impl TransportState {
             let until = match (&state.closing, state.presence) {
                 (&Closing::AwaitingAnswer(until), _) => {
                     if until <= now {
-                        state.lose(unanswered());
+                        state.lose(CLOSE_UNANSWERED);
                         return Task::Stop;
                     }
                     until
                 }
-                (_, Presence::Reported) => match state.task() {
-                    Some(task) => return task,
-                    None => {
-                        state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                        continue;
+                (_, Presence::Reported) => {
+                    if let Some(task) = state.task() {
+                        return task;
                     }
-                },
+                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    continue;
+                }
                 (_, presence) => {
                     if *ask_at <= now {
                         *ask_at = now + ASK_PRESENCE;
@@ -370,7 +371,9 @@ impl TransportState {
                         state.finish();
                         return Task::Stop;
                     } else if deadline <= now {
-                        state.lose("the peer does not subscribe to what it is sent".to_owned());
+                        state.lose(ConnectionError::Lost(
+                            "the peer does not subscribe to what it is sent".to_owned(),
+                        ));
                         return Task::Stop;
                     }
                     *ask_at
@@ -386,7 +389,9 @@ impl TransportState {
         let mut state = self.lock();
         match (state.presence, is_subscribed) {
             (Presence::Unknown, true) => state.presence = Presence::Found,
-            (Presence::Found, false) => state.lose("the peer has left the network".to_owned()),
+            (Presence::Found, false) => {
+                state.lose(ConnectionError::Lost("the peer has left the network".to_owned()));
+            }
             (Presence::Unknown, false) | (Presence::Found, true) | (Presence::Reported, _) => {}
         }
     }
@@ -459,10 +464,10 @@ impl State {
         self.wake_writer();
     }
 
-    fn lose(&mut self, why: String) {
+    fn lose(&mut self, why: ConnectionError) {
         if self.closing != Closing::Closed {
             self.finish();
-            self.end(ConnectionError::Lost(why));
+            self.end(why);
         }
     }
 
@@ -480,10 +485,6 @@ impl State {
     fn wake_writer(&mut self) {
         self.writer.take().into_iter().for_each(Waker::wake);
     }
-}
-
-fn unanswered() -> String {
-    format!("the peer did not complete the close within {CLOSE_TIMEOUT:?}")
 }
 
 fn store_waker(slot: &mut Option<Waker>, waker: &Waker) {

@@ -54,7 +54,7 @@ fn unread_messages_beyond_the_limit_end_the_connection_on_both_sides() {
         assert!(receive(&mut robot).is_ok());
     }
     let end = receive(&mut robot).expect_err("the connection has ended");
-    assert!(matches!(end, ConnectionError::BadTransport(_)), "{end}");
+    assert!(matches!(end, ConnectionError::TransportViolation(_)), "{end}");
     wait_until_closed(&mut robot);
 }
 

@@ -104,13 +104,13 @@ impl CompatibleServer {
             Route::Deliver(connection) => connection.receive(payload),
             Route::Begin(connection) => {
                 connection.receive(payload);
-                self.begin(connection);
+                self.begin(&connection);
             }
             Route::Drop => {}
         }
     }
 
-    fn begin(&self, connection: Arc<TransportState>) {
+    fn begin(&self, connection: &Arc<TransportState>) {
         let Some(declared) = self.declared.get().and_then(Weak::upgrade) else { return };
         let writer = Writer {
             frames: Arc::clone(&self.frames),
@@ -119,7 +119,7 @@ impl CompatibleServer {
             session: declared.session.clone(),
             declared: Box::new(declared),
         };
-        match ZenohTransport::start(Arc::clone(&connection), writer, || {}) {
+        match ZenohTransport::start(Arc::clone(connection), writer, || {}) {
             Ok(transport) => self.accept_queue.push(transport),
             Err(error) => {
                 tracing::error!("a policy is not served: no thread can be started: {error}");
