@@ -318,6 +318,7 @@ impl Policy {
             Message::Segments(segments) => {
                 self.client.handle_segments(Instant::now(), segments);
             }
+            Message::Whole(bytes) => self.client.handle_message(Instant::now(), bytes),
             other => panic!("{other:?}"),
         }
         match self.client.poll_event() {
