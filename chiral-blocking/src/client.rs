@@ -1,51 +1,48 @@
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chiral_driver::proto::client::{Config, Misuse, NotQueued, Stats};
-use chiral_driver::proto::ws::Keepalive;
-use chiral_driver::proto::{
-    Action, ConnectionError, Map, Observation, Rate, ResetResult, StepResult,
-};
-use chiral_driver::{CallError, ConnectError};
+use chiral_driver::client::{ClientState, Pending};
+use chiral_driver::proto::client::NotQueued;
+use chiral_driver::proto::{Action, Map, Observation, ResetResult, StepResult};
+use chiral_driver::{CallError, ClientCalls, ConnectError};
+use futures_lite::future::block_on;
 
-use crate::threads::{Group, Help, Threads, block_on, block_until, helping};
-
-type Inner = chiral_driver::PolicyClient<Threads>;
+use crate::connect::Builder;
+use crate::link::Link;
+use crate::stream::Stream;
+use crate::threads::Threads;
 
 /// The policy's connection to a robot.
 ///
-/// `metadata`, `reset`, `observe`, `step` and `next_obs` block until they have what they return;
-/// no other call waits for the network. Calls may be made from many threads at once, by reference
-/// or through clones, and each gets its own answer.
+/// `metadata`, `reset`, `observe`, `step` and `next_obs` block until they have what they return; no
+/// other call waits for the network, those of [`ClientCalls`] included, which it has too. Calls may
+/// be made from many threads at once, by reference or through clones, and each gets its own answer.
 ///
 /// When the last handle is dropped the connection is closed and its two threads are waited for:
 /// what was [sent](Self::send_action) goes out before. That takes a round trip, and up to 7 s when
 /// the server no longer answers.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PolicyClient {
     // Before the threads: its drop is what ends them.
-    inner: Inner,
-    threads: Arc<Crew>,
+    calls: ClientCalls,
+    /// For calls that send what they have to send themselves; over a byte stream only.
+    link: Option<Arc<Link<ClientState>>>,
+    _threads: Arc<JoinOnDrop>,
 }
 
 /// The client's threads. Its drop is the last handle's.
-#[derive(Default)]
-struct Crew(Arc<Group>);
+struct JoinOnDrop(Arc<Threads>);
 
-impl Drop for Crew {
+impl Drop for JoinOnDrop {
     fn drop(&mut self) {
         self.0.join();
     }
 }
 
-impl std::fmt::Debug for Crew {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Crew")
-    }
-}
-
 impl PolicyClient {
     /// Connects to a server, and waits for one that is not up yet: it is tried every 100 ms.
+    /// `uri` is `ws://host:port`, `unix:/path`, or what the crate was built for beside these.
     ///
     /// # Errors
     /// When the URI is bad, or the server is there and does not take the connection.
@@ -53,19 +50,26 @@ impl PolicyClient {
         Self::builder().connect(uri)
     }
 
+    /// A client over a byte stream that is connected already, with the default settings; see
+    /// [`Builder::over_stream`].
+    ///
+    /// # Errors
+    /// When the server does not take the connection.
+    pub fn over_stream(stream: impl Stream) -> Result<Self, ConnectError> {
+        Self::builder().over_stream(stream)
+    }
+
     /// Settings for a connection.
     pub fn builder() -> Builder {
         Builder::default()
     }
-
-    // ---- requests: these block ----------------------------------------------------------------
 
     /// The robot's metadata. Blocks until the answer comes.
     ///
     /// # Errors
     /// When the connection ends or the time set by [`Builder::request_timeout`] passes first.
     pub fn metadata(&self) -> Result<Map, CallError> {
-        block_on(self.inner.metadata())
+        self.wait_for(self.calls.request_metadata())
     }
 
     /// Resets the robot, and blocks until it is done. The observation is then also the latest one.
@@ -74,7 +78,7 @@ impl PolicyClient {
     /// When the connection ends or the time set by [`Builder::request_timeout`] passes first; in
     /// the latter case the robot may still be at it.
     pub fn reset(&self) -> Result<ResetResult, CallError> {
-        block_on(self.inner.reset())
+        self.wait_for(self.calls.request_reset())
     }
 
     /// An observation made for this call. Blocks until it comes; it is then also the latest one.
@@ -82,7 +86,7 @@ impl PolicyClient {
     /// # Errors
     /// When the connection ends or the time set by [`Builder::request_timeout`] passes first.
     pub fn observe(&self) -> Result<Arc<Observation>, CallError> {
-        block_on(self.inner.observe())
+        self.wait_for(self.calls.request_observation())
     }
 
     /// The legacy, coupled step: sends an action, `[N, D]`, and blocks until its result comes.
@@ -91,28 +95,7 @@ impl PolicyClient {
     /// When the connection ends or the time set by [`Builder::request_timeout`] passes first; in
     /// the latter case the robot may still be at it.
     pub fn step(&self, action: impl Into<Action>) -> Result<StepResult, CallError> {
-        block_on(self.inner.step(action))
-    }
-
-    // ---- observations -------------------------------------------------------------------------
-
-    /// Asks for observations at a fixed rate from now on; see
-    /// [`Client::start_obs_stream`](crate::proto::client::Client::start_obs_stream).
-    ///
-    /// # Errors
-    /// When the connection has ended.
-    pub fn start_obs_stream(&self, rate: Rate) -> Result<(), Misuse> {
-        self.inner.start_obs_stream(rate)
-    }
-
-    /// Stops asking for observations.
-    pub fn stop_obs_stream(&self) {
-        self.inner.stop_obs_stream();
-    }
-
-    /// The newest observation that any answer brought; `None` before the first. Never blocks.
-    pub fn latest_obs(&self) -> Option<Arc<Observation>> {
-        self.inner.latest_obs()
+        self.wait_for(self.calls.request_step(action.into()))
     }
 
     /// The newest observation that this handle's `next_obs` has not returned yet. Blocks while
@@ -126,159 +109,62 @@ impl PolicyClient {
         timeout: impl Into<Option<Duration>>,
     ) -> Result<Option<Arc<Observation>>, CallError> {
         let deadline = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
-        block_until(deadline, self.inner.next_obs()).transpose()
-    }
-
-    // ---- actions: these never block -----------------------------------------------------------
-
-    /// Appends an action to the queue; see
-    /// [`Client::put_action`](crate::proto::client::Client::put_action).
-    ///
-    /// # Errors
-    /// When the queue is full or the connection has ended; the action is in the error.
-    pub fn put_action(&self, action: impl Into<Action>) -> Result<(), NotQueued> {
-        self.inner.put_action(action)
+        self.calls.wait_next_obs_blocking(deadline)
     }
 
     /// Sends an action at once, without waiting for a tick; see
-    /// [`Client::send_action`](crate::proto::client::Client::send_action).
+    /// [`Client::send_action`](crate::proto::client::Client::send_action). Never blocks.
     ///
     /// # Errors
     /// When too many wait for the transport or the connection has ended; the action is in the
     /// error.
     pub fn send_action(&self, action: impl Into<Action>) -> Result<(), NotQueued> {
-        // In this thread, if it can be: another one would have to wake up first.
-        helping(Help::Brief, || self.inner.send_action(action))
-    }
-
-    /// Appends the actions of a plan, bound to the observation on which it was made; see
-    /// [`Client::put_chunk`](crate::proto::client::Client::put_chunk).
-    ///
-    /// # Errors
-    /// When they do not all fit or the connection has ended; the actions are in the error.
-    pub fn put_chunk<A: Into<Action>>(
-        &self,
-        observation: &Observation,
-        actions: impl IntoIterator<Item = A>,
-    ) -> Result<(), NotQueued> {
-        self.inner.put_chunk(observation, actions)
-    }
-
-    /// Puts a new plan in the place of what is left of the old one; see
-    /// [`Client::replace_actions`](crate::proto::client::Client::replace_actions).
-    ///
-    /// # Errors
-    /// When the plan does not fit or the connection has ended; the actions are in the error.
-    pub fn replace_actions<A: Into<Action>>(
-        &self,
-        observation: &Observation,
-        actions: impl IntoIterator<Item = A>,
-    ) -> Result<usize, NotQueued> {
-        self.inner.replace_actions(observation, actions)
-    }
-
-    /// Drops the actions that have not left yet, and returns how many there were.
-    pub fn clear_actions(&self) -> usize {
-        self.inner.clear_actions()
-    }
-
-    /// How many actions wait in the queue.
-    pub fn queued_actions(&self) -> usize {
-        self.inner.queued_actions()
-    }
-
-    /// Sends one queued action a tick from now on; see
-    /// [`Client::start_action_dispatch`](crate::proto::client::Client::start_action_dispatch).
-    ///
-    /// # Errors
-    /// When the connection has ended.
-    pub fn start_action_dispatch(&self, rate: Rate) -> Result<(), Misuse> {
-        self.inner.start_action_dispatch(rate)
-    }
-
-    /// Stops sending queued actions; they stay in the queue.
-    pub fn stop_action_dispatch(&self) {
-        self.inner.stop_action_dispatch();
-    }
-
-    // ---- the connection -----------------------------------------------------------------------
-
-    /// What was counted so far.
-    pub fn stats(&self) -> Stats {
-        self.inner.stats()
-    }
-
-    /// What the link over Zenoh has carried, and whether through shared memory; `None` on another
-    /// transport.
-    #[cfg(feature = "zenoh")]
-    pub fn zenoh_stats(&self) -> Option<crate::zenoh::Stats> {
-        self.inner.zenoh_stats()
-    }
-
-    /// Why the connection has ended, if it has.
-    pub fn error(&self) -> Option<ConnectionError> {
-        self.inner.error()
+        self.calls.request_action(action.into())?;
+        self.send();
+        Ok(())
     }
 
     /// Closes the connection, for all handles, and blocks until the server knows, for 7 s at the
     /// most. What was [sent](Self::send_action) goes out before; what waits for a tick does not.
     pub fn close(self) {
-        block_on(self.inner.close());
-        drop(self.threads);
+        self.calls.start_closing();
+        block_on(self.calls.connection().wait_until_finished());
+    }
+
+    pub(crate) fn new(
+        calls: ClientCalls,
+        link: Option<Arc<Link<ClientState>>>,
+        threads: Arc<Threads>,
+    ) -> Self {
+        Self { calls, link, _threads: Arc::new(JoinOnDrop(threads)) }
+    }
+
+    /// Sends what there is to send: in this thread, if the stream takes it at once, for another one
+    /// would have to wake up first.
+    fn send(&self) {
+        match &self.link {
+            Some(link) => link.try_send_inline(),
+            None => self.calls.connection().wake_driver(),
+        }
+    }
+
+    fn wait_for<T>(&self, request: Result<Pending<T>, CallError>) -> Result<T, CallError> {
+        let pending = request?;
+        self.send();
+        block_on(pending)
     }
 }
 
-/// Settings of a [`PolicyClient`], and how to connect it.
-#[derive(Debug, Clone, Default)]
-pub struct Builder(chiral_driver::Builder<Threads>);
+impl Deref for PolicyClient {
+    type Target = ClientCalls;
 
-impl Builder {
-    /// The state machine's settings: limits, the action queue, the stream's window.
-    #[must_use]
-    pub fn config(self, config: Config) -> Self {
-        Self(self.0.config(config))
+    fn deref(&self) -> &ClientCalls {
+        &self.calls
     }
+}
 
-    /// How long [`connect`](Self::connect) waits for a server. Default: for ever.
-    #[must_use]
-    pub fn connect_timeout(self, timeout: Duration) -> Self {
-        Self(self.0.connect_timeout(timeout))
-    }
-
-    /// How long each call waits for its answer. Default: as long as the connection lasts.
-    #[must_use]
-    pub fn request_timeout(self, timeout: Duration) -> Self {
-        Self(self.0.request_timeout(timeout))
-    }
-
-    /// When to ping the server, and when to give it up; `None` for never. Default: every 20 s,
-    /// and after 20 s without a sign of life.
-    #[must_use]
-    pub fn keepalive(self, keepalive: impl Into<Option<Keepalive>>) -> Self {
-        Self(self.0.keepalive(keepalive))
-    }
-
-    /// Connects to a server, and blocks until one is up: it is tried every 100 ms, with one notice
-    /// in the log.
-    ///
-    /// # Errors
-    /// When the URI is bad, no server is there within the time allowed, or the server refuses the
-    /// connection or is no WebSocket server.
-    pub fn connect(self, uri: &str) -> Result<PolicyClient, ConnectError> {
-        let threads = Arc::new(Crew::default());
-        let inner = threads.0.enter(|| block_on(self.0.connect(uri)))?;
-        Ok(PolicyClient { inner, threads })
-    }
-
-    /// As [`connect`](Self::connect), over Zenoh as a configuration says.
-    ///
-    /// # Errors
-    /// When the configuration cannot be used, no robot is there within the time allowed, or it is
-    /// driven by another policy.
-    #[cfg(feature = "zenoh")]
-    pub fn connect_zenoh(self, zenoh: crate::zenoh::Config) -> Result<PolicyClient, ConnectError> {
-        let threads = Arc::new(Crew::default());
-        let inner = threads.0.enter(|| block_on(self.0.connect_zenoh(zenoh)))?;
-        Ok(PolicyClient { inner, threads })
+impl std::fmt::Debug for PolicyClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PolicyClient").field("error", &self.error()).finish_non_exhaustive()
     }
 }

@@ -1,17 +1,29 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod accept;
 mod client;
+mod connect;
+mod connector;
+mod link;
+mod listener;
+mod operate;
 mod robot;
 mod server;
+mod signal;
+mod stream;
 mod threads;
+mod transport;
 
 pub use chiral_driver::proto;
-#[cfg(feature = "zenoh")]
-pub use chiral_driver::zenoh;
 pub use chiral_driver::{
-    CallError, Command, Commands, ConnectError, Hold, RobotError, ServerConfig, monotonic_seconds,
+    CallError, ClientCalls, Command, Commands, ConnectError, FailureText, Hold, Refusal,
+    RobotError, ServeError, ServerConfig, Watchdog, monotonic_seconds,
 };
-pub use client::{Builder, PolicyClient};
+#[cfg(feature = "zenoh")]
+pub use chiral_zenoh as zenoh;
+pub use client::PolicyClient;
+pub use connect::Builder;
 pub use robot::Robot;
 pub use server::PolicyServer;
+pub use stream::Stream;

@@ -6,8 +6,6 @@ use chiral_driver::proto::sensors::Sensors;
 use chiral_driver::proto::server::Answer;
 use chiral_driver::proto::{Action, ConnectionError, Map, ResetResult, StepResult};
 
-use crate::threads::outside;
-
 /// A robot, or a simulator, as a [`PolicyServer`](crate::PolicyServer) serves it by calling it.
 ///
 /// Only its sensors and what to do with an action must be written; the rest has sensible defaults.
@@ -105,7 +103,7 @@ pub trait Robot: Send + Sync + 'static {
 }
 
 /// A robot of which the application keeps hold as well.
-impl<B: Robot> Robot for Arc<B> {
+impl<B: Robot + ?Sized> Robot for Arc<B> {
     fn sensors(&self) -> &Sensors {
         (**self).sensors()
     }
@@ -144,42 +142,42 @@ impl<B: Robot> Robot for Arc<B> {
 }
 
 /// A robot that blocks, as the driver sees it.
-pub(crate) struct OnThreads<B>(pub(crate) B);
+pub(crate) struct BlockingRobot<B>(pub(crate) B);
 
-impl<B: Robot> chiral_driver::Robot for OnThreads<B> {
+impl<B: Robot> chiral_driver::Robot for BlockingRobot<B> {
     fn sensors(&self) -> &Sensors {
         self.0.sensors()
     }
 
     async fn apply_action(&self, action: Action) -> Result<(), RobotError> {
-        outside(|| self.0.apply_action(action))
+        self.0.apply_action(action)
     }
 
     async fn metadata(&self) -> Result<Map, RobotError> {
-        outside(|| self.0.metadata())
+        self.0.metadata()
     }
 
     async fn reset(&self) -> Result<ResetResult, RobotError> {
-        outside(|| self.0.reset())
+        self.0.reset()
     }
 
     async fn observe(&self) -> Result<Answer, RobotError> {
-        outside(|| self.0.observe())
+        self.0.observe()
     }
 
     async fn step(&self, action: Action) -> Result<StepResult, RobotError> {
-        outside(|| self.0.step(action))
+        self.0.step(action)
     }
 
     async fn on_connect(&self) {
-        outside(|| self.0.on_connect());
+        self.0.on_connect();
     }
 
     async fn on_disconnect(&self, reason: &ConnectionError) {
-        outside(|| self.0.on_disconnect(reason));
+        self.0.on_disconnect(reason);
     }
 
     async fn on_watchdog(&self, silent_for: Duration) {
-        outside(|| self.0.on_watchdog(silent_for));
+        self.0.on_watchdog(silent_for);
     }
 }

@@ -1,17 +1,24 @@
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use chiral_driver::proto::Map;
+use chiral_driver::address::StreamAddress;
 use chiral_driver::proto::sensors::Sensors;
 use chiral_driver::proto::server::Stats;
-use chiral_driver::{Commands, ServerConfig};
+use chiral_driver::proto::{ConnectionError, Map};
+use chiral_driver::robot::CommandSlot;
+use chiral_driver::server::{Admission, ListenTarget};
+use chiral_driver::{Acceptor, Commands, ServeError, ServerConfig, Transport};
+use futures_lite::future::block_on;
 
-use crate::robot::{OnThreads, Robot};
-use crate::threads::{Group, Threads, block_on};
-
-type Inner = chiral_driver::PolicyServer<Threads>;
+use crate::accept::{Host, Listening};
+use crate::connector::acceptor;
+use crate::listener::Listener;
+use crate::operate::Callbacks;
+use crate::robot::Robot;
+use crate::stream::Stream;
 
 /// Serves a robot to one policy at a time.
 ///
@@ -19,35 +26,42 @@ type Inner = chiral_driver::PolicyServer<Threads>;
 /// last handle is dropped the server stops listening, closes the connection that there is, and
 /// waits for its threads: for what the robot is at, and for up to some seconds for a policy that
 /// does not take note of the end.
-#[derive(Clone, Debug)]
-pub struct PolicyServer {
-    inner: Inner,
-    crew: Arc<Crew>,
+#[derive(Clone)]
+pub struct PolicyServer(Arc<Shared>);
+
+/// What all handles share. Its drop is the last handle's.
+struct Shared {
+    host: Host,
+    /// Where it listens.
+    address: Option<StreamAddress>,
+    uri: Option<String>,
+    /// Until the server is shut down.
+    listening: Mutex<Option<Arc<Listening>>>,
+    /// The same, until nobody accepts with it any more.
+    accepting: Weak<Listening>,
 }
 
-/// The server's threads. Its drop is the last handle's.
-struct Crew {
-    inner: Inner,
-    threads: Arc<Group>,
-}
-
-impl Drop for Crew {
+impl Drop for Shared {
     fn drop(&mut self) {
-        self.inner.stop();
-        self.threads.join();
+        self.stop_listening();
+        self.host.admission.start_shutdown(Duration::ZERO);
+        self.host.threads.join();
     }
 }
 
-impl std::fmt::Debug for Crew {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Crew")
+impl Shared {
+    fn stop_listening(&self) -> Option<Arc<Listening>> {
+        self.listening.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 impl PolicyServer {
-    /// A server that listens on an address: `host:port`, or `ws://host:port`, where port 0 lets
-    /// the system choose one; or, with the feature `zenoh`, on an endpoint of Zenoh's,
-    /// `tcp/host:port` or `zenoh:…`. [`uri`](Self::uri) then says how clients reach it.
+    /// A server that listens on an address: `host:port` or `ws://host:port`, where port 0 lets
+    /// the system choose one; `unix:/path`; or what the crate was built for beside these.
+    /// [`uri`](Self::uri) then says how clients reach it.
+    ///
+    /// Whoever reaches the address can drive the robot: listen on `127.0.0.1` unless the network is
+    /// one that you trust.
     ///
     /// # Errors
     /// When the address cannot be read or listened on.
@@ -58,55 +72,97 @@ impl PolicyServer {
     /// As [`bind`](Self::bind), with settings. The robot has threads of its own whatever they say.
     ///
     /// # Errors
-    /// When the address cannot be listened on.
+    /// When the address cannot be read or listened on.
     pub fn bind_with(address: &str, config: ServerConfig) -> io::Result<Self> {
-        let config = ServerConfig { robot_threads: true, ..config };
-        let inner = block_on(Inner::bind_with(address, config))?;
-        let crew = Arc::new(Crew { inner: inner.clone(), threads: Arc::default() });
-        Ok(Self { inner, crew })
+        match ListenTarget::of(address)? {
+            ListenTarget::Socket(target) => {
+                let listener = Listener::bind(&target).map_err(|error| {
+                    let why = format!("{address} cannot be listened on: {error}");
+                    io::Error::new(error.kind(), why)
+                })?;
+                let address = listener.local_address()?;
+                let uri = address.to_string();
+                let listening = Listening::Socket(listener);
+                Ok(Self::new(config, Some(address), Some((uri, listening))))
+            }
+            ListenTarget::Other => {
+                let acceptor = acceptor(address, &config.machine.limits)?;
+                let uri = acceptor.uri();
+                Ok(Self::new(config, None, Some((uri, Listening::Acceptor(acceptor)))))
+            }
+        }
     }
 
-    /// The socket's address on which the server listens.
+    /// A server of policies that come over a transport of another kind.
+    pub fn accepting(acceptor: impl Acceptor, config: ServerConfig) -> Self {
+        let (uri, listening) = (acceptor.uri(), Listening::Acceptor(Box::new(acceptor)));
+        Self::new(config, None, Some((uri, listening)))
+    }
+
+    /// A server that listens nowhere: for connections that were accepted elsewhere, see
+    /// [`serve_stream`](Self::serve_stream).
+    pub fn unbound(config: ServerConfig) -> Self {
+        Self::new(config, None, None)
+    }
+
+    fn new(
+        config: ServerConfig,
+        address: Option<StreamAddress>,
+        listening: Option<(String, Listening)>,
+    ) -> Self {
+        let (uri, listening) = listening.unzip();
+        let listening = listening.map(Arc::new);
+        let accepting = listening.as_ref().map(Arc::downgrade).unwrap_or_default();
+        let host = Host { admission: Admission::new(config), threads: Arc::default() };
+        Self(Arc::new(Shared { host, address, uri, listening: Mutex::new(listening), accepting }))
+    }
+
+    /// The TCP address on which the server listens.
     ///
     /// # Errors
-    /// When it listens on Zenoh.
+    /// When the server is [`unbound`](Self::unbound), or does not listen on TCP.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.local_addr()
+        match &self.0.address {
+            Some(StreamAddress::Tcp { host, port }) => {
+                Ok(SocketAddr::new(host.parse().map_err(io::Error::other)?, *port))
+            }
+            _ => Err(not_listening("does not listen on TCP: ask for its `uri`")),
+        }
     }
 
-    /// The URI with which a client on the same host connects: `ws://host:port`, or an endpoint of
-    /// Zenoh's.
+    /// The URI with which a client on the same host connects: `ws://host:port`, `unix:/path`, or
+    /// another transport's.
     ///
     /// # Errors
-    /// None that a server made by [`bind`](Self::bind) has.
+    /// When the server is [`unbound`](Self::unbound).
     pub fn uri(&self) -> io::Result<String> {
-        self.inner.uri()
+        self.0.uri.clone().ok_or_else(|| not_listening("listens nowhere: use `bind`"))
     }
 
     /// Serves the robot to one policy after the other, and blocks until
     /// [`shutdown`](Self::shutdown), which is to be called from elsewhere. Another policy that
-    /// comes while one is connected is refused with 503 and a reason; the first one does not
-    /// notice.
+    /// comes while one is connected is refused with 503 and a reason, once that one has given a
+    /// sign of life; it does not notice.
     ///
-    /// To keep hold of the robot, give an `Arc` of it: that is a robot too.
+    /// To keep hold of the robot, give an `Arc` of it: that is a robot too, an `Arc<dyn Robot>`
+    /// included.
     ///
     /// # Errors
-    /// None that a server made by [`bind`](Self::bind) has.
+    /// When the server is [`unbound`](Self::unbound).
     pub fn serve(&self, robot: impl Robot) -> io::Result<()> {
-        self.crew.threads.enter(|| block_on(self.inner.serve(OnThreads(robot))))
+        let Some(listening) = self.listening()? else { return Ok(()) };
+        serve(&self.0.host, &listening, &Callbacks::new(robot));
+        Ok(())
     }
 
     /// As [`serve`](Self::serve), but in a thread of its own, and without blocking.
     ///
     /// # Errors
-    /// When the system has no thread to give.
+    /// When the server is [`unbound`](Self::unbound), or the system has no thread to give.
     pub fn spawn(&self, robot: impl Robot) -> io::Result<()> {
-        let inner = self.inner.clone();
-        self.crew.threads.spawn("chiral-accept", move || {
-            if let Err(error) = block_on(inner.serve(OnThreads(robot))) {
-                tracing::error!("the robot is not served: {error}");
-            }
-        })
+        let Some(listening) = self.listening()? else { return Ok(()) };
+        let (host, robot) = (self.0.host.clone(), Callbacks::new(robot));
+        self.0.host.threads.spawn("chiral-accept", move || serve(&host, &listening, &robot))
     }
 
     /// Serves a robot that pulls its commands in a loop of its own, in the background and without
@@ -114,18 +170,71 @@ impl PolicyServer {
     /// the server, are dropped.
     ///
     /// # Errors
-    /// When the server has been shut down.
+    /// When the server is [`unbound`](Self::unbound) or has been shut down, or the system has no
+    /// thread to give.
     pub fn pull(&self, sensors: &Sensors, metadata: Map) -> io::Result<Commands> {
-        let commands = self.crew.threads.enter(|| self.inner.pull(sensors, metadata))?;
-        Ok(commands.keeping(self.clone()))
+        let listening = self.listening()?.ok_or_else(|| not_listening("has been shut down"))?;
+        if let Listening::Acceptor(acceptor) = &*listening {
+            acceptor.set_metadata(metadata.clone());
+        }
+        let slot = CommandSlot::new(sensors.clone(), metadata);
+        let (host, filled) = (self.0.host.clone(), Arc::clone(&slot));
+        self.0.host.threads.spawn("chiral-accept", move || {
+            host.accept_policies(&listening, &filled, || filled.is_closed());
+        })?;
+        Ok(Commands::new(slot).keeping(self.clone()))
+    }
+
+    /// What the server listens with; `None` after it was shut down.
+    fn listening(&self) -> io::Result<Option<Arc<Listening>>> {
+        self.uri()?;
+        Ok(self.0.listening.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// Serves the robot over any ordered byte stream that is connected already, blocks until the
+    /// connection ends, and returns why it did: a TLS connection, a pair of pipes, a socket of your
+    /// own. The client's WebSocket handshake is read from it. `peer` is for the log.
+    ///
+    /// # Errors
+    /// When the handshake fails or another policy is connected; the client has been told.
+    pub fn serve_stream(
+        &self,
+        stream: impl Stream,
+        peer: &str,
+        robot: impl Robot,
+    ) -> Result<ConnectionError, ServeError> {
+        let arrival = self.0.host.admission.arrive(peer.to_owned());
+        self.0.host.serve_stream(arrival, stream, peer, &Callbacks::new(robot))
+    }
+
+    /// As [`serve_stream`](Self::serve_stream), over a transport that is connected already.
+    ///
+    /// # Errors
+    /// When another policy is connected; the client has been told (close code 1013).
+    pub fn serve_transport(
+        &self,
+        transport: impl Transport,
+        peer: &str,
+        robot: impl Robot,
+    ) -> Result<ConnectionError, ServeError> {
+        self.0.host.serve_transport(transport, peer, &Callbacks::new(robot))
     }
 
     /// Stops listening, lets the requests that are being answered finish, closes the connection
     /// with 1001 and returns when the robot is at rest. Blocks for
     /// [`shutdown_timeout`](ServerConfig::shutdown_timeout) and what the robot takes beyond it.
     pub fn shutdown(&self) {
-        block_on(self.inner.shutdown());
-        while self.inner.is_listening() {
+        let listening = self.0.stop_listening();
+        let admission = &self.0.host.admission;
+        admission.start_shutdown(admission.config().shutdown_timeout);
+        block_on(admission.wait_until_free());
+        if let Some(Listening::Acceptor(acceptor)) = listening.as_deref()
+            && let Err(error) = block_on(acceptor.close())
+        {
+            tracing::warn!("the transport is not shut down: {error}");
+        }
+        drop(listening);
+        while self.0.accepting.strong_count() > 0 {
             // The accepting thread looks up often.
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -133,19 +242,43 @@ impl PolicyServer {
 
     /// What was counted of the connection that there is now.
     pub fn stats(&self) -> Option<Stats> {
-        self.inner.stats()
+        self.0.host.admission.stats()
     }
 
-    /// What the link over Zenoh that there is now has carried, and whether through shared memory.
-    #[cfg(feature = "zenoh")]
-    pub fn zenoh_stats(&self) -> Option<crate::zenoh::Stats> {
-        self.inner.zenoh_stats()
+    /// What the transport of the connection that there is now has beyond its frames, if that is a
+    /// `T`. Over Zenoh: `chiral_zenoh::Counts`.
+    pub fn transport_extension<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.0.host.admission.extension()?.downcast().ok()
     }
 
-    /// The shared memory of a server on Zenoh that was asked to use it: what sensors write there
-    /// at once is never copied.
-    #[cfg(feature = "zenoh-shm")]
-    pub fn shared_memory(&self) -> Option<crate::zenoh::SharedMemory> {
-        self.inner.shared_memory()
+    /// What the transport on which the server listens has beyond its connections, if that is a
+    /// `T`. Over Zenoh with shared memory: `chiral_zenoh::SharedMemory`.
+    pub fn acceptor_extension<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        match &*self.listening().ok()?? {
+            Listening::Socket(_) => None,
+            Listening::Acceptor(acceptor) => acceptor.extension()?.downcast().ok(),
+        }
+    }
+}
+
+/// Serves a robot that is called, until the server is shut down.
+fn serve<B: Robot>(host: &Host, listening: &Listening, robot: &Callbacks<B>) {
+    if let Listening::Acceptor(acceptor) = listening
+        && acceptor.wants_metadata()
+    {
+        // A robot that fails at it says so to the policy that asks.
+        let metadata = catch_unwind(AssertUnwindSafe(|| robot.robot().metadata()));
+        metadata.into_iter().flatten().for_each(|metadata| acceptor.set_metadata(metadata));
+    }
+    host.accept_policies(listening, robot, || false);
+}
+
+fn not_listening(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, format!("the server {what}"))
+}
+
+impl std::fmt::Debug for PolicyServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PolicyServer").field("stats", &self.stats()).finish_non_exhaustive()
     }
 }

@@ -70,7 +70,7 @@ impl<S: State> Connection<S> {
 
     /// Changes the state, hands on the events that result, and says whether the driver has
     /// something to do that it did not have before.
-    fn change<T>(&self, change: impl FnOnce(&mut S, Instant) -> T) -> (T, bool) {
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut S, Instant) -> T) -> (T, bool) {
         let mut state = self.lock();
         let before = state.machine().poll_timeout();
         let result = change(&mut state, Instant::now());

@@ -44,6 +44,9 @@ pub enum ConnectError {
     /// The system has no random bytes for the WebSocket's keys.
     #[error("the operating system gave no random bytes: {0}")]
     Random(String),
+    /// The system has no thread for the connection.
+    #[error("the operating system gave no thread for the connection: {0}")]
+    Thread(io::Error),
 }
 
 impl ConnectError {

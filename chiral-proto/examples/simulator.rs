@@ -175,7 +175,7 @@ pub(crate) fn run(simulated: Duration) -> Result<(Robot, Policy), Box<dyn Error>
     let client = Client::new(client::Config::default());
     let mut policy = Policy { client, thinking: None, resetting: false };
     policy.client.start_obs_stream(start, Rate::hz(30.0)?)?;
-    policy.client.start_action_dispatch(start, Rate::hz(HZ.into())?)?;
+    policy.client.start_action_dispatch(start, Rate::hz(HZ)?)?;
     let (mut to_robot, mut to_policy) = (Wire::default(), Wire::default());
 
     for n in 0..(simulated.as_nanos() / STEP.as_nanos()) as u32 {

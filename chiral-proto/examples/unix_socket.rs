@@ -74,7 +74,7 @@ pub(crate) mod unix {
                 match receive(&mut socket, &pool) {
                     Ok(Some(message)) => self.call(|it, now| it.handle_message(now, message)),
                     Ok(None) => break closed,
-                    Err(error) => break ConnectionError::Lost(error.to_string()),
+                    Err(error) => break error.into(),
                 }
             };
             self.call(|machine, now| machine.handle_disconnect(now, reason));
@@ -96,7 +96,7 @@ pub(crate) mod unix {
                     // A peer that has hung up is found by the reading thread, behind its last words.
                     if let Some(error) = sent.err().filter(|it| it.kind() != ErrorKind::BrokenPipe)
                     {
-                        machine.handle_disconnect(now, ConnectionError::Lost(error.to_string()));
+                        machine.handle_disconnect(now, error.into());
                     }
                 } else if machine.error().is_none() {
                     let next = machine.poll_timeout().unwrap_or(now + Duration::from_secs(3600));

@@ -1,85 +1,180 @@
-use crate::wire::{ErrorKind, WireError};
+use std::io;
+use std::time::Duration;
+
+use crate::text::printable;
+use crate::wire::{ErrorKind, MessageType, RequestKind, WireError};
 
 /// Why a connection ended. Each connection ends once, for one reason.
+///
+/// In four groups: this side ended it because of what the peer sent ([`BadFrame`](Self::BadFrame),
+/// [`UnexpectedReply`](Self::UnexpectedReply), [`TooManyRequests`](Self::TooManyRequests),
+/// [`TransportViolation`](Self::TransportViolation)); this side ended it by its own will
+/// ([`ClosedLocally`](Self::ClosedLocally), [`ShutDown`](Self::ShutDown)) or fault
+/// ([`Unanswered`](Self::Unanswered), [`RobotFailed`](Self::RobotFailed)); the peer closed it
+/// ([`ClosedByPeer`](Self::ClosedByPeer)); nobody did, it [was lost](Self::is_lost).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectionError {
     /// The peer sent a frame that cannot be read.
     #[error("the peer sent a frame that cannot be read: {0}")]
     BadFrame(#[from] WireError),
-    /// The server answered something that was not asked, or in another order.
-    #[error(
-        "the server sent {found} where {expected} was due: answers must come in the order of the requests"
-    )]
+    /// The server sent an answer that was not asked for, or in another order.
+    #[error("the server sent {found}, expected {}: answers must come in the order of the requests",
+        expected_reply(*.expected))]
     UnexpectedReply {
-        /// The message's `type`.
-        found: &'static str,
-        /// What was due instead.
-        expected: &'static str,
+        /// What came.
+        found: MessageType,
+        /// What was due; `None` when no request was waiting.
+        expected: Option<MessageType>,
     },
-    /// The client asked more than the server keeps waiting.
+    /// The client sent more requests than the server keeps waiting.
     #[error("the client has {limit} requests unanswered and sent another: wait for answers")]
     TooManyRequests {
         /// How many may wait.
         limit: usize,
     },
     /// The robot let go of a request without answering it; the protocol has no way to say so.
-    #[error("the robot dropped a {request} unanswered")]
+    #[error("the robot dropped a {request} request unanswered")]
     Unanswered {
-        /// The request's `type`.
-        request: &'static str,
+        /// The request.
+        request: RequestKind,
     },
     /// The robot could not do what was asked.
     #[error("the robot failed: {0}")]
     RobotFailed(String),
     /// This side closed the connection.
-    #[error("closed by this side")]
+    #[error("this side closed the connection")]
     ClosedLocally,
     /// This side's robot is going out of service.
     #[error("the robot's server is shutting down")]
     ShutDown,
     /// The peer broke the rules of the transport, which has told it so.
     #[error("the peer broke the transport's rules: {0}")]
-    BadTransport(String),
+    TransportViolation(String),
     /// The peer closed the connection in an orderly way.
-    #[error("closed by the peer ({})", closing(*.code, .reason))]
+    #[error("the peer closed the connection{}", closing(*.code, .reason))]
     ClosedByPeer {
         /// The transport's code: of a WebSocket, its close code.
         code: Option<u16>,
-        /// The peer's words; may be empty.
+        /// The peer's words; may be empty. They are the peer's: escape them before they are
+        /// printed, as this error's own text does.
         reason: String,
     },
-    /// The transport failed.
+    /// The connection was reset: the peer's process ended, or a machine between the two dropped
+    /// the connection.
+    #[error("the connection was reset: the peer's process has ended, or the network dropped it")]
+    Reset,
+    /// The stream ended without a close: the peer's process ended, or the network dropped it.
+    #[error("the stream ended without a close{}: the peer's process has ended",
+        if *.inside_message { ", in the middle of a message" } else { "" })]
+    EndOfStream {
+        /// Whether a part of a message had arrived.
+        inside_message: bool,
+    },
+    /// The operating system's network stack gave up: nothing that it sent was acknowledged.
+    #[error("the connection timed out: the peer's machine acknowledged nothing any more")]
+    TimedOut,
+    /// The peer gave no sign of life, although it was asked for one.
+    #[error("the peer is unresponsive: no sign of life for {silence:?} after a ping")]
+    Unresponsive {
+        /// How long it was silent.
+        silence: Duration,
+    },
+    /// The peer did not complete the closing handshake in time.
+    #[error("the peer did not complete the closing handshake within {timeout:?}")]
+    CloseTimeout {
+        /// How long it was given.
+        timeout: Duration,
+    },
+    /// The transport failed in another way.
     #[error("the connection was lost: {0}")]
     Lost(String),
 }
 
 impl ConnectionError {
+    /// What an error of reading or writing a socket means for the connection.
+    ///
+    /// ```
+    /// use std::io;
+    /// use chiral_proto::ConnectionError;
+    ///
+    /// let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+    /// assert_eq!(ConnectionError::from_io(&reset), ConnectionError::Reset);
+    /// assert!(ConnectionError::from_io(&io::Error::other("cable")).is_lost());
+    /// ```
+    pub fn from_io(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe => Self::Reset,
+            io::ErrorKind::UnexpectedEof => Self::EndOfStream { inside_message: false },
+            io::ErrorKind::TimedOut => Self::TimedOut,
+            _ => Self::Lost(error.to_string()),
+        }
+    }
+
     /// The WebSocket close code with which to tell the peer.
     pub fn close_code(&self) -> u16 {
         match self {
             Self::BadFrame(error) if error.kind() == ErrorKind::Limit => 1009,
             Self::BadFrame(_) => 1007,
             Self::UnexpectedReply { .. } | Self::TooManyRequests { .. } => 1008,
-            Self::Unanswered { .. } | Self::RobotFailed(_) => 1011,
+            Self::Unanswered { .. } | Self::RobotFailed(_) | Self::Unresponsive { .. } => 1011,
             Self::ShutDown => 1001,
-            Self::BadTransport(_) => 1002,
-            Self::ClosedLocally | Self::ClosedByPeer { .. } | Self::Lost(_) => 1000,
+            Self::TransportViolation(_) => 1002,
+            Self::ClosedLocally
+            | Self::ClosedByPeer { .. }
+            | Self::Reset
+            | Self::EndOfStream { .. }
+            | Self::TimedOut
+            | Self::CloseTimeout { .. }
+            | Self::Lost(_) => 1000,
         }
     }
 
-    /// The words with which to tell the peer, beside the code. A WebSocket has room for 123 bytes,
-    /// so it gets the fault itself.
+    /// The words with which to tell the peer, beside the code; empty where the code says it all.
+    /// A WebSocket has room for 123 bytes, so it gets the fault itself.
     pub fn close_reason(&self) -> String {
         match self {
+            Self::ClosedLocally | Self::ClosedByPeer { .. } => String::new(),
             Self::BadFrame(error) => error.to_string(),
+            Self::Unresponsive { silence } => format!("no sign of life for {silence:?}"),
             other => other.to_string(),
         }
     }
 
     /// Whether this side ended the connection, and the peer is still to be told.
     pub fn is_ours(&self) -> bool {
-        !matches!(self, Self::ClosedByPeer { .. } | Self::Lost(_) | Self::BadTransport(_))
+        matches!(
+            self,
+            Self::BadFrame(_)
+                | Self::UnexpectedReply { .. }
+                | Self::TooManyRequests { .. }
+                | Self::Unanswered { .. }
+                | Self::RobotFailed(_)
+                | Self::ClosedLocally
+                | Self::ShutDown
+        )
+    }
+
+    /// Whether the connection broke: neither side closed it. The peer cannot be told any more, or
+    /// only with luck.
+    pub fn is_lost(&self) -> bool {
+        matches!(
+            self,
+            Self::Reset
+                | Self::EndOfStream { .. }
+                | Self::TimedOut
+                | Self::Unresponsive { .. }
+                | Self::CloseTimeout { .. }
+                | Self::Lost(_)
+        )
+    }
+}
+
+impl From<io::Error> for ConnectionError {
+    fn from(error: io::Error) -> Self {
+        Self::from_io(&error)
     }
 }
 
@@ -93,19 +188,80 @@ impl From<crate::ws::Error> for ConnectionError {
                 let code = (code != CloseCode::NO_STATUS).then_some(code.0);
                 Self::ClosedByPeer { code, reason }
             }
-            lost @ (Error::Lost { .. }
-            | Error::Unresponsive { .. }
-            | Error::CloseTimeout { .. }) => Self::Lost(lost.to_string()),
-            broken => Self::BadTransport(broken.to_string()),
+            Error::Lost { inside_message } => Self::EndOfStream { inside_message },
+            Error::Unresponsive { silence } => Self::Unresponsive { silence },
+            Error::CloseTimeout { timeout } => Self::CloseTimeout { timeout },
+            violation => Self::TransportViolation(violation.to_string()),
         }
     }
 }
 
+fn expected_reply(expected: Option<MessageType>) -> &'static str {
+    expected.map_or("nothing, as no request was waiting", MessageType::name)
+}
+
+/// The longest reason of a close frame.
+const LONGEST_REASON: usize = 123;
+
 fn closing(code: Option<u16>, reason: &str) -> String {
-    match (code, reason) {
-        (None, "") => "no reason given".to_owned(),
-        (None, reason) => reason.to_owned(),
-        (Some(code), "") => format!("code {code}"),
-        (Some(code), reason) => format!("code {code}: {reason}"),
+    let reason = printable(reason, LONGEST_REASON);
+    match (code, &reason[..]) {
+        (None | Some(1000), "") => String::new(),
+        (None | Some(1000), reason) => format!(": {reason}"),
+        (Some(code), "") => format!(" (code {code})"),
+        (Some(code), reason) => format!(" (code {code}): {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn closed_by_peer(code: Option<u16>, reason: &str) -> ConnectionError {
+        ConnectionError::ClosedByPeer { code, reason: reason.to_owned() }
+    }
+
+    #[test]
+    fn the_peer_of_one_that_closed_reads_a_text_that_makes_sense() {
+        for (ended, text) in [
+            (ConnectionError::ClosedLocally, "the peer closed the connection"),
+            (
+                ConnectionError::ShutDown,
+                "the peer closed the connection (code 1001): the robot's server is shutting down",
+            ),
+            (
+                ConnectionError::RobotFailed("joint 3".to_owned()),
+                "the peer closed the connection (code 1011): the robot failed: joint 3",
+            ),
+            (
+                ConnectionError::Unresponsive { silence: Duration::from_secs(20) },
+                "the peer closed the connection (code 1011): no sign of life for 20s",
+            ),
+        ] {
+            let told = closed_by_peer(Some(ended.close_code()), &ended.close_reason());
+            assert_eq!(told.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_peers_reason_is_escaped_where_it_is_printed() {
+        let error = closed_by_peer(Some(4000), "bye\r\nERROR: \x1b[2Jfake");
+        let text = "the peer closed the connection (code 4000): bye\\r\\nERROR: \\u{1b}[2Jfake";
+        assert_eq!(error.to_string(), text);
+    }
+
+    #[test]
+    fn io_errors_are_told_apart() {
+        use io::ErrorKind;
+        let from = |kind: ErrorKind| ConnectionError::from_io(&kind.into());
+        assert_eq!(from(ErrorKind::ConnectionReset), ConnectionError::Reset);
+        assert_eq!(from(ErrorKind::BrokenPipe), ConnectionError::Reset);
+        assert_eq!(from(ErrorKind::TimedOut), ConnectionError::TimedOut);
+        let ended = ConnectionError::EndOfStream { inside_message: false };
+        assert_eq!(from(ErrorKind::UnexpectedEof), ended);
+        assert!(matches!(from(ErrorKind::PermissionDenied), ConnectionError::Lost(_)));
+        for kind in [ErrorKind::ConnectionReset, ErrorKind::TimedOut, ErrorKind::Other] {
+            assert!(from(kind).is_lost() && !from(kind).is_ours());
+        }
     }
 }

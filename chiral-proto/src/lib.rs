@@ -79,8 +79,8 @@
 //!
 //! // The policy: observations at 100 Hz; on each, a chunk of actions, which leave at 500 Hz.
 //! let mut client = client::Client::new(client::Config::default());
-//! client.start_obs_stream(Instant::now(), Rate::hz(100.0)?)?;
-//! client.start_action_dispatch(Instant::now(), Rate::hz(500.0)?)?;
+//! client.start_obs_stream(Instant::now(), Rate::hz(100)?)?;
+//! client.start_action_dispatch(Instant::now(), Rate::hz(500)?)?;
 //! while client.stats().actions.count() < 10 {
 //!     turn(&mut client, &from_robot, &to_robot);
 //!     while let Some(event) = client.poll_event() {
@@ -136,6 +136,7 @@
 
 pub mod client;
 mod connection;
+pub mod keepalive;
 mod machine;
 mod pacer;
 pub mod pool;
@@ -145,6 +146,7 @@ pub mod stats;
 mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod text;
 mod types;
 pub mod wire;
 #[cfg(feature = "websocket")]

@@ -20,6 +20,10 @@ pub trait Machine {
     /// memory, the other machine's frame as it is, no pixel of which is then copied.
     fn handle_frame(&mut self, now: Instant, frame: &Frame);
 
+    /// Tells that bytes of the peer have arrived that are no whole message yet: a part of one, or
+    /// something of the transport's own, such as a pong. It counts against the peer's silence.
+    fn note_activity(&mut self, now: Instant);
+
     /// Lets time pass.
     fn handle_timeout(&mut self, now: Instant);
 
@@ -30,12 +34,17 @@ pub trait Machine {
     fn poll_transmit(&mut self, now: Instant) -> Option<Frame>;
 
     /// Whether [`poll_transmit`](Self::poll_transmit) may have a frame, or bring about the end;
-    /// `false` when it surely does not. It spares a driver that writes in another thread a
-    /// wake-up.
+    /// `false` when it surely does not.
     fn has_transmit(&self) -> bool;
 
-    /// When [`handle_timeout`](Self::handle_timeout) is to be called next.
-    fn poll_timeout(&self) -> Option<Instant>;
+    /// Whether the driver must be woken, if it is another task or thread: there may be a frame to
+    /// send, the machine is to be called earlier than [`poll_timeout`](Self::poll_timeout) last
+    /// told the driver, or the connection has ended. To be asked after every other call.
+    fn needs_wake(&self) -> bool;
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called next. Only the driver calls
+    /// it, before it sleeps: [`needs_wake`](Self::needs_wake) takes it that the driver then knows.
+    fn poll_timeout(&mut self) -> Option<Instant>;
 
     /// Why the connection has ended, if it has.
     fn error(&self) -> Option<&ConnectionError>;
@@ -56,6 +65,10 @@ macro_rules! machines {
                 self.handle_frame(now, frame);
             }
 
+            fn note_activity(&mut self, now: Instant) {
+                self.note_activity(now);
+            }
+
             fn handle_timeout(&mut self, now: Instant) {
                 self.handle_timeout(now);
             }
@@ -72,7 +85,11 @@ macro_rules! machines {
                 self.has_transmit()
             }
 
-            fn poll_timeout(&self) -> Option<Instant> {
+            fn needs_wake(&self) -> bool {
+                self.needs_wake()
+            }
+
+            fn poll_timeout(&mut self) -> Option<Instant> {
                 self.poll_timeout()
             }
 
@@ -84,3 +101,19 @@ macro_rules! machines {
 }
 
 machines!(Client, Server);
+
+/// The instant for which a machine's driver was last told to call.
+#[derive(Debug, Default)]
+pub(crate) struct ToldTimeout(Option<Instant>);
+
+impl ToldTimeout {
+    pub(crate) fn tell(&mut self, timeout: Option<Instant>) -> Option<Instant> {
+        self.0 = timeout;
+        timeout
+    }
+
+    /// Whether the driver would sleep beyond `timeout`.
+    pub(crate) fn is_later_than(&self, timeout: Option<Instant>) -> bool {
+        timeout.is_some_and(|timeout| self.0.is_none_or(|told| timeout < told))
+    }
+}

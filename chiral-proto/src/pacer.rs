@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 /// ```
 /// use chiral_proto::Rate;
 ///
-/// let rate = Rate::hz(30.0)?;
+/// let rate = Rate::hz(30)?;
 /// assert_eq!(rate.period().as_millis(), 33);
-/// assert!(Rate::hz(0.0).is_err());
+/// assert_eq!(Rate::hz(30.0), Ok(rate));
+/// assert!(Rate::hz(0).is_err());
 /// # Ok::<(), chiral_proto::BadRate>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
@@ -20,11 +21,12 @@ impl Rate {
     /// The fastest rate.
     pub const MAX_HZ: f64 = 1e6;
 
-    /// A rate of `hz` per second.
+    /// A rate of `hz` per second, an integer or a float.
     ///
     /// # Errors
     /// When `hz` is not between [`MIN_HZ`](Self::MIN_HZ) and [`MAX_HZ`](Self::MAX_HZ).
-    pub fn hz(hz: f64) -> Result<Self, BadRate> {
+    pub fn hz(hz: impl Into<f64>) -> Result<Self, BadRate> {
+        let hz = hz.into();
         if (Self::MIN_HZ..=Self::MAX_HZ).contains(&hz) { Ok(Self(hz)) } else { Err(BadRate(hz)) }
     }
 

@@ -75,7 +75,7 @@ fn every_frame_decodes_to_what_its_json_expects() {
         assert_eq!(json["frame_sha256"], sha256(bytes), "{name}");
         assert_eq!(json["header_len"], frame.header().len(), "{name}");
         assert_eq!(json["payload_len"], frame.payload().len(), "{name}");
-        assert_eq!(json["type"], vector.decode().type_name(), "{name}");
+        assert_eq!(json["type"], vector.decode().message_type().name(), "{name}");
 
         let check = Check { name, frame: &frame, header: &json["header"] };
         let expected = &json["expect"];

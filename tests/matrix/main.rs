@@ -1,6 +1,6 @@
 //! One suite for all adapters: every client against every server, over real sockets.
 //!
-//! The cases are written once, against the traits of [`adapter`]; the grid below makes a test of
+//! The cases are written once, against the traits of [`chiral_tests::adapter`]; the grid below makes a test of
 //! each case and each pair, such as `tokio_client::tokio_server::calls::…`. What concerns one side
 //! alone is tested with each adapter of that side.
 //!
@@ -8,8 +8,6 @@
 //! `zenoh::named::smol_blocking::calls::…`.
 
 mod actions;
-mod adapter;
-mod adapters;
 mod cable;
 mod calls;
 mod connecting;
@@ -24,6 +22,8 @@ mod rude_servers;
 mod streams;
 mod supervise;
 mod visitors;
+
+use chiral_tests::{adapter, adapters};
 
 /// Makes a test of each case.
 macro_rules! cases {

@@ -1,10 +1,13 @@
-//! A robot, a server around it and bare sockets for the end-to-end tests.
+//! What the end-to-end tests and the benchmarks share: every adapter behind one trait, a robot that
+//! records what it is told, and bare sockets.
 
 /// The project's README, whose examples compile.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;
 
+pub mod adapter;
+pub mod adapters;
 mod patience;
 mod raw;
 mod recorder;

@@ -59,6 +59,7 @@ impl ClientCalls {
     }
 
     // ---- requests, for an adapter -------------------------------------------------------------
+    // They do not wake the driver: the caller does, or sends them itself.
 
     /// Asks for the robot's metadata.
     ///
@@ -98,13 +99,22 @@ impl ClientCalls {
         call: impl FnOnce(Answer<T>) -> Call,
     ) -> Result<Pending<T>, CallError> {
         let (answer, pending) = Pending::new();
-        self.connection.0.call(|state, now| {
+        let (requested, _) = self.connection.0.change(|state, now| {
             let deadline = self.settings.request_timeout.map(|timeout| now + timeout);
             let id = request(&mut state.machine, now, deadline)?;
             state.expect(id.key(), call(answer));
             Ok::<_, Misuse>(())
-        })?;
+        });
+        requested?;
         Ok(pending)
+    }
+
+    /// As [`send_action`](Self::send_action), but the driver is not woken.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn request_action(&self, action: Action) -> Result<(), NotQueued> {
+        self.connection.0.change(|state, now| state.machine.send_action(now, action)).0
     }
 
     /// The newest observation that this handle has not returned yet, or what to wait for.

@@ -5,7 +5,6 @@ mod connect;
 mod settings;
 mod state;
 
-use std::future::Future;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -82,7 +81,7 @@ impl<R> PolicyClient<R> {
     /// # Errors
     /// When the connection ends or the time set by [`Builder::request_timeout`] passes first.
     pub async fn metadata(&self) -> Result<Map, CallError> {
-        answer(self.calls.request_metadata()).await
+        self.answer(self.calls.request_metadata()).await
     }
 
     /// Resets the robot. The observation is then also the latest one.
@@ -91,7 +90,7 @@ impl<R> PolicyClient<R> {
     /// When the connection ends or the time set by [`Builder::request_timeout`] passes first; in
     /// the latter case the robot may still be at it.
     pub async fn reset(&self) -> Result<ResetResult, CallError> {
-        answer(self.calls.request_reset()).await
+        self.answer(self.calls.request_reset()).await
     }
 
     /// An observation made for this call. It is then also the latest one.
@@ -99,7 +98,7 @@ impl<R> PolicyClient<R> {
     /// # Errors
     /// When the connection ends or the time set by [`Builder::request_timeout`] passes first.
     pub async fn observe(&self) -> Result<Arc<Observation>, CallError> {
-        answer(self.calls.request_observation()).await
+        self.answer(self.calls.request_observation()).await
     }
 
     /// The legacy, coupled step: sends an action, `[N, D]`, and waits for its result.
@@ -108,7 +107,7 @@ impl<R> PolicyClient<R> {
     /// When the connection ends or the time set by [`Builder::request_timeout`] passes first; in
     /// the latter case the robot may still be at it.
     pub async fn step(&self, action: impl Into<Action>) -> Result<StepResult, CallError> {
-        answer(self.calls.request_step(action.into())).await
+        self.answer(self.calls.request_step(action.into())).await
     }
 
     /// The newest observation that this handle's `next_obs` has not returned yet; waits for it
@@ -126,12 +125,13 @@ impl<R> PolicyClient<R> {
         self.calls.start_closing();
         self.calls.connection().wait_until_finished().await;
     }
-}
 
-async fn answer<T>(
-    request: Result<impl Future<Output = Result<T, CallError>>, CallError>,
-) -> Result<T, CallError> {
-    request?.await
+    /// Waits for the answer to a request that was just made.
+    async fn answer<T>(&self, request: Result<Pending<T>, CallError>) -> Result<T, CallError> {
+        let pending = request?;
+        self.calls.connection().wake_driver();
+        pending.await
+    }
 }
 
 impl<R> Deref for PolicyClient<R> {

@@ -16,9 +16,10 @@ use crate::panic::panic_message;
 use crate::server::{FailureText, Lease, Motion, ServerState};
 use crate::transport::BoxFuture;
 
-/// Calls a robot for a policy, until the robot is done with it; a future that any task may poll.
+/// Calls a robot for a policy, until the robot is done with it; a future for the connection's own
+/// task, which looks for something to send after each poll.
 pub fn dispatch(lease: Lease, robot: Arc<impl Robot>) -> BoxFuture<'static, ()> {
-    let calls = Calls { robot, lease: Arc::new(lease), after_reply: || () };
+    let calls = Calls { robot, lease: Arc::new(lease), send_replies: || () };
     Box::pin(async move {
         calls.begin().await;
         zip(calls.dispatch_motion(), calls.dispatch_requests()).await;
@@ -26,20 +27,20 @@ pub fn dispatch(lease: Lease, robot: Arc<impl Robot>) -> BoxFuture<'static, ()> 
 }
 
 /// As [`dispatch`], in two threads that `spawn` starts: one for what moves the robot, one for the
-/// rest, so that robot code may block. `after_reply` is called in the latter after each answer:
-/// there it may be sent, instead of by whoever the connection wakes.
+/// rest, so that robot code may block. `send_replies` is called in the latter after each answer: it
+/// sends it on the spot, or wakes the driver.
 ///
 /// What goes wrong with the start is told to the policy.
 pub fn dispatch_on_threads<S>(
     lease: Lease,
     robot: Arc<impl Robot>,
     spawn: S,
-    after_reply: impl Fn() + Clone + Send + Sync + 'static,
+    send_replies: impl Fn() + Clone + Send + Sync + 'static,
 ) where
     S: Fn(&'static str, BoxFuture<'static, ()>) -> io::Result<()> + Clone + Send + 'static,
 {
     let connection = Arc::clone(lease.connection());
-    let calls = Calls { robot, lease: Arc::new(lease), after_reply };
+    let calls = Calls { robot, lease: Arc::new(lease), send_replies };
     let spawn_motion = spawn.clone();
     let requests = async move {
         calls.begin().await;
@@ -75,7 +76,7 @@ fn fail_to_start(connection: &Connection<ServerState>, error: &io::Error) {
 struct Calls<B, F> {
     lease: Arc<Lease>,
     robot: Arc<B>,
-    after_reply: F,
+    send_replies: F,
 }
 
 impl<B, F: Clone> Clone for Calls<B, F> {
@@ -83,7 +84,7 @@ impl<B, F: Clone> Clone for Calls<B, F> {
         Self {
             lease: Arc::clone(&self.lease),
             robot: Arc::clone(&self.robot),
-            after_reply: self.after_reply.clone(),
+            send_replies: self.send_replies.clone(),
         }
     }
 }
@@ -152,7 +153,7 @@ impl<B: Robot, F: Fn() + Send + Sync> Calls<B, F> {
                 // What moves nothing is let go when nobody waits for it any more.
                 _ => or(self.answer(request), self.wait_for_end()).await,
             }
-            (self.after_reply)();
+            (self.send_replies)();
         }
     }
 
@@ -194,7 +195,7 @@ impl<B: Robot, F: Fn() + Send + Sync> Calls<B, F> {
     }
 
     fn call<T>(&self, call: impl FnOnce(&mut ServerState) -> T) -> T {
-        self.connection().call(|state, _| call(state))
+        self.connection().change(|state, _| call(state)).0
     }
 
     async fn wait_for_end(&self) {
@@ -242,7 +243,7 @@ impl<B: Robot, F: Fn() + Send + Sync> Calls<B, F> {
             FailureText::Errors => format!("{what}: it panicked; its log says why"),
             FailureText::Nothing => "its log says why".to_owned(),
         };
-        self.call(|state| state.machine.fail(told));
+        self.connection().call(|state, _| state.machine.fail(told));
         None
     }
 }

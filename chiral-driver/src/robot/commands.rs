@@ -6,7 +6,7 @@ use chiral_proto::sensors::Sensors;
 use chiral_proto::server::{Event, ReplyError, ResetReply, Server, Stats, StepReply};
 use chiral_proto::{Action, ConnectionError, Map, ResetResult, StepResult};
 
-use crate::server::Lease;
+use crate::server::{Lease, ServerConfig};
 
 /// What a policy wants of a robot that [pulls its commands](Commands).
 #[derive(Debug)]
@@ -85,9 +85,12 @@ impl CommandSlot {
         Arc::new(Self { sensors, metadata, state, closed })
     }
 
-    /// What the machine answers with, in the robot's place.
-    pub(crate) fn defaults(&self) -> (&Sensors, &Map) {
-        (&self.sensors, &self.metadata)
+    /// The machine of a new policy's connection: it answers in the robot's place what needs no
+    /// robot.
+    pub fn machine(&self, config: &ServerConfig) -> Server {
+        let mut machine = config.machine.clone();
+        config.watchdog.apply(&mut machine, true);
+        Server::new(machine)
     }
 
     fn lock(&self) -> MutexGuard<'_, SlotState> {
@@ -104,10 +107,15 @@ impl CommandSlot {
         *state = SlotState::Waiting(lease);
     }
 
+    /// Whether the control loop has ended.
+    pub fn is_closed(&self) -> bool {
+        matches!(*self.lock(), SlotState::Closed)
+    }
+
     /// Waits until the control loop has ended.
     pub async fn wait_until_closed(&self) {
         let closed = self.closed.listen();
-        if !matches!(*self.lock(), SlotState::Closed) {
+        if !self.is_closed() {
             closed.await;
         }
     }

@@ -104,18 +104,18 @@ pub(super) async fn serve_transport<R: Runtime>(
     peer: &str,
     robot: impl Operate,
 ) -> Result<ConnectionError, Refusal> {
-    match admission.admit::<R>(&robot).await {
+    match admission.admit::<R>(|config| robot.machine(config)).await {
         Ok(lease) => Ok(run::<R>(lease, transport, peer, robot).await),
         Err(refusal) => {
             transport.close(Instant::now(), CloseCode::TRY_AGAIN_LATER, &refusal.to_string());
-            until::<R, _>(Instant::now() + FINISH_TIMEOUT, finish(&mut transport)).await;
+            until::<R, _>(Instant::now() + FINISH_TIMEOUT, finish_refused(&mut transport)).await;
             Err(refusal)
         }
     }
 }
 
-/// Moves on a transport that is being closed, until the peer knows.
-async fn finish(transport: &mut impl Transport) {
+/// Moves on the transport of a policy that was refused, until it knows.
+pub async fn finish_refused(transport: &mut impl Transport) {
     poll_fn(|cx| {
         loop {
             let now = Instant::now();
@@ -161,7 +161,7 @@ where
         Some(Err(error)) => return Err(error.into()),
         None => return Err(ServeError::HandshakeTimedOut),
     };
-    match admission.admit::<R>(&robot).await {
+    match admission.admit::<R>(|config| robot.machine(config)).await {
         Ok(lease) => {
             let Accepted { response, surplus, .. } = request.accept();
             until::<R, _>(
@@ -202,7 +202,7 @@ async fn run<R: Runtime>(
     let connection = Arc::clone(lease.connection());
     let close = CloseOnDrop(Arc::clone(&connection));
     tracing::info!("policy connected from {peer}");
-    connection.lock().extension = transport.extension();
+    lease.set_extension(transport.extension());
     let robot = robot.start(lease);
     R::spawn("chiral-connection", drive::<R, _>(Arc::clone(&connection), transport, robot));
     connection.wait_until_finished().await;

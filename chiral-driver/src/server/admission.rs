@@ -3,13 +3,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use chiral_proto::server::Stats;
+use chiral_proto::server::{Server, Stats};
 use event_listener::{Event, EventListener, Listener as _};
 
 use super::arrivals::{Arrival, Arrivals};
 use super::config::ServerConfig;
 use super::log_limit::LogLimit;
-use super::operate::Operate;
 use super::state::ServerState;
 use crate::connection::Connection;
 use crate::driver::PROBE_TIMEOUT;
@@ -131,16 +130,19 @@ impl Admission {
 
     /// Takes the robot for a new connection, if it is free or is becoming so. Whether the one
     /// before is alive is found out on the way: a policy whose host lost its power keeps the robot
-    /// from nobody.
-    pub fn poll_admit(self: &Arc<Self>, knock: &mut Knock, robot: &impl Operate) -> Admitting {
+    /// from nobody. `machine` makes the state machine of the new connection.
+    pub fn poll_admit(
+        self: &Arc<Self>,
+        knock: &mut Knock,
+        machine: impl FnOnce(&ServerConfig) -> Server,
+    ) -> Admitting {
         let now = Instant::now();
         let mut state = self.lock();
         if state.shutting_down {
             return Admitting::Refused(Refusal::ShuttingDown);
         }
         let Robot::Leased(before) = &state.robot else {
-            let machine = robot.machine(&self.config);
-            let connection = Connection::new(ServerState::new(machine));
+            let connection = Connection::new(ServerState::new(machine(&self.config)));
             state.robot = Robot::Leased(Arc::clone(&connection));
             return Admitting::Admitted(Lease { admission: Arc::clone(self), connection });
         };
@@ -184,11 +186,11 @@ impl Admission {
     /// When the policy is not let in.
     pub async fn admit<R: Runtime>(
         self: &Arc<Self>,
-        robot: &impl Operate,
+        machine: impl Fn(&ServerConfig) -> Server,
     ) -> Result<Lease, Refusal> {
         let mut knock = self.knock();
         loop {
-            match self.poll_admit(&mut knock, robot) {
+            match self.poll_admit(&mut knock, &machine) {
                 Admitting::Admitted(lease) => return Ok(lease),
                 Admitting::Refused(refusal) => return Err(refusal),
                 Admitting::Wait(listener, at) => drop(until::<R, _>(at, listener).await),
@@ -200,10 +202,13 @@ impl Admission {
     ///
     /// # Errors
     /// When the policy is not let in.
-    pub fn admit_blocking(self: &Arc<Self>, robot: &impl Operate) -> Result<Lease, Refusal> {
+    pub fn admit_blocking(
+        self: &Arc<Self>,
+        machine: impl Fn(&ServerConfig) -> Server,
+    ) -> Result<Lease, Refusal> {
         let mut knock = self.knock();
         loop {
-            match self.poll_admit(&mut knock, robot) {
+            match self.poll_admit(&mut knock, &machine) {
                 Admitting::Admitted(lease) => return Ok(lease),
                 Admitting::Refused(refusal) => return Err(refusal),
                 Admitting::Wait(listener, at) => drop(listener.wait_deadline(at)),
@@ -310,6 +315,11 @@ impl Lease {
     /// The server's settings.
     pub fn config(&self) -> &ServerConfig {
         &self.admission.config
+    }
+
+    /// Notes what the connection's transport has beyond its frames.
+    pub fn set_extension(&self, extension: Option<Extension>) {
+        self.connection.lock().extension = extension;
     }
 }
 

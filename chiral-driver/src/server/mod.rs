@@ -23,12 +23,14 @@ use futures_io::{AsyncRead, AsyncWrite};
 use futures_lite::FutureExt;
 use futures_lite::future::or;
 
-pub use accept::{ACCEPT_RETRY, HANDSHAKE_TIMEOUT, LEFTOVER, ServeError, session, source_of};
+pub use accept::{
+    ACCEPT_RETRY, HANDSHAKE_TIMEOUT, LEFTOVER, ServeError, finish_refused, session, source_of,
+};
 pub use admission::{Admission, Admitting, Knock, Lease, Refusal};
 pub use arrivals::Arrival;
 pub use config::{FailureText, ServerConfig, Watchdog};
 pub use listening::{ListenTarget, no_acceptor};
-pub use operate::{Operate, machine_of_callbacks};
+pub use operate::machine_of_callbacks;
 pub use state::ServerState;
 
 pub(crate) use state::Motion;

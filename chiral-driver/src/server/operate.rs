@@ -13,7 +13,7 @@ use crate::runtime::Runtime;
 use crate::transport::BoxFuture;
 
 /// How a robot is operated for a policy that was let in.
-pub trait Operate: Clone + Send + Sync + 'static {
+pub(super) trait Operate: Clone + Send + Sync + 'static {
     /// The state machine of a new policy's connection.
     fn machine(&self, config: &ServerConfig) -> Server;
 
@@ -58,7 +58,9 @@ impl<R: Runtime, B: Robot> Operate for Callbacks<R, B> {
         if !lease.config().robot_threads {
             return Some(dispatch(lease, robot));
         }
-        dispatch_on_threads(lease, robot, |name, task| R::spawn_thread(name, task), || ());
+        let connection = Arc::clone(lease.connection());
+        let wake = move || connection.wake_driver();
+        dispatch_on_threads(lease, robot, |name, task| R::spawn_thread(name, task), wake);
         None
     }
 }
@@ -66,10 +68,7 @@ impl<R: Runtime, B: Robot> Operate for Callbacks<R, B> {
 /// A robot that pulls its commands.
 impl Operate for Arc<CommandSlot> {
     fn machine(&self, config: &ServerConfig) -> Server {
-        let mut machine = config.machine.clone();
-        config.watchdog.apply(&mut machine, true);
-        let _ = self.defaults();
-        Server::new(machine)
+        CommandSlot::machine(self, config)
     }
 
     fn start(&self, lease: Lease) -> Option<BoxFuture<'static, ()>> {

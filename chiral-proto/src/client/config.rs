@@ -27,6 +27,17 @@ pub struct Config {
     pub stream_window: usize,
     /// How many requests may wait for their answer, the stream's included. Default: 64.
     pub pending_requests: usize,
+    /// The deadline of a request for metadata or an observation that is made without one, and of
+    /// each request of the stream. It does not run while the robot is at a reset or a step, before
+    /// which it answers nothing else. Default: 10 s; `None` waits for ever.
+    pub request_timeout: Option<Duration>,
+    /// The deadline of a reset or a step that is made without one. Both take as long as the
+    /// robot's motion does. Default: 120 s; `None` waits for ever.
+    pub motion_timeout: Option<Duration>,
+    /// [`Event::Silent`](super::Event::Silent) tells when something needs an answer and nothing at
+    /// all has come from the server for this long. It is not measured while the robot is at a
+    /// reset or a step. Default: 2 s; `None` never tells.
+    pub silence: Option<Duration>,
     /// For a transport that may lose or repeat messages. Default: `None`, a reliable one.
     pub lossy: Option<Lossy>,
 }
@@ -39,6 +50,9 @@ impl Default for Config {
             max_age: None,
             stream_window: 1,
             pending_requests: 64,
+            request_timeout: Some(Duration::from_secs(10)),
+            motion_timeout: Some(Duration::from_secs(120)),
+            silence: Some(Duration::from_secs(2)),
             lossy: None,
         }
     }

@@ -1,10 +1,12 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::request::{RequestId, RequestKey};
 use crate::{Action, ConnectionError, Map, Observation, ResetResult, StepResult};
 
 /// What a [`Client`](super::Client) has to tell.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Event {
     /// The answer to a metadata request.
     Metadata {
@@ -36,6 +38,24 @@ pub enum Event {
     },
     /// A new observation of the stream. When several arrived since the last poll, the newest.
     Streamed(Arc<Observation>),
+    /// A request of the stream was not answered in time. Told once, until an answer comes; the
+    /// stream goes on by itself then.
+    StreamTimedOut(RequestError),
+    /// Something needs an answer, and nothing at all has come from the server for
+    /// [`Config::silence`](super::Config::silence). Told once, until something comes.
+    ///
+    /// It is no verdict: the connection goes on. A policy may take it as a reason to stop acting
+    /// on an observation that has become old, and its driver as one to
+    /// [ping](crate::keepalive::Heartbeat::probe) the robot.
+    Silent {
+        /// How long nothing has come that was waited for.
+        silent_for: Duration,
+    },
+    /// Something came after [`Silent`](Self::Silent).
+    Resumed {
+        /// How long the silence was.
+        silent_for: Duration,
+    },
     /// A request that will not be answered.
     Failed {
         /// The request.

@@ -45,6 +45,8 @@
 mod config;
 mod dispatch;
 mod event;
+mod latest;
+mod lifecycle;
 mod request;
 mod stats;
 mod stream;
@@ -57,14 +59,17 @@ use bytes::Bytes;
 
 pub use config::{Config, Lossy};
 pub use event::{Event, Misuse, NotQueued, NotQueuedReason, RequestError};
+pub use latest::Latest;
 pub use request::{RequestId, RequestKey};
 pub use stats::Stats;
 
+use crate::machine::ToldTimeout;
 use crate::pacer::after;
-use crate::wire::{ClientMessage, Frame, ServerMessage};
+use crate::wire::{ClientMessage, Frame, RequestKind, ServerMessage};
 use crate::{Action, ConnectionError, Map, Observation, Rate, ResetResult, StepResult, Timestamps};
 use dispatch::Dispatch;
-use request::{Answered, Kind, Outgoing, Owner, Requests};
+use lifecycle::Lifecycle;
+use request::{Answered, Outgoing, Owner, Requests};
 use stream::ObservationStream;
 
 /// The policy's side of one connection. See the [module](self) for how to drive it.
@@ -75,10 +80,10 @@ pub struct Client {
     next_serial: u64,
     stream: ObservationStream,
     dispatch: Dispatch,
-    latest: Option<Arc<Observation>>,
+    latest: Option<Latest>,
     events: VecDeque<Event>,
-    shut_down_by: Option<Instant>,
-    error: Option<ConnectionError>,
+    lifecycle: Lifecycle,
+    timeout_told: ToldTimeout,
     stats: Stats,
 }
 
@@ -92,8 +97,8 @@ impl Client {
             dispatch: Dispatch::new(config.queue_capacity, config.max_age),
             latest: None,
             events: VecDeque::new(),
-            shut_down_by: None,
-            error: None,
+            lifecycle: Lifecycle::Open,
+            timeout_told: ToldTimeout::default(),
             stats: Stats::default(),
             config,
         }
@@ -125,10 +130,10 @@ impl Client {
 
     /// As [`handle_message`](Self::handle_message), for a frame that is taken apart already.
     pub fn handle_frame(&mut self, now: Instant, frame: &Frame) {
-        if self.error.is_some() {
+        self.advance(now);
+        if self.error().is_some() {
             return;
         }
-        self.advance(now);
         self.stats.frames_received += 1;
         self.stats.bytes_received += frame.len() as u64;
         let handled = ServerMessage::decode(frame, &self.config.limits)
@@ -142,12 +147,14 @@ impl Client {
     /// Lets time pass: to be called when [`poll_timeout`](Self::poll_timeout)'s instant has come.
     /// Calling it early, late or often does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.error.is_none() {
-            self.advance(now);
-        }
-        if self.shut_down_by.is_some_and(|deadline| deadline <= now) {
-            self.close(now);
-        }
+        self.advance(now);
+    }
+
+    /// Tells that bytes of the server have arrived that are no whole message yet: a part of one,
+    /// or something of the transport's own, such as a pong. It counts against the server's
+    /// [silence](Event::Silent).
+    pub fn note_activity(&mut self, now: Instant) {
+        self.advance(now);
     }
 
     /// Tells that the transport's connection has ended.
@@ -180,11 +187,11 @@ impl Client {
     /// # Ok::<(), chiral_proto::client::NotQueued>(())
     /// ```
     pub fn shut_down(&mut self, now: Instant, deadline: Instant) {
-        if self.ended().is_none() {
-            self.advance(now);
+        self.advance(now);
+        if self.lifecycle.is_open() {
             self.stream.stop();
             self.dispatch.stop();
-            self.shut_down_by = Some(deadline);
+            self.lifecycle = Lifecycle::ShuttingDown { by: deadline };
         }
     }
 
@@ -192,12 +199,12 @@ impl Client {
 
     /// The next frame to send. To be called only when the transport can take one.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Frame> {
-        if self.error.is_some() {
+        self.advance(now);
+        if self.error().is_some() {
             return None;
         }
-        self.advance(now);
         let next = self.next_message(now);
-        if next.is_none() && self.shut_down_by.is_some() {
+        if next.is_none() && self.lifecycle.is_shutting_down() {
             self.close(now);
         }
         let frame = next?.encode();
@@ -210,7 +217,14 @@ impl Client {
     /// `false` when it surely does not, unless time passes.
     pub fn has_transmit(&self) -> bool {
         let may_send = self.dispatch.has_due() || self.requests.has_due() || self.stream.due;
-        self.error.is_none() && (may_send || self.shut_down_by.is_some())
+        self.error().is_none() && (may_send || self.lifecycle.is_shutting_down())
+    }
+
+    /// Whether the driver must be woken; see [`Machine::needs_wake`](crate::Machine::needs_wake).
+    pub fn needs_wake(&self) -> bool {
+        self.has_transmit()
+            || self.error().is_some()
+            || self.timeout_told.is_later_than(self.next_timeout())
     }
 
     /// The next event. An event of a request comes once; unpolled observations of the stream are
@@ -221,15 +235,20 @@ impl Client {
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called next; `None` if only a frame
     /// or a call can bring anything about.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        if self.error.is_some() {
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        let timeout = self.next_timeout();
+        self.timeout_told.tell(timeout)
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        if self.error().is_some() {
             return None;
         }
         [
             self.dispatch.next_timeout(),
             self.stream.next_timeout(),
             self.requests.next_timeout(self.stream.due),
-            self.shut_down_by,
+            self.lifecycle.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -240,7 +259,7 @@ impl Client {
     /// transport is to be closed with its [code](ConnectionError::close_code) and its
     /// [words](ConnectionError::close_reason).
     pub fn error(&self) -> Option<&ConnectionError> {
-        self.error.as_ref()
+        self.lifecycle.error()
     }
 
     // ---- requests -----------------------------------------------------------------------------
@@ -254,7 +273,7 @@ impl Client {
         now: Instant,
         deadline: Option<Instant>,
     ) -> Result<RequestId<Map>, Misuse> {
-        self.request(now, Kind::Metadata, deadline, None)
+        self.request(now, RequestKind::Metadata, deadline, None)
     }
 
     /// Asks the robot to reset itself.
@@ -266,7 +285,7 @@ impl Client {
         now: Instant,
         deadline: Option<Instant>,
     ) -> Result<RequestId<ResetResult>, Misuse> {
-        self.request(now, Kind::Reset, deadline, None)
+        self.request(now, RequestKind::Reset, deadline, None)
     }
 
     /// Asks for an observation, beside those of the stream.
@@ -278,7 +297,7 @@ impl Client {
         now: Instant,
         deadline: Option<Instant>,
     ) -> Result<RequestId<Observation>, Misuse> {
-        self.request(now, Kind::Observe, deadline, None)
+        self.request(now, RequestKind::Observe, deadline, None)
     }
 
     /// Sends an action, `[N, D]`, and asks for the result: the legacy, coupled step.
@@ -291,7 +310,7 @@ impl Client {
         action: Action,
         deadline: Option<Instant>,
     ) -> Result<RequestId<StepResult>, Misuse> {
-        self.request(now, Kind::Step, deadline, Some(action))
+        self.request(now, RequestKind::Step, deadline, Some(action))
     }
 
     /// Gives a request up, as its deadline would: it fails with [`RequestError::TimedOut`]. False
@@ -310,7 +329,7 @@ impl Client {
     fn request<Answer>(
         &mut self,
         now: Instant,
-        kind: Kind,
+        kind: RequestKind,
         deadline: Option<Instant>,
         action: Option<Action>,
     ) -> Result<RequestId<Answer>, Misuse> {
@@ -327,8 +346,8 @@ impl Client {
 
     // ---- observations -------------------------------------------------------------------------
 
-    /// The newest observation that any answer brought.
-    pub fn latest_observation(&self) -> Option<&Arc<Observation>> {
+    /// The newest observation that any answer brought, and its number.
+    pub fn latest_observation(&self) -> Option<&Latest> {
         self.latest.as_ref()
     }
 
@@ -372,7 +391,7 @@ impl Client {
     /// When too many such actions are waiting for the transport, or the connection has ended; the
     /// action is in the error.
     pub fn send_action(&mut self, now: Instant, action: Action) -> Result<(), NotQueued> {
-        if let Some(error) = self.ended() {
+        if let Some(error) = self.lifecycle.refusal() {
             let reason = NotQueuedReason::Disconnected(error.clone());
             return Err(NotQueued { actions: vec![action], reason });
         }
@@ -411,7 +430,7 @@ impl Client {
         actions: impl IntoIterator<Item = Action>,
     ) -> Result<usize, NotQueued> {
         let actions = bind(observation, actions);
-        if self.error.is_none() && actions.len() > self.dispatch.capacity {
+        if self.lifecycle.is_open() && actions.len() > self.dispatch.capacity {
             let reason = NotQueuedReason::Full { waiting: 0, capacity: self.dispatch.capacity };
             return Err(NotQueued { actions, reason });
         }
@@ -451,7 +470,7 @@ impl Client {
     }
 
     fn put(&mut self, now: Instant, actions: Vec<Action>) -> Result<(), NotQueued> {
-        if let Some(error) = self.ended() {
+        if let Some(error) = self.lifecycle.refusal() {
             let reason = NotQueuedReason::Disconnected(error.clone());
             return Err(NotQueued { actions, reason });
         }
@@ -479,16 +498,22 @@ impl Client {
     // ---- inside -------------------------------------------------------------------------------
 
     fn check_connected(&self) -> Result<(), Misuse> {
-        self.ended().map_or(Ok(()), |error| Err(Misuse::Disconnected(error.clone())))
+        let refusal = self.lifecycle.refusal();
+        refusal.map_or(Ok(()), |error| Err(Misuse::Disconnected(error.clone())))
     }
 
-    /// Why no more calls are taken, if that is so.
-    fn ended(&self) -> Option<&ConnectionError> {
-        let shut_down = self.shut_down_by.is_some().then_some(&ConnectionError::ClosedLocally);
-        self.error.as_ref().or(shut_down)
-    }
-
+    /// Lets time pass: every call that is given the time does so first.
     fn advance(&mut self, now: Instant) {
+        if self.error().is_some() {
+            return;
+        }
+        self.advance_parts(now);
+        if self.lifecycle.deadline().is_some_and(|deadline| deadline <= now) {
+            self.close(now);
+        }
+    }
+
+    fn advance_parts(&mut self, now: Instant) {
         self.stream.advance(now);
         self.dispatch.advance(now);
         let Self { requests, events, stats, .. } = self;
@@ -504,7 +529,7 @@ impl Client {
             self.stats.actions.record(now);
             return Some(ClientMessage::ApplyAction(self.stamped(action)));
         }
-        if self.shut_down_by.is_some() {
+        if self.lifecycle.is_shutting_down() {
             return None;
         }
         if let Some((request, again)) = self.requests.transmit(now) {
@@ -528,21 +553,18 @@ impl Client {
     fn stamped(&self, mut action: Action) -> Action {
         if action.obs_timestamps.is_none() {
             let latest = self.latest.as_ref();
-            action.obs_timestamps = latest.map(|observation| observation.camera_timestamps());
+            action.obs_timestamps = latest.map(|latest| latest.observation.camera_timestamps());
         }
         action
     }
 
     fn handle_reply(&mut self, now: Instant, reply: ServerMessage) -> Result<(), ConnectionError> {
-        let kind = match &reply {
-            ServerMessage::Metadata(_) => Kind::Metadata,
-            ServerMessage::Reset(_) => Kind::Reset,
-            ServerMessage::Observation(_) => Kind::Observe,
-            ServerMessage::Step(_) => Kind::Step,
-        };
-        let answered = self.requests.answer(kind, now).map_err(|expected| {
-            ConnectionError::UnexpectedReply { found: reply.type_name(), expected }
-        })?;
+        let found = reply.message_type();
+        let kind = found.answers().expect("a server sends nothing but answers");
+        let answered = self
+            .requests
+            .answer(kind, now)
+            .map_err(|expected| ConnectionError::UnexpectedReply { found, expected })?;
         let Some(Answered { owner, sent_at }) = answered else {
             self.stats.strays += 1;
             return Ok(());
@@ -577,7 +599,10 @@ impl Client {
 
     fn observed(&mut self, now: Instant, observation: Observation) -> Arc<Observation> {
         self.stats.observations.record(now);
-        Arc::clone(self.latest.insert(Arc::new(observation)))
+        let number = self.latest.as_ref().map_or(0, |latest| latest.number) + 1;
+        let observation = Arc::new(observation);
+        self.latest = Some(Latest { number, arrived: now, observation: observation.clone() });
+        observation
     }
 
     fn answer<Answer>(&mut self, owner: Owner, event: impl FnOnce(RequestId<Answer>) -> Event) {
@@ -588,10 +613,10 @@ impl Client {
 
     /// Ends the connection, once.
     fn end(&mut self, now: Instant, error: ConnectionError) {
-        if self.error.is_some() {
+        if self.error().is_some() {
             return;
         }
-        self.advance(now);
+        self.advance_parts(now);
         self.stream.stop();
         self.dispatch.stop();
         self.dispatch.clear();
@@ -601,7 +626,7 @@ impl Client {
             events.push_back(Event::Failed { id: RequestKey::of(serial), error });
         });
         self.events.push_back(Event::Disconnected(error.clone()));
-        self.error = Some(error);
+        self.lifecycle = Lifecycle::Ended(error);
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::config::Lossy;
 use crate::Action;
 use crate::pacer::after;
+use crate::wire::{MessageType, RequestKind};
 
 /// A request that was made, by the answer that it will get: `RequestId<Map>` for metadata,
 /// `RequestId<ResetResult>`, `RequestId<Observation>`, `RequestId<StepResult>`.
@@ -70,31 +71,6 @@ impl<Answer> fmt::Debug for RequestId<Answer> {
     }
 }
 
-/// What is asked, and so what must answer it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Metadata,
-    Reset,
-    Observe,
-    Step,
-}
-
-impl Kind {
-    pub(super) fn reply_type(self) -> &'static str {
-        match self {
-            Self::Metadata => "metadata_response",
-            Self::Reset => "reset_response",
-            Self::Observe => "obs_response",
-            Self::Step => "step_response",
-        }
-    }
-
-    /// Whether asking twice does the robot no harm.
-    fn is_repeatable(self) -> bool {
-        matches!(self, Self::Metadata | Self::Observe)
-    }
-}
-
 /// For whom an answer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {
@@ -115,7 +91,7 @@ pub(super) enum Outgoing {
 
 #[derive(Debug)]
 struct Queued {
-    kind: Kind,
+    kind: RequestKind,
     serial: u64,
     deadline: Option<Instant>,
     action: Option<Action>,
@@ -123,7 +99,7 @@ struct Queued {
 
 #[derive(Debug)]
 struct InFlight {
-    kind: Kind,
+    kind: RequestKind,
     owner: Owner,
     deadline: Option<Instant>,
     /// When it was sent, the first time.
@@ -153,7 +129,7 @@ pub(super) struct Requests {
     lossy: Option<Lossy>,
     /// On a lossy transport, by kind: until when answers may still come for requests that are
     /// over.
-    lingering: [Option<Instant>; 4],
+    lingering: [Option<Instant>; RequestKind::ALL.len()],
 }
 
 impl Requests {
@@ -176,7 +152,7 @@ impl Requests {
 
     pub(super) fn submit(
         &mut self,
-        kind: Kind,
+        kind: RequestKind,
         serial: u64,
         deadline: Option<Instant>,
         action: Option<Action>,
@@ -201,19 +177,21 @@ impl Requests {
         let Queued { serial, deadline, action, .. } = self.queued.pop_front()?;
         self.sent(kind, Owner::User(serial), deadline, now);
         let outgoing = match kind {
-            Kind::Metadata => Outgoing::Metadata,
-            Kind::Reset => Outgoing::Reset,
-            Kind::Observe => Outgoing::Observe,
-            Kind::Step => Outgoing::Step(action.expect("a step was submitted with its action")),
+            RequestKind::Metadata => Outgoing::Metadata,
+            RequestKind::Reset => Outgoing::Reset,
+            RequestKind::Observe => Outgoing::Observe,
+            RequestKind::Step => {
+                Outgoing::Step(action.expect("a step was submitted with its action"))
+            }
         };
         Some((outgoing, false))
     }
 
     /// Sends a request of the stream, unless an answer of its kind is not yet told apart.
     pub(super) fn transmit_stream(&mut self, now: Instant) -> bool {
-        let may = self.may_send(Kind::Observe);
+        let may = self.may_send(RequestKind::Observe);
         if may {
-            self.sent(Kind::Observe, Owner::Stream, None, now);
+            self.sent(RequestKind::Observe, Owner::Stream, None, now);
         }
         may
     }
@@ -223,18 +201,22 @@ impl Requests {
         request.due_since = now;
         request.repeated = true;
         request.again = false;
-        Some(if request.kind == Kind::Metadata { Outgoing::Metadata } else { Outgoing::Observe })
+        Some(if request.kind == RequestKind::Metadata {
+            Outgoing::Metadata
+        } else {
+            Outgoing::Observe
+        })
     }
 
     /// On a lossy transport one request of a kind is in flight at a time, and the next waits until
     /// no answer to an earlier one can be taken for its own.
-    fn may_send(&self, kind: Kind) -> bool {
+    fn may_send(&self, kind: RequestKind) -> bool {
         self.lossy.is_none()
             || (self.in_flight.iter().all(|request| request.kind != kind)
                 && self.lingering[kind as usize].is_none())
     }
 
-    fn sent(&mut self, kind: Kind, owner: Owner, deadline: Option<Instant>, now: Instant) {
+    fn sent(&mut self, kind: RequestKind, owner: Owner, deadline: Option<Instant>, now: Instant) {
         self.in_flight.push_back(InFlight {
             kind,
             owner,
@@ -250,13 +232,13 @@ impl Requests {
     /// is an answer of a lossy transport that nobody waits for.
     pub(super) fn answer(
         &mut self,
-        kind: Kind,
+        kind: RequestKind,
         now: Instant,
-    ) -> Result<Option<Answered>, &'static str> {
+    ) -> Result<Option<Answered>, Option<MessageType>> {
         let Some(lossy) = &self.lossy else {
             let due = self.in_flight.front().map(|request| request.kind);
             if due != Some(kind) {
-                return Err(due.map_or("nothing", Kind::reply_type));
+                return Err(due.map(RequestKind::response));
             }
             let request = self.in_flight.pop_front().expect("its kind was just seen");
             return Ok(Some(Answered { owner: request.owner, sent_at: Some(request.sent_at) }));
@@ -285,7 +267,7 @@ impl Requests {
         }
         let Some(Lossy { retry_after, .. }) = self.lossy else { return };
         let busy = self.is_robot_busy();
-        for request in self.in_flight.iter_mut().filter(|request| request.kind.is_repeatable()) {
+        for request in self.in_flight.iter_mut().filter(|request| !request.kind.moves_robot()) {
             if busy {
                 request.due_since = now;
             }
@@ -296,7 +278,7 @@ impl Requests {
     /// Whether the robot is at a reset or a step, before which it answers nothing else: to ask
     /// again would only give it more to do afterwards.
     fn is_robot_busy(&self) -> bool {
-        self.in_flight.iter().any(|request| !request.kind.is_repeatable())
+        self.in_flight.iter().any(|request| request.kind.moves_robot())
     }
 
     fn expire(&mut self, now: Instant, mut expired: impl FnMut(u64)) {
@@ -364,7 +346,7 @@ impl Requests {
         let waiting = self.queued.front().map(|request| request.kind);
         let settled = waiting
             .into_iter()
-            .chain(stream_waits.then_some(Kind::Observe))
+            .chain(stream_waits.then_some(RequestKind::Observe))
             .filter_map(|kind| self.lingering[kind as usize]);
         deadlines.chain(retries).chain(settled).min()
     }

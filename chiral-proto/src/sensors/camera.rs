@@ -44,8 +44,8 @@ impl CameraSlot {
             timestamp: 0.0,
             intrinsics: config.intrinsics,
             extrinsics: config.extrinsics,
-            image: image.zeros(),
-            depth: depth.as_ref().map(Channel::zeros),
+            image: image.zeros()?,
+            depth: depth.as_ref().map(Channel::zeros).transpose()?,
             sequence: 0,
         });
         Ok(Self { config, image, depth, latest })

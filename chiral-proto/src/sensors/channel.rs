@@ -29,23 +29,22 @@ impl Channel {
         dtype: Dtype,
         shape: &Shape,
     ) -> Result<Self, SensorError> {
-        // An allocation is at most `isize::MAX` bytes, after rounding up to the pool's words.
-        let fits = |&len: &usize| len <= isize::MAX as usize - align_of::<u128>();
-        let len = byte_len(dtype, shape).filter(fits).ok_or_else(|| SensorError::TooLarge {
-            part,
-            name: sensor.clone(),
-            dtype,
-            shape: shape.clone(),
-        })?;
+        let too_large =
+            || SensorError::TooLarge { part, name: sensor.clone(), dtype, shape: shape.clone() };
+        let len = byte_len(dtype, shape).ok_or_else(too_large)?;
         let (sensor, shape) = (sensor.clone(), shape.clone());
         Ok(Self { part, sensor, dtype, shape, len, pool: BufferPool::new(KEEP) })
     }
 
     /// A frame of zeros.
-    pub(super) fn zeros(&self) -> Bytes {
-        let mut buffer = self.pool.take(self.len);
-        buffer.fill(0);
-        buffer.freeze(0..self.len)
+    pub(super) fn zeros(&self) -> Result<Bytes, SensorError> {
+        let buffer = self.pool.try_take_zeros(self.len).ok_or_else(|| SensorError::TooLarge {
+            part: self.part,
+            name: self.sensor.clone(),
+            dtype: self.dtype,
+            shape: self.shape.clone(),
+        })?;
+        Ok(buffer.freeze(0..self.len))
     }
 
     /// The bytes of a reading that fits; this is where the pixels of a borrowed one are copied.

@@ -26,7 +26,7 @@ impl ProprioSlot {
     pub(super) fn new(config: ProprioConfig) -> Result<Self, SensorError> {
         let shape = Shape::from(config.len);
         let values = Channel::new(Part::Proprio, &config.name, config.dtype, &shape)?;
-        let latest = Mutex::new(Latest { values: values.zeros(), sequence: 0 });
+        let latest = Mutex::new(Latest { values: values.zeros()?, sequence: 0 });
         Ok(Self { config, values, latest })
     }
 

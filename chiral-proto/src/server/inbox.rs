@@ -3,6 +3,7 @@ use std::collections::VecDeque;
 use super::event::Event;
 use super::reply::{MetadataReply, ObserveReply, Place, PlaceNote, ResetReply, StepReply};
 use crate::Action;
+use crate::wire::RequestKind;
 
 /// What a client asked that is not an action.
 #[derive(Debug)]
@@ -14,18 +15,18 @@ pub(super) enum Request {
 }
 
 impl Request {
-    pub(super) fn type_name(&self) -> &'static str {
+    pub(super) fn kind(&self) -> RequestKind {
         match self {
-            Self::Metadata => "metadata",
-            Self::Reset => "reset",
-            Self::Observe => "obs_request",
-            Self::Step(_) => "action",
+            Self::Metadata => RequestKind::Metadata,
+            Self::Reset => RequestKind::Reset,
+            Self::Observe => RequestKind::Observe,
+            Self::Step(_) => RequestKind::Step,
         }
     }
 
     /// Whether actions keep their order with it.
     pub(super) fn is_barrier(&self) -> bool {
-        matches!(self, Self::Reset | Self::Step(_))
+        self.kind().moves_robot()
     }
 }
 

@@ -47,7 +47,8 @@ pub use event::Event;
 pub use reply::{Answer, MetadataReply, ObserveReply, ReplyError, ResetReply, StepReply};
 pub use stats::Stats;
 
-use crate::wire::{ClientMessage, Frame, ServerMessage};
+use crate::machine::ToldTimeout;
+use crate::wire::{ClientMessage, Frame, RequestKind, ServerMessage};
 use crate::{ConnectionError, Map, ResetResult, StepResult};
 use inbox::{Inbox, Request};
 use reply::Place;
@@ -65,12 +66,13 @@ pub struct Server {
     error: Option<ConnectionError>,
     /// The end of the connection was told.
     end_told: bool,
+    timeout_told: ToldTimeout,
     stats: Stats,
 }
 
 struct Waiting {
     place: Place,
-    request: &'static str,
+    request: RequestKind,
     arrived: Instant,
     reply: Option<Reply>,
 }
@@ -96,6 +98,7 @@ impl Server {
             shut_down_by: None,
             error: None,
             end_told: false,
+            timeout_told: ToldTimeout::default(),
             stats: Stats::default(),
             config,
         }
@@ -147,6 +150,10 @@ impl Server {
             self.watchdog.check(now);
         }
     }
+
+    /// Tells that bytes of the peer have arrived that are no whole message yet.
+    #[expect(clippy::unused_self, reason = "every machine is told; this one does not look yet")]
+    pub fn note_activity(&mut self, _now: Instant) {}
 
     /// Tells that the transport's connection has ended.
     pub fn handle_disconnect(&mut self, _now: Instant, reason: ConnectionError) {
@@ -256,7 +263,19 @@ impl Server {
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called next; `None` if only a frame
     /// or a call can bring anything about.
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        let timeout = self.next_timeout();
+        self.timeout_told.tell(timeout)
+    }
+
+    /// Whether the driver must be woken; see [`Machine::needs_wake`](crate::Machine::needs_wake).
+    pub fn needs_wake(&self) -> bool {
+        self.has_transmit()
+            || self.error.is_some()
+            || self.timeout_told.is_later_than(self.next_timeout())
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
         if self.error.is_some() {
             return None;
         }
@@ -371,7 +390,7 @@ impl Server {
         let place = Place::new();
         self.waiting.push_back(Waiting {
             place: place.clone(),
-            request: request.type_name(),
+            request: request.kind(),
             arrived: now,
             reply: None,
         });

@@ -8,6 +8,7 @@ use super::fields::{Field, Fields};
 use super::frame::{Frame, PREFIX_LEN, Payload};
 use super::limits::Limits;
 use super::message::{ClientMessage, Message, ServerMessage};
+use super::message_type::MessageType;
 use super::reader::Reader;
 use crate::types::byte_len;
 use crate::{
@@ -80,31 +81,32 @@ impl<'a> Header<'a> {
         Ok((reader.string("type")?.0, offset))
     }
 
-    /// Reads the fields of a message whose type is one of the protocol's.
-    pub(super) fn decode(&self, message_type: &str) -> Result<Message> {
+    /// Reads the fields of a message of that type.
+    pub(super) fn decode(&self, message_type: MessageType) -> Result<Message> {
         Ok(match message_type {
-            "metadata" => Message::Client(ClientMessage::Metadata),
-            "reset" => Message::Client(ClientMessage::Reset),
-            "obs_request" => Message::Client(ClientMessage::Observe),
-            "apply_action" => Message::Client(ClientMessage::ApplyAction(self.action()?)),
-            "action" => Message::Client(ClientMessage::Step(self.action()?)),
-            "metadata_response" => {
+            MessageType::Metadata => Message::Client(ClientMessage::Metadata),
+            MessageType::Reset => Message::Client(ClientMessage::Reset),
+            MessageType::Observe => Message::Client(ClientMessage::Observe),
+            MessageType::ApplyAction => Message::Client(ClientMessage::ApplyAction(self.action()?)),
+            MessageType::Step => Message::Client(ClientMessage::Step(self.action()?)),
+            MessageType::MetadataResponse => {
                 let data = self.read_map("data", self.fields.required("data")?)?;
                 Message::Server(ServerMessage::Metadata(data))
             }
-            "obs_response" => Message::Server(ServerMessage::Observation(self.observation()?)),
-            "reset_response" => Message::Server(ServerMessage::Reset(ResetResult {
+            MessageType::ObservationResponse => {
+                Message::Server(ServerMessage::Observation(self.observation()?))
+            }
+            MessageType::ResetResponse => Message::Server(ServerMessage::Reset(ResetResult {
                 observation: self.observation()?,
                 info: self.map("info")?,
             })),
-            "step_response" => Message::Server(ServerMessage::Step(StepResult {
+            MessageType::StepResponse => Message::Server(ServerMessage::Step(StepResult {
                 observation: self.observation()?,
                 reward: self.fields.required("reward")?.float("reward")?,
                 terminated: self.fields.required("terminated")?.boolean("terminated")?,
                 truncated: self.fields.required("truncated")?.boolean("truncated")?,
                 info: self.map("info")?,
             })),
-            other => unreachable!("{other} is not a type of the protocol"),
         })
     }
 

@@ -2,6 +2,7 @@ use rmp::encode::{write_array_len, write_bool, write_f64, write_map_len, write_s
 
 use super::frame::{Frame, PREFIX_LEN, Payload};
 use super::message::{ClientMessage, ServerMessage};
+use super::message_type::MessageType;
 use crate::{Action, Array, Camera, Map, Observation, Proprio, Timestamps};
 
 /// Writes a header in the key order of the Python peer, and collects the payload that it
@@ -24,7 +25,7 @@ pub(super) fn client_message(message: &ClientMessage) -> Frame {
     let timestamps = action.and_then(|action| action.obs_timestamps.as_ref());
     let names: usize =
         timestamps.map_or(0, |all| all.iter().map(|(name, _)| name.len() + 14).sum());
-    let mut writer = Writer::new(message.type_name(), keys, REST_LEN + names, 1);
+    let mut writer = Writer::new(message.message_type(), keys, REST_LEN + names, 1);
     if let Some(action) = action {
         writer.action(action);
     }
@@ -35,7 +36,7 @@ pub(super) fn server_message(message: &ServerMessage) -> Frame {
     match message {
         ServerMessage::Metadata(data) => {
             let room = REST_LEN + data.encoded_len();
-            let mut writer = Writer::new(message.type_name(), 2, room, 0);
+            let mut writer = Writer::new(message.message_type(), 2, room, 0);
             writer.map("data", data);
             writer.finish()
         }
@@ -62,13 +63,13 @@ pub(super) fn server_message(message: &ServerMessage) -> Frame {
 
 // A `Vec` takes every write, so the writers' results are dropped here, and only here.
 impl Writer {
-    fn new(message_type: &str, keys: u32, head_len: usize, segments: usize) -> Self {
+    fn new(message_type: MessageType, keys: u32, head_len: usize, segments: usize) -> Self {
         let mut head = Vec::with_capacity(head_len);
         head.extend_from_slice(&[0; PREFIX_LEN]);
         let _ = write_map_len(&mut head, keys);
         let mut writer = Self { head, payload: Payload::with_capacity(segments) };
         writer.key("type");
-        writer.string(message_type);
+        writer.string(message_type.name());
         writer
     }
 
@@ -82,7 +83,7 @@ impl Writer {
         let names = cameras.iter().map(|camera| CAMERA_LEN + camera.name.len()).sum::<usize>()
             + proprios.iter().map(|proprio| PROPRIO_LEN + proprio.name.len()).sum::<usize>();
         let mut writer = Self::new(
-            message.type_name(),
+            message.message_type(),
             5 + more_keys,
             REST_LEN + names + extra.encoded_len() + more_len,
             2 * cameras.len() + proprios.len(),

@@ -1,5 +1,7 @@
 use std::fmt::{self, Write as _};
 
+use super::message_type::MessageType;
+
 /// A frame that could not be read: where, what was found there, and what was expected.
 ///
 /// ```
@@ -16,7 +18,7 @@ pub struct WireError(Box<Details>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Details {
     kind: ErrorKind,
-    message: Option<&'static str>,
+    message: Option<MessageType>,
     field: String,
     offset: usize,
     found: String,
@@ -100,7 +102,7 @@ impl WireError {
         self
     }
 
-    pub(crate) fn in_message(mut self, message: &'static str) -> Self {
+    pub(crate) fn in_message(mut self, message: MessageType) -> Self {
         self.0.message.get_or_insert(message);
         self
     }
@@ -111,7 +113,7 @@ impl WireError {
     }
 
     /// The `type` of the message, where it could be read.
-    pub fn message(&self) -> Option<&'static str> {
+    pub fn message(&self) -> Option<MessageType> {
         self.0.message
     }
 

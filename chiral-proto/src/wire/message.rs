@@ -1,11 +1,13 @@
 use super::error::{ErrorKind, WireError};
 use super::frame::Frame;
 use super::limits::Limits;
+use super::message_type::MessageType;
 use super::{decode, encode};
 use crate::{Action, Map, Observation, ResetResult, StepResult};
 
 /// What a policy client sends.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum ClientMessage {
     /// `metadata`: asks for the robot's metadata.
     Metadata,
@@ -21,6 +23,7 @@ pub enum ClientMessage {
 
 /// What a robot server sends.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum ServerMessage {
     /// `metadata_response`.
     Metadata(Map),
@@ -34,6 +37,7 @@ pub enum ServerMessage {
 
 /// A message of either direction, for tools that do not know which side wrote it.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Message {
     /// From a policy client.
     Client(ClientMessage),
@@ -41,20 +45,15 @@ pub enum Message {
     Server(ServerMessage),
 }
 
-pub(super) const CLIENT_TYPES: [&str; 5] =
-    ["metadata", "reset", "obs_request", "apply_action", "action"];
-pub(super) const SERVER_TYPES: [&str; 4] =
-    ["metadata_response", "reset_response", "obs_response", "step_response"];
-
 impl ClientMessage {
-    /// The message's `type` on the wire.
-    pub fn type_name(&self) -> &'static str {
+    /// The message's `type`.
+    pub fn message_type(&self) -> MessageType {
         match self {
-            Self::Metadata => "metadata",
-            Self::Reset => "reset",
-            Self::Observe => "obs_request",
-            Self::ApplyAction(_) => "apply_action",
-            Self::Step(_) => "action",
+            Self::Metadata => MessageType::Metadata,
+            Self::Reset => MessageType::Reset,
+            Self::Observe => MessageType::Observe,
+            Self::ApplyAction(_) => MessageType::ApplyAction,
+            Self::Step(_) => MessageType::Step,
         }
     }
 
@@ -68,21 +67,21 @@ impl ClientMessage {
     /// # Errors
     /// When the frame is not a well-formed message of a client, or exceeds the limits.
     pub fn decode(frame: &Frame, limits: &Limits) -> Result<Self, WireError> {
-        match Message::decode_one_of(frame, limits, &CLIENT_TYPES)? {
+        match Message::decode_one_of(frame, limits, MessageType::is_from_client)? {
             Message::Client(message) => Ok(message),
-            Message::Server(_) => unreachable!("only the client's types were admitted"),
+            Message::Server(_) => unreachable!("only the client's types are admitted"),
         }
     }
 }
 
 impl ServerMessage {
-    /// The message's `type` on the wire.
-    pub fn type_name(&self) -> &'static str {
+    /// The message's `type`.
+    pub fn message_type(&self) -> MessageType {
         match self {
-            Self::Metadata(_) => "metadata_response",
-            Self::Reset(_) => "reset_response",
-            Self::Observation(_) => "obs_response",
-            Self::Step(_) => "step_response",
+            Self::Metadata(_) => MessageType::MetadataResponse,
+            Self::Reset(_) => MessageType::ResetResponse,
+            Self::Observation(_) => MessageType::ObservationResponse,
+            Self::Step(_) => MessageType::StepResponse,
         }
     }
 
@@ -96,9 +95,9 @@ impl ServerMessage {
     /// # Errors
     /// When the frame is not a well-formed message of a server, or exceeds the limits.
     pub fn decode(frame: &Frame, limits: &Limits) -> Result<Self, WireError> {
-        match Message::decode_one_of(frame, limits, &SERVER_TYPES)? {
+        match Message::decode_one_of(frame, limits, |found| !found.is_from_client())? {
             Message::Server(message) => Ok(message),
-            Message::Client(_) => unreachable!("only the server's types were admitted"),
+            Message::Client(_) => unreachable!("only the server's types are admitted"),
         }
     }
 }
@@ -109,15 +108,14 @@ impl Message {
     /// # Errors
     /// When the frame is not a well-formed message, or exceeds the limits.
     pub fn decode(frame: &Frame, limits: &Limits) -> Result<Self, WireError> {
-        let all: Vec<_> = CLIENT_TYPES.into_iter().chain(SERVER_TYPES).collect();
-        Self::decode_one_of(frame, limits, &all)
+        Self::decode_one_of(frame, limits, |_| true)
     }
 
-    /// The message's `type` on the wire.
-    pub fn type_name(&self) -> &'static str {
+    /// The message's `type`.
+    pub fn message_type(&self) -> MessageType {
         match self {
-            Self::Client(message) => message.type_name(),
-            Self::Server(message) => message.type_name(),
+            Self::Client(message) => message.message_type(),
+            Self::Server(message) => message.message_type(),
         }
     }
 
@@ -132,15 +130,18 @@ impl Message {
     fn decode_one_of(
         frame: &Frame,
         limits: &Limits,
-        types: &[&'static str],
+        is_admitted: impl Fn(MessageType) -> bool,
     ) -> Result<Self, WireError> {
         let header = decode::Header::scan(frame, limits)?;
         let (found, offset) = header.message_type()?;
-        let Some(&message) = types.iter().find(|known| **known == found) else {
+        let known = MessageType::from_name(found).filter(|&known| is_admitted(known));
+        let Some(message_type) = known else {
+            let admitted = MessageType::ALL.into_iter().filter(|&known| is_admitted(known));
+            let names: Vec<_> = admitted.map(MessageType::name).collect();
             return Err(WireError::at(ErrorKind::UnknownType, "type", offset)
                 .found(format_args!("{found:?}"))
-                .expected(format_args!("one of {}", types.join(", "))));
+                .expected(format_args!("one of {}", names.join(", "))));
         };
-        header.decode(message).map_err(|error| error.in_message(message))
+        header.decode(message_type).map_err(|error| error.in_message(message_type))
     }
 }

@@ -20,7 +20,7 @@
 //! let received = Frame::parse(frame.to_bytes(), &Limits::default())?;
 //! match ServerMessage::decode(&received, &Limits::default())? {
 //!     ServerMessage::Observation(observation) => assert_eq!(observation.timestamp, 1.5),
-//!     other => panic!("a {} came back", other.type_name()),
+//!     other => panic!("a {} came back", other.message_type()),
 //! }
 //! # Ok::<(), chiral_proto::wire::WireError>(())
 //! ```
@@ -32,9 +32,11 @@ mod fields;
 mod frame;
 mod limits;
 mod message;
+mod message_type;
 mod reader;
 
 pub use error::{ErrorKind, WireError};
 pub use frame::{Frame, Payload};
 pub use limits::Limits;
 pub use message::{ClientMessage, Message, ServerMessage};
+pub use message_type::{MessageType, RequestKind};

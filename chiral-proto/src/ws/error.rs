@@ -1,13 +1,15 @@
 use std::time::Duration;
 
 use super::close::CloseCode;
+use crate::text::printable;
 
 /// Why a session ended. Each says what was found and what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The peer closed the session, for the reason it gives.
-    #[error("the peer closed the session: {code}{}{reason}", if reason.is_empty() { "" } else { ": " })]
+    #[error("the peer closed the session: {code}{}{}", if reason.is_empty() { "" } else { ": " },
+        printable(reason, 123))]
     Closed {
         /// The peer's code; [`CloseCode::NO_STATUS`] when it gave none.
         code: CloseCode,
@@ -22,11 +24,10 @@ pub enum Error {
         inside_message: bool,
     },
     /// The peer answers no ping and neither sends nor takes a byte.
-    #[error(
-        "the peer is unresponsive: not a byte went to or came from it for {silence:?} after a ping"
-    )]
+    #[error("the peer is unresponsive: no sign of life for {silence:?} after a ping")]
     Unresponsive {
-        /// How long it was silent: [`Keepalive::timeout`](super::Keepalive::timeout).
+        /// How long it was given: [`Keepalive::timeout`](super::Keepalive::timeout), or what
+        /// [`Writer::probe`](super::Writer::probe) allowed.
         silence: Duration,
     },
     /// The closing handshake did not complete in time.
@@ -46,7 +47,9 @@ pub enum Error {
         limit: usize,
     },
     /// A text message came.
-    #[error("found a text message, expected binary ones only: a chiral frame is binary")]
+    #[error(
+        "found a text message, expected binary ones only, as chiral frames are: what the peer speaks is another protocol"
+    )]
     Text,
     /// A frame has reserved bits set.
     #[error(

@@ -77,13 +77,10 @@ mod control;
 mod error;
 mod handshake;
 mod head;
-mod keepalive;
 mod mask;
 mod outgoing;
 mod reader;
 mod stage;
-#[cfg(test)]
-mod tests;
 mod uri;
 mod writer;
 
@@ -97,12 +94,12 @@ pub use error::Error;
 pub use handshake::{
     Accepted, BadRequest, ClientHandshake, HandshakeError, Request, ServerHandshake,
 };
-pub use keepalive::Keepalive;
 pub use reader::{Incoming, Reader};
 pub use uri::{UriError, WsUri};
 pub use writer::Writer;
 
 use crate::Machine;
+pub use crate::keepalive::Keepalive;
 use crate::wire::Limits;
 
 /// Which side of the connection a session is.
@@ -195,10 +192,14 @@ impl Session {
     /// A loop in one thread calls it after each read and write, and again after it has taken the
     /// machine's events, for the answers.
     pub fn exchange(&mut self, now: Instant, machine: &mut impl Machine) -> Option<Instant> {
-        while let Some(incoming) = self.poll(now) {
+        while let Some(incoming) = self.reader.poll() {
             match incoming {
-                Ok(message) => machine.handle_message(now, message),
-                Err(end) => machine.handle_disconnect(now, end.into()),
+                Incoming::Message(message) => machine.handle_message(now, message),
+                Incoming::Control(control) => {
+                    self.writer.handle(now, control);
+                    machine.note_activity(now);
+                }
+                Incoming::End(end) => machine.handle_disconnect(now, end.into()),
             }
         }
         // Behind the messages: one of them may be the sign of life that was waited for.

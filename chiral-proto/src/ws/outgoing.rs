@@ -40,6 +40,11 @@ impl Outgoing {
         self.head.is_empty()
     }
 
+    /// Whether no frame is written in part.
+    pub(super) fn is_between_frames(&self) -> bool {
+        (self.part, self.offset) == (0, 0)
+    }
+
     /// The chunks that are still to be written; none is empty.
     pub(super) fn rest(&self) -> impl Iterator<Item = &[u8]> {
         let mut offset = self.offset;

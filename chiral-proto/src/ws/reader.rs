@@ -68,7 +68,7 @@ pub struct Reader {
     granted: Granted,
     /// Bytes arrived of which the writing half does not know yet.
     alive: bool,
-    end: End,
+    lifecycle: Lifecycle,
 }
 
 /// The payload of a data frame that is arriving.
@@ -88,14 +88,23 @@ enum Granted {
     Assembly(usize),
 }
 
+/// How far the receiving direction is from its end.
+///
+/// ```text
+///           end of stream                    its bytes are used up
+///   Open ───────────────────► StreamEnded ──────────────────────────► Ending ────────► Ended
+///     └───────── close frame, violation ─────┴─────────────────────────►│  told to the caller
+/// ```
 #[derive(Debug)]
-enum End {
+enum Lifecycle {
+    /// Bytes are taken.
     Open,
     /// The stream has ended; what arrived before is still to be looked at.
-    OfStream,
-    /// The writing half was told, the caller not yet.
-    Untold(Error),
-    Told,
+    StreamEnded,
+    /// The writing half was told why, the caller not yet.
+    Ending(Error),
+    /// The caller was told. Nothing comes any more.
+    Ended,
 }
 
 impl Reader {
@@ -110,7 +119,7 @@ impl Reader {
             body: None,
             granted: Granted::Nothing,
             alive: !surplus.is_empty(),
-            end: End::Open,
+            lifecycle: Lifecycle::Open,
         }
     }
 
@@ -145,8 +154,8 @@ impl Reader {
     /// When `count` is more than that had room for.
     pub fn bytes_read(&mut self, count: usize) {
         if count == 0 {
-            if let End::Open = self.end {
-                self.end = End::OfStream;
+            if let Lifecycle::Open = self.lifecycle {
+                self.lifecycle = Lifecycle::StreamEnded;
             }
             return;
         }
@@ -156,7 +165,7 @@ impl Reader {
             Granted::Stage(room) | Granted::Assembly(room) => room,
         };
         assert!(count <= room, "{count} bytes read into room for {room}");
-        if !matches!(self.end, End::Open) {
+        if !matches!(self.lifecycle, Lifecycle::Open) {
             return; // nobody will look at them
         }
         self.alive = true;
@@ -170,17 +179,17 @@ impl Reader {
 
     /// What the bytes so far amount to, one thing at a time; `None` when more bytes are needed.
     pub fn poll(&mut self) -> Option<Incoming> {
-        match std::mem::replace(&mut self.end, End::Told) {
-            End::Untold(error) => return Some(Incoming::End(error)),
-            End::Told => return None,
-            arriving => self.end = arriving,
+        match std::mem::replace(&mut self.lifecycle, Lifecycle::Ended) {
+            Lifecycle::Ending(error) => return Some(Incoming::End(error)),
+            Lifecycle::Ended => return None,
+            receiving => self.lifecycle = receiving,
         }
         let found = loop {
             match self.step() {
                 Ok(Step::Done) => {}
                 Ok(Step::Found(found)) => break Some(found),
-                Ok(Step::Starved) => match self.end {
-                    End::Open => break None,
+                Ok(Step::Starved) => match self.lifecycle {
+                    Lifecycle::Open => break None,
                     _ => break Some(self.finish(Error::Lost { inside_message: self.is_inside() })),
                 },
                 Err(error) => break Some(self.finish(error)),
@@ -202,7 +211,7 @@ impl Reader {
     /// Ends the session: the writing half is told first.
     fn finish(&mut self, error: Error) -> Incoming {
         let control = Control::end(&error);
-        self.end = End::Untold(error);
+        self.lifecycle = Lifecycle::Ending(error);
         self.stage.clear();
         self.assembly = None;
         self.body = None;

@@ -8,10 +8,10 @@ use super::close::{self, CloseCode};
 use super::control::{Control, Ending};
 use super::error::Error;
 use super::head;
-use super::keepalive::{Due, Heartbeat};
 use super::mask::Keys;
 use super::outgoing::Outgoing;
 use super::{Config, Role};
+use crate::keepalive::{Heartbeat, Unresponsive};
 use crate::wire::Frame;
 
 /// The writing half of a session: frames in, bytes out; and its clock.
@@ -40,37 +40,50 @@ pub struct Writer {
     /// A client's.
     keys: Option<Keys>,
     close_timeout: Duration,
-    heartbeat: Option<Heartbeat>,
+    heartbeat: Heartbeat,
     /// Encoded control frames; they go before the message.
     controls: Vec<u8>,
     controls_written: usize,
     /// Whether a ping is among them.
     pinging: bool,
     message: Outgoing,
-    /// Control frames for which the message, or those before them, must be written first.
-    waiting: Waiting,
-    closing: Option<Closing>,
-    /// Nothing can be sent any more.
-    is_over: bool,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    /// The payload of the latest ping that is not answered: answering that one answers all.
+    /// The payload of the latest ping that is not answered, until the answer can be encoded:
+    /// answering that one answers all.
     pong: Option<Bytes>,
-    ping: bool,
-    /// The payload of the close frame.
-    close: Option<Vec<u8>>,
+    lifecycle: Lifecycle,
 }
 
+/// The closing handshake (RFC 6455, section 7.1) as the writing half sees it.
+///
+/// ```text
+///          close, or the peer's close frame or error        own close frame written,
+///                                                           and the peer is done
+///   Open ────────────────────────────────────► Closing ──────────────────────────────► Closed
+///     └──────────────────────────────────────────┴── stream lost, peer unresponsive ─────┘
+/// ```
 #[derive(Debug)]
-struct Closing {
-    deadline: Option<Instant>,
-    /// The close frame is among the encoded ones, or was written.
-    encoded: bool,
-    written: bool,
-    /// The peer's close frame came, or none is awaited.
-    peer_is_done: bool,
+enum Lifecycle {
+    /// Messages are taken.
+    Open,
+    /// The message under way is the last one; a close frame follows it.
+    Closing {
+        deadline: Option<Instant>,
+        frame: CloseFrame,
+        /// The peer's close frame came, or none is awaited.
+        peer_is_done: bool,
+    },
+    /// Nothing more is sent.
+    Closed,
+}
+
+/// Where this side's close frame is.
+#[derive(Debug, PartialEq, Eq)]
+enum CloseFrame {
+    /// Its payload, until it can be encoded.
+    Waiting(Vec<u8>),
+    /// It is among the encoded control frames.
+    Encoded,
+    Written,
 }
 
 impl Writer {
@@ -81,14 +94,13 @@ impl Writer {
                 Role::Server => None,
             },
             close_timeout: config.close_timeout,
-            heartbeat: config.keepalive.map(|keepalive| Heartbeat::new(keepalive, now)),
+            heartbeat: Heartbeat::new(now, config.keepalive),
             controls: Vec::new(),
             controls_written: 0,
             pinging: false,
             message: Outgoing::default(),
-            waiting: Waiting::default(),
-            closing: None,
-            is_over: false,
+            pong: None,
+            lifecycle: Lifecycle::Open,
         }
     }
 
@@ -98,7 +110,7 @@ impl Writer {
     /// Ask for the frame only now, from the state machine's `poll_transmit`: that is what makes an
     /// observation fresh and an action current when it leaves.
     pub fn wants_message(&self) -> bool {
-        self.message.is_done() && self.closing.is_none() && !self.is_over
+        self.message.is_done() && matches!(self.lifecycle, Lifecycle::Open)
     }
 
     /// Sends a frame as one binary message. A server's segments are written from where they lie;
@@ -154,41 +166,40 @@ impl Writer {
         let of_controls = count.min(self.controls.len() - self.controls_written);
         self.controls_written += of_controls;
         self.message.advance(count - of_controls);
-        if let Some(heartbeat) = self.heartbeat.as_mut().filter(|_| count > 0) {
-            heartbeat.progressed(now);
+        if count > 0 {
+            self.heartbeat.progressed(now);
         }
         if of_controls > 0 && self.controls_written == self.controls.len() {
             self.controls_sent(now);
         }
-        if !self.wants_write() {
-            self.encode_waiting();
-        }
+        self.encode_when_idle();
     }
 
     fn controls_sent(&mut self, now: Instant) {
         self.controls.clear();
         self.controls_written = 0;
-        if std::mem::take(&mut self.pinging)
-            && let Some(heartbeat) = &mut self.heartbeat
-        {
-            heartbeat.ping_sent(now);
+        if std::mem::take(&mut self.pinging) {
+            self.heartbeat.ping_sent(now);
         }
-        if let Some(closing) = &mut self.closing {
-            closing.written = closing.encoded;
+        if let Lifecycle::Closing { frame, peer_is_done, .. } = &mut self.lifecycle
+            && *frame == CloseFrame::Encoded
+        {
+            *frame = CloseFrame::Written;
+            if *peer_is_done {
+                self.lifecycle = Lifecycle::Closed;
+            }
         }
     }
 
     /// Takes in what the reading half found: answers a ping, answers the peer's close, tells the
     /// peer of its error. It counts as a sign of life at `now`.
     pub fn handle(&mut self, now: Instant, control: Control) {
-        if self.is_over {
+        if self.is_finished() {
             return;
         }
-        if let Some(heartbeat) = &mut self.heartbeat {
-            heartbeat.received(now);
-        }
-        if self.closing.is_none() {
-            self.waiting.pong = control.ping.or(self.waiting.pong.take());
+        self.heartbeat.received(now);
+        if let Lifecycle::Open = self.lifecycle {
+            self.pong = control.ping.or(self.pong.take());
         }
         match control.end {
             None => {}
@@ -196,15 +207,16 @@ impl Writer {
             Some(Ending::Closed(code)) => self.close_for_peer(now, code, ""),
             Some(Ending::Failed { code, reason }) => self.close_for_peer(now, code, &reason),
         }
-        if !self.wants_write() {
-            self.encode_waiting();
-        }
+        self.encode_when_idle();
     }
 
     fn close_for_peer(&mut self, now: Instant, code: CloseCode, reason: &str) {
         self.close(now, code, reason);
-        if let Some(closing) = &mut self.closing {
-            closing.peer_is_done = true;
+        if let Lifecycle::Closing { frame, peer_is_done, .. } = &mut self.lifecycle {
+            *peer_is_done = true;
+            if *frame == CloseFrame::Written {
+                self.lifecycle = Lifecycle::Closed;
+            }
         }
     }
 
@@ -215,18 +227,13 @@ impl Writer {
     /// A code that may not be sent ([`CloseCode::may_be_sent`]) leaves the frame without code and
     /// reason. When the session is being closed already, this does nothing.
     pub fn close(&mut self, now: Instant, code: CloseCode, reason: &str) {
-        if self.closing.is_some() || self.is_over {
-            return;
-        }
-        self.waiting.close = Some(close::payload(code, reason));
-        self.closing = Some(Closing {
-            deadline: now.checked_add(self.close_timeout),
-            encoded: false,
-            written: false,
-            peer_is_done: false,
-        });
-        if !self.wants_write() {
-            self.encode_waiting();
+        if let Lifecycle::Open = self.lifecycle {
+            self.lifecycle = Lifecycle::Closing {
+                deadline: now.checked_add(self.close_timeout),
+                frame: CloseFrame::Waiting(close::payload(code, reason)),
+                peer_is_done: false,
+            };
+            self.encode_when_idle();
         }
     }
 
@@ -234,20 +241,36 @@ impl Writer {
     /// answered, its error was told, or the connection is given up. Shut the stream down for
     /// writing then; reading on until it ends, for a moment, keeps the last bytes from being lost.
     pub fn is_finished(&self) -> bool {
-        let is_closed =
-            self.closing.as_ref().is_some_and(|closing| closing.written && closing.peer_is_done);
-        self.is_over || is_closed
+        matches!(self.lifecycle, Lifecycle::Closed)
+    }
+
+    /// Pings the peer now and expects a sign of life within that time, because its silence matters
+    /// more than usual: another policy asks for the robot, for example. When none comes,
+    /// [`handle_timeout`](Self::handle_timeout) reports [`Error::Unresponsive`]. It works without
+    /// [`Config::keepalive`] too.
+    ///
+    /// A ping that is under way already is not sent again; the wait for it becomes shorter, if it
+    /// was longer. While the ping waits behind what is being written, a byte that the socket takes
+    /// is a sign of life as well.
+    pub fn probe(&mut self, now: Instant, within: Duration) {
+        if let Lifecycle::Open = self.lifecycle {
+            self.heartbeat.probe(now, within);
+            self.encode_when_idle();
+        }
+    }
+
+    /// Whether a ping was sent, or is to be, and no sign of life has come since.
+    pub fn awaits_sign_of_life(&self) -> bool {
+        matches!(self.lifecycle, Lifecycle::Open) && self.heartbeat.is_waiting()
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called next. It changes with every
     /// other call.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if self.is_finished() {
-            return None;
-        }
-        match &self.closing {
-            Some(closing) => closing.deadline,
-            None => self.heartbeat.as_ref()?.deadline(),
+        match &self.lifecycle {
+            Lifecycle::Open => self.heartbeat.poll_timeout(),
+            Lifecycle::Closing { deadline, .. } => *deadline,
+            Lifecycle::Closed => None,
         }
     }
 
@@ -256,60 +279,76 @@ impl Writer {
     ///
     /// # Errors
     /// [`Error::Unresponsive`] or [`Error::CloseTimeout`], once: the session is over, drop the
-    /// connection.
+    /// connection. Behind `Unresponsive` there may be something left to
+    /// [`transmit`](Self::transmit): a close frame with the code 1011 and the reason, for a peer
+    /// that reads it later. Write what the socket takes at once of it, and do not wait.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
-        if self.is_finished() {
-            return Ok(());
-        }
-        if let Some(closing) = &self.closing {
-            if closing.deadline.is_none_or(|deadline| deadline > now) {
-                return Ok(());
-            }
-            self.give_up();
-            return Err(Error::CloseTimeout { timeout: self.close_timeout });
-        }
-        let Some(heartbeat) = &mut self.heartbeat else {
-            return Ok(());
-        };
-        match heartbeat.due(now) {
-            None => {}
-            Some(Due::Ping) => {
-                self.waiting.ping = true;
-                if !self.wants_write() {
-                    self.encode_waiting();
+        match &self.lifecycle {
+            Lifecycle::Open => {}
+            Lifecycle::Closing { deadline, .. } => {
+                if deadline.is_none_or(|deadline| deadline > now) {
+                    return Ok(());
                 }
-            }
-            Some(Due::Dead) => {
-                let silence = heartbeat.timeout();
                 self.give_up();
-                return Err(Error::Unresponsive { silence });
+                return Err(Error::CloseTimeout { timeout: self.close_timeout });
+            }
+            Lifecycle::Closed => return Ok(()),
+        }
+        match self.heartbeat.handle_timeout(now) {
+            Ok(()) => {
+                self.encode_when_idle();
+                Ok(())
+            }
+            Err(Unresponsive { silence }) => {
+                let error = Error::Unresponsive { silence };
+                self.give_up_with(&error);
+                Err(error)
             }
         }
-        Ok(())
     }
 
     fn give_up(&mut self) {
-        self.is_over = true;
+        self.lifecycle = Lifecycle::Closed;
         self.controls.clear();
         self.controls_written = 0;
         self.message.clear();
-        self.waiting = Waiting::default();
+        self.pong = None;
     }
 
-    /// Puts the control frames that wait behind the encoded ones. This happens only when nothing
-    /// is being written, or right before a message: what was once given to be written keeps its
-    /// place.
+    /// Gives up with a close frame as the last word, if no frame is written in part: behind that
+    /// one the peer would not know it for a frame.
+    fn give_up_with(&mut self, error: &Error) {
+        let is_between_frames = self.controls_written == 0 && self.message.is_between_frames();
+        self.give_up();
+        if is_between_frames {
+            let payload = close::payload(CloseCode::INTERNAL, &error.to_string());
+            self.put(ControlOpcode::Close, &payload);
+        }
+    }
+
+    /// Encodes the control frames that wait, unless a frame is being written: what was once begun
+    /// to be written keeps its place.
+    fn encode_when_idle(&mut self) {
+        if !self.wants_write() {
+            self.encode_waiting();
+        }
+    }
+
     fn encode_waiting(&mut self) {
-        let Waiting { pong, ping, close } = std::mem::take(&mut self.waiting);
-        if let Some(payload) = pong {
+        if let Some(payload) = self.pong.take() {
             self.put(ControlOpcode::Pong, &payload);
         }
-        if ping {
+        if let Lifecycle::Open = self.lifecycle
+            && self.heartbeat.take_ping()
+        {
             self.put(ControlOpcode::Ping, &[]);
             self.pinging = true;
         }
-        if let (Some(payload), Some(closing)) = (close, &mut self.closing) {
-            closing.encoded = true;
+        if let Lifecycle::Closing { frame, .. } = &mut self.lifecycle
+            && let CloseFrame::Waiting(payload) = frame
+        {
+            let payload = std::mem::take(payload);
+            *frame = CloseFrame::Encoded;
             self.put(ControlOpcode::Close, &payload);
         }
     }

@@ -6,7 +6,7 @@ use chiral_proto::client::{Config, Event, Misuse};
 use chiral_proto::wire::{ClientMessage, ServerMessage};
 
 use super::support::*;
-use super::{Policy, timed_out};
+use super::{Policy, timed_out, untimed};
 
 #[test]
 fn the_earliest_deadline_is_the_next_wake_up() {
@@ -63,7 +63,7 @@ fn a_late_answer_is_swallowed_and_the_next_is_not_taken_for_it() {
     policy.hears(ServerMessage::Observation(observation(1)));
     assert_eq!(policy.events(), []);
     // Nobody waits for it, but it is what the robot saw last.
-    assert_eq!(**policy.client.latest_observation().unwrap(), observation(1));
+    assert_eq!(*policy.client.latest_observation().unwrap().observation, observation(1));
     assert_eq!(policy.client.error(), None);
 
     policy.hears(ServerMessage::Observation(observation(2)));
@@ -87,7 +87,7 @@ fn late_answers_of_every_kind_are_swallowed() {
     policy.hears(ServerMessage::Reset(reset(2)));
     policy.hears(ServerMessage::Step(step(3)));
     assert_eq!(policy.events(), []);
-    assert_eq!(**policy.client.latest_observation().unwrap(), observation(3));
+    assert_eq!(*policy.client.latest_observation().unwrap().observation, observation(3));
     assert_eq!(policy.client.error(), None);
 }
 
@@ -103,7 +103,7 @@ fn an_answer_at_the_very_deadline_is_late() {
 
 #[test]
 fn an_expired_request_takes_room_until_its_answer_has_come() {
-    let mut policy = Policy::new(Config { pending_requests: 1, ..Config::default() });
+    let mut policy = Policy::new(Config { pending_requests: 1, ..untimed() });
     policy.client.request_metadata(policy.now, Some(policy.now + ms(10))).unwrap();
     policy.sends_all();
     policy.wait(ms(10));

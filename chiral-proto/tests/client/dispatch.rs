@@ -5,7 +5,7 @@ use chiral_proto::wire::{ClientMessage, ServerMessage};
 use chiral_proto::{Action, Timestamps};
 
 use super::support::*;
-use super::{Policy, hz};
+use super::{Policy, hz, untimed};
 
 fn dispatching(config: Config) -> Policy {
     let mut policy = Policy::new(config);
@@ -38,7 +38,7 @@ fn sees(policy: &mut Policy, number: u32) {
 
 #[test]
 fn one_action_leaves_at_each_tick_in_order() {
-    let mut policy = dispatching(Config::default());
+    let mut policy = dispatching(untimed());
     assert!(policy.client.is_dispatching());
     put(&mut policy, 0..3);
     for number in 0..3 {
@@ -54,7 +54,7 @@ fn one_action_leaves_at_each_tick_in_order() {
 
 #[test]
 fn an_empty_queue_sends_nothing_and_counts_a_starvation() {
-    let mut policy = dispatching(Config::default());
+    let mut policy = dispatching(untimed());
     assert_eq!(acts(&mut policy), []);
     policy.wait(ms(5));
     put(&mut policy, [1]);
@@ -69,7 +69,7 @@ fn an_empty_queue_sends_nothing_and_counts_a_starvation() {
 
 #[test]
 fn ticks_that_were_slept_through_are_skipped_not_made_up_for() {
-    let mut policy = dispatching(Config::default());
+    let mut policy = dispatching(untimed());
     put(&mut policy, 0..10);
     assert_eq!(acts(&mut policy), [0]);
     policy.wait(ms(45));
@@ -81,7 +81,7 @@ fn ticks_that_were_slept_through_are_skipped_not_made_up_for() {
 
 #[test]
 fn a_busy_transport_delays_an_action_to_the_next_tick_at_the_most() {
-    let mut policy = dispatching(Config::default());
+    let mut policy = dispatching(untimed());
     put(&mut policy, 0..10);
     policy.wait(ms(7)); // The tick came, but the transport took nothing.
     assert_eq!(acts(&mut policy), [0]);
@@ -93,7 +93,7 @@ fn a_busy_transport_delays_an_action_to_the_next_tick_at_the_most() {
 
 #[test]
 fn an_action_goes_before_a_request_and_that_before_the_stream() {
-    let mut policy = dispatching(Config::default());
+    let mut policy = dispatching(untimed());
     policy.client.start_obs_stream(policy.now, hz(100.0)).unwrap();
     policy.client.request_metadata(policy.now, None).unwrap();
     put(&mut policy, [1]);
@@ -104,7 +104,7 @@ fn an_action_goes_before_a_request_and_that_before_the_stream() {
 
 #[test]
 fn a_put_action_is_stamped_with_the_latest_observation_when_it_leaves() {
-    let mut policy = dispatching(Config::default());
+    let mut policy = dispatching(untimed());
     put(&mut policy, 0..2);
     let Some(ClientMessage::ApplyAction(unstamped)) = policy.sends() else { panic!() };
     assert_eq!(unstamped.obs_timestamps, Some(Timestamps::default()), "nothing was seen yet");
@@ -116,7 +116,7 @@ fn a_put_action_is_stamped_with_the_latest_observation_when_it_leaves() {
 
 #[test]
 fn an_action_bound_by_hand_keeps_its_observation() {
-    let mut policy = dispatching(Config::default());
+    let mut policy = dispatching(untimed());
     policy.client.put_action(policy.now, action(0).decided_on(&observation(3))).unwrap();
     sees_before_acting(&mut policy, 5);
     let Some(ClientMessage::ApplyAction(sent)) = policy.sends() else { panic!() };
@@ -125,7 +125,7 @@ fn an_action_bound_by_hand_keeps_its_observation() {
 
 #[test]
 fn a_chunk_carries_the_timestamps_of_its_observation() {
-    let mut policy = dispatching(Config::default());
+    let mut policy = dispatching(untimed());
     policy.client.put_chunk(policy.now, &observation(3), [action(0), action(1)]).unwrap();
     sees_before_acting(&mut policy, 5);
     for _ in 0..2 {
@@ -144,7 +144,7 @@ fn sees_before_acting(policy: &mut Policy, number: u32) {
 
 #[test]
 fn an_action_older_than_max_age_never_leaves() {
-    let mut policy = dispatching(Config { max_age: Some(ms(25)), ..Config::default() });
+    let mut policy = dispatching(Config { max_age: Some(ms(25)), ..untimed() });
     assert_eq!(acts(&mut policy), []);
     policy.wait(ms(5));
     put(&mut policy, 0..4); // Due at 10, 20, 30 and 40 ms; 30 ms is the last that is in time.
@@ -160,7 +160,7 @@ fn an_action_older_than_max_age_never_leaves() {
 
 #[test]
 fn an_action_whose_tick_came_in_time_but_not_the_transport_never_leaves_either() {
-    let mut policy = dispatching(Config { max_age: Some(ms(5)), ..Config::default() });
+    let mut policy = dispatching(Config { max_age: Some(ms(5)), ..untimed() });
     put(&mut policy, [1]);
     policy.wait(ms(0)); // The tick is due,
     policy.wait(ms(6)); // and the transport takes a frame 6 ms later.
@@ -171,7 +171,7 @@ fn an_action_whose_tick_came_in_time_but_not_the_transport_never_leaves_either()
 
 #[test]
 fn a_younger_action_leaves_at_the_tick_that_found_older_ones_expired() {
-    let mut policy = dispatching(Config { max_age: Some(ms(5)), ..Config::default() });
+    let mut policy = dispatching(Config { max_age: Some(ms(5)), ..untimed() });
     acts(&mut policy);
     put(&mut policy, [1, 2]);
     policy.wait(ms(9));
@@ -183,7 +183,7 @@ fn a_younger_action_leaves_at_the_tick_that_found_older_ones_expired() {
 
 #[test]
 fn replacing_drops_what_is_left_and_no_tick_finds_neither() {
-    let mut policy = dispatching(Config::default());
+    let mut policy = dispatching(untimed());
     put(&mut policy, 0..5);
     assert_eq!(acts(&mut policy), [0]);
     policy.wait(ms(10)); // A tick is due, its action not sent yet.
@@ -200,7 +200,7 @@ fn replacing_drops_what_is_left_and_no_tick_finds_neither() {
 
 #[test]
 fn replacing_with_nothing_empties_the_queue() {
-    let mut policy = dispatching(Config::default());
+    let mut policy = dispatching(untimed());
     put(&mut policy, 0..5);
     assert_eq!(policy.client.replace_actions(policy.now, &observation(3), []), Ok(5));
     assert_eq!(acts(&mut policy), []);
@@ -209,7 +209,7 @@ fn replacing_with_nothing_empties_the_queue() {
 
 #[test]
 fn a_plan_that_does_not_fit_comes_back_and_the_queue_is_as_it_was() {
-    let mut policy = Policy::new(Config { queue_capacity: 3, ..Config::default() });
+    let mut policy = Policy::new(Config { queue_capacity: 3, ..untimed() });
     put(&mut policy, 0..2);
     let plan: Vec<Action> = (10..12).map(action).collect();
 
@@ -239,7 +239,7 @@ fn a_plan_that_does_not_fit_comes_back_and_the_queue_is_as_it_was() {
 
 #[test]
 fn stopped_the_queue_stays_and_started_again_it_goes_on() {
-    let mut policy = dispatching(Config::default());
+    let mut policy = dispatching(untimed());
     put(&mut policy, 0..3);
     assert_eq!(acts(&mut policy), [0]);
     policy.client.stop_action_dispatch();
@@ -255,7 +255,7 @@ fn stopped_the_queue_stays_and_started_again_it_goes_on() {
 
 #[test]
 fn cleared_actions_are_counted_and_never_leave() {
-    let mut policy = dispatching(Config::default());
+    let mut policy = dispatching(untimed());
     put(&mut policy, 0..3);
     policy.wait(ms(0)); // The tick is due: what it would have sent is gone.
     assert_eq!(policy.client.clear_actions(), 3);
@@ -267,7 +267,7 @@ fn cleared_actions_are_counted_and_never_leave() {
 
 #[test]
 fn expired_actions_leave_their_places_to_new_ones() {
-    let config = Config { queue_capacity: 2, max_age: Some(ms(50)), ..Config::default() };
+    let config = Config { queue_capacity: 2, max_age: Some(ms(50)), ..untimed() };
     let mut policy = Policy::new(config);
     put(&mut policy, 0..2);
     policy.wait(ms(51));
@@ -278,7 +278,7 @@ fn expired_actions_leave_their_places_to_new_ones() {
 
 #[test]
 fn every_tick_is_sent_starved_or_missed_however_it_is_started_and_stopped() {
-    let mut policy = dispatching(Config::default());
+    let mut policy = dispatching(untimed());
     put(&mut policy, 0..9);
     let mut sent = acts(&mut policy).len() as u64;
     policy.wait(ms(25)); // 2 ticks: 1 missed, 1 due
@@ -330,7 +330,7 @@ fn a_sent_action_is_stamped_when_it_leaves() {
 
 #[test]
 fn a_sent_action_that_the_transport_does_not_take_in_time_never_leaves() {
-    let mut policy = Policy::new(Config { max_age: Some(ms(20)), ..Config::default() });
+    let mut policy = Policy::new(Config { max_age: Some(ms(20)), ..untimed() });
     policy.client.send_action(policy.now, action(1)).unwrap();
     policy.wait(ms(15));
     policy.client.send_action(policy.now, action(2)).unwrap();
@@ -341,7 +341,7 @@ fn a_sent_action_that_the_transport_does_not_take_in_time_never_leaves() {
 
 #[test]
 fn no_more_actions_wait_for_the_transport_than_for_a_tick() {
-    let config = Config { queue_capacity: 2, max_age: Some(ms(20)), ..Config::default() };
+    let config = Config { queue_capacity: 2, max_age: Some(ms(20)), ..untimed() };
     let mut policy = Policy::new(config);
     put(&mut policy, 0..2);
     for number in [1, 2] {
@@ -366,7 +366,7 @@ fn clearing_drops_what_was_sent_but_not_taken_too() {
 
 #[test]
 fn a_new_plan_takes_the_place_of_the_old_plan_only() {
-    let mut policy = dispatching(Config::default());
+    let mut policy = dispatching(untimed());
     put(&mut policy, 0..2);
     policy.client.send_action(policy.now, action(5)).unwrap(); // Open the gripper!
     let dropped = policy.client.replace_actions(policy.now, &observation(0), [action(10)]);

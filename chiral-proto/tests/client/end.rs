@@ -5,7 +5,7 @@ use chiral_proto::client::{Config, Event, Misuse, NotQueuedReason, RequestError}
 use chiral_proto::wire::{Limits, ServerMessage};
 
 use super::support::*;
-use super::{Policy, hz};
+use super::{Policy, hz, untimed};
 
 fn lost() -> ConnectionError {
     ConnectionError::Lost("reset by peer".to_owned())
@@ -66,7 +66,7 @@ fn an_observation_that_was_not_polled_yet_is_still_told() {
     policy.client.handle_disconnect(policy.now, lost());
     let told = policy.events();
     assert!(matches!(told[..], [Event::Streamed(_), Event::Disconnected(_)]), "{told:?}");
-    assert_eq!(**policy.client.latest_observation().unwrap(), observation(1));
+    assert_eq!(*policy.client.latest_observation().unwrap().observation, observation(1));
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn a_frame_that_cannot_be_read_is_one() {
 #[test]
 fn a_frame_over_the_limits_is_one() {
     let limits = Limits { frame_len: 100, ..Limits::default() };
-    let mut policy = Policy::new(Config { limits, ..Config::default() });
+    let mut policy = Policy::new(Config { limits, ..untimed() });
     policy.client.request_observation(policy.now, None).unwrap();
     policy.sends_all();
     policy.hears(ServerMessage::Observation(observation(0)));
@@ -100,7 +100,7 @@ fn a_deadline_that_had_passed_by_then_is_told_as_such() {
 
 #[test]
 fn calls_after_it_are_refused_and_give_back_the_actions() {
-    let mut policy = Policy::new(Config { queue_capacity: 1, ..Config::default() });
+    let mut policy = Policy::new(Config { queue_capacity: 1, ..untimed() });
     let now = policy.now;
     policy.client.close(now);
     let ended = || Misuse::Disconnected(ConnectionError::ClosedLocally);

@@ -53,15 +53,20 @@ impl Policy {
     }
 
     /// How long until the client wants to be called.
-    fn sleeps_for(&self) -> Option<Duration> {
+    fn sleeps_for(&mut self) -> Option<Duration> {
         self.client.poll_timeout().map(|next| next.duration_since(self.now))
     }
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self::new(Config::default())
+        Self::new(untimed())
     }
+}
+
+/// A configuration without the deadlines and the silence that come by default.
+fn untimed() -> Config {
+    Config { request_timeout: None, motion_timeout: None, silence: None, ..Config::default() }
 }
 
 fn hz(hz: f64) -> Rate {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use chiral_proto::ConnectionError;
 use chiral_proto::client::{Config, Event, Misuse};
-use chiral_proto::wire::{ClientMessage, ServerMessage};
+use chiral_proto::wire::{ClientMessage, MessageType, ServerMessage};
 
-use super::Policy;
+use super::{Policy, untimed};
 use super::support::*;
 
 #[test]
@@ -86,7 +86,7 @@ fn every_answer_with_an_observation_makes_it_the_latest() {
     ];
     for (answer, latest) in answers {
         policy.hears(answer);
-        assert_eq!(**policy.client.latest_observation().unwrap(), observation(latest));
+        assert_eq!(*policy.client.latest_observation().unwrap().observation, observation(latest));
     }
 }
 
@@ -107,7 +107,7 @@ fn an_answer_that_is_not_due_ends_the_connection() {
 
     let mut policy = Policy::default();
     policy.hears(ServerMessage::Metadata(metadata(0)));
-    assert_eq!(policy.client.error(), Some(&unexpected("metadata_response", "nothing")));
+    assert_eq!(policy.client.error(), Some(&unexpected(MessageType::MetadataResponse, None)));
 
     // Asked for, but after something else.
     let mut policy = Policy::default();
@@ -115,19 +115,22 @@ fn an_answer_that_is_not_due_ends_the_connection() {
     policy.client.request_observation(policy.now, None).unwrap();
     policy.sends_all();
     policy.hears(ServerMessage::Observation(observation(0)));
-    assert_eq!(policy.client.error(), Some(&unexpected("obs_response", "reset_response")));
+    assert_eq!(
+        policy.client.error(),
+        Some(&unexpected(MessageType::ObservationResponse, Some(MessageType::ResetResponse)))
+    );
     assert_eq!(policy.client.latest_observation(), None);
 
     // Asked for, but not sent yet: nobody can have answered it.
     let mut policy = Policy::default();
     policy.client.request_metadata(policy.now, None).unwrap();
     policy.hears(ServerMessage::Metadata(metadata(0)));
-    assert_eq!(policy.client.error(), Some(&unexpected("metadata_response", "nothing")));
+    assert_eq!(policy.client.error(), Some(&unexpected(MessageType::MetadataResponse, None)));
 }
 
 #[test]
 fn no_more_requests_wait_than_allowed_and_the_connection_goes_on() {
-    let mut policy = Policy::new(Config { pending_requests: 2, ..Config::default() });
+    let mut policy = Policy::new(Config { pending_requests: 2, ..untimed() });
     let now = policy.now;
     policy.client.request_metadata(now, None).unwrap();
     policy.client.request_metadata(now, None).unwrap();

@@ -6,10 +6,10 @@ use chiral_proto::client::{Config, Event};
 use chiral_proto::wire::{ClientMessage, ServerMessage};
 
 use super::support::*;
-use super::{Policy, hz};
+use super::{Policy, hz, untimed};
 
 fn streaming(window: usize) -> Policy {
-    let mut policy = Policy::new(Config { stream_window: window, ..Config::default() });
+    let mut policy = Policy::new(Config { stream_window: window, ..untimed() });
     policy.client.start_obs_stream(policy.now, hz(100.0)).unwrap();
     policy
 }
@@ -128,7 +128,7 @@ fn a_request_goes_before_a_tick() {
 
 #[test]
 fn it_leaves_no_more_pending_than_allowed() {
-    let mut policy = Policy::new(Config { pending_requests: 1, ..Config::default() });
+    let mut policy = Policy::new(Config { pending_requests: 1, ..untimed() });
     policy.client.request_metadata(policy.now, None).unwrap();
     policy.client.start_obs_stream(policy.now, hz(100.0)).unwrap();
     assert_eq!(policy.sends_all(), [ClientMessage::Metadata]);

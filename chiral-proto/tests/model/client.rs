@@ -232,6 +232,7 @@ impl Run {
                 ClientMessage::Metadata => Sent::Request(Kind::Metadata),
                 ClientMessage::Reset => Sent::Request(Kind::Reset),
                 ClientMessage::Observe => Sent::Request(Kind::Observe),
+                other => panic!("a {} is not known here", other.message_type()),
             }
         });
         if let Some(Sent::Action(number, _)) = sent {
@@ -289,16 +290,17 @@ impl Run {
             Event::Failed { id: key, error: RequestError::TimedOut } => Told::TimedOut(id(key)),
             Event::Failed { id: key, .. } => Told::Lost(id(key)),
             Event::Disconnected(_) => Told::Disconnected,
+            other => panic!("{other:?} is not expected here"),
         }
     }
 
     /// What can be seen without a call that changes anything.
-    fn agree(&self) -> Result<(), TestCaseError> {
-        let (client, reference) = (&self.client, &self.reference);
+    fn agree(&mut self) -> Result<(), TestCaseError> {
+        let (client, reference) = (&mut self.client, &self.reference);
         let timeout = client.poll_timeout().map(|at| at.duration_since(self.start).as_nanos());
         prop_assert_eq!(timeout, reference.next_timeout().map(u128::from));
         prop_assert_eq!(client.queued_actions(), reference.queued());
-        let latest = client.latest_observation().map(|latest| latest.timestamp as u32);
+        let latest = client.latest_observation().map(|latest| latest.observation.timestamp as u32);
         prop_assert_eq!(latest, reference.latest);
         prop_assert_eq!(client.error().is_some(), reference.ended);
         let stats = client.stats();

@@ -2,25 +2,24 @@
 
 use chiral_proto::ConnectionError;
 use chiral_proto::server::{Event, ReplyError};
-use chiral_proto::wire::ClientMessage;
+use chiral_proto::wire::{ClientMessage, RequestKind};
 
 use super::Robot;
 use super::support::*;
 
-fn unanswered(request: &'static str) -> ConnectionError {
+fn unanswered(request: RequestKind) -> ConnectionError {
     ConnectionError::Unanswered { request }
 }
 
 #[test]
 fn a_dropped_handle_ends_the_connection_of_whatever_kind_it_is() {
     let requests = [
-        ClientMessage::Metadata,
-        ClientMessage::Reset,
-        ClientMessage::Observe,
-        ClientMessage::Step(action(0)),
+        (RequestKind::Metadata, ClientMessage::Metadata),
+        (RequestKind::Reset, ClientMessage::Reset),
+        (RequestKind::Observe, ClientMessage::Observe),
+        (RequestKind::Step, ClientMessage::Step(action(0))),
     ];
-    for request in requests {
-        let kind = request.type_name();
+    for (kind, request) in requests {
         let mut robot = Robot::default();
         robot.hears(request);
         drop(robot.is_told().expect("the request"));
@@ -42,7 +41,7 @@ fn it_is_noticed_when_something_is_to_be_sent_too() {
     robot.server.reply_observation(first, observation(1)).unwrap();
     drop(second);
     assert_eq!(robot.sends(), None);
-    assert_eq!(robot.server.error(), Some(&unanswered("obs_request")));
+    assert_eq!(robot.server.error(), Some(&unanswered(RequestKind::Observe)));
 }
 
 #[test]

@@ -87,7 +87,7 @@ impl Robot {
     }
 
     /// How long until the server wants to be called.
-    fn sleeps_for(&self) -> Option<Duration> {
+    fn sleeps_for(&mut self) -> Option<Duration> {
         self.server.poll_timeout().map(|next| next.duration_since(self.now))
     }
 }

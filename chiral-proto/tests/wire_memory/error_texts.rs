@@ -1,6 +1,6 @@
 //! What a user reads when a peer's frame is wrong.
 
-use chiral_proto::wire::{ClientMessage, Frame, Limits, ServerMessage, WireError};
+use chiral_proto::wire::{ClientMessage, Frame, Limits, MessageType, ServerMessage, WireError};
 
 use crate::pack::{
     action, array, camera, float, frame, int, map, negative, observation, one_camera, one_proprio,
@@ -34,7 +34,7 @@ fn assert_error(
     };
     let text = format!("{place} at byte {offset}: found {found}, expected {expected}");
     assert_eq!(error.to_string(), text);
-    assert_eq!(error.message(), message, "{text}");
+    assert_eq!(error.message().map(MessageType::name), message, "{text}");
     assert_eq!(error.field(), field, "{text}");
     assert_eq!(error.offset(), offset, "{text}");
     assert_eq!(error.found_text(), found, "{text}");

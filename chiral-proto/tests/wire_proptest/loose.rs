@@ -21,7 +21,7 @@ impl Loose {
     }
 
     pub(crate) fn client_message(mut self, message: &ClientMessage) -> Vec<u8> {
-        let mut fields = self.message(message.type_name());
+        let mut fields = self.message(message.message_type().name());
         if let ClientMessage::ApplyAction(action) | ClientMessage::Step(action) = message {
             self.action(&mut fields, action);
         }
@@ -29,7 +29,7 @@ impl Loose {
     }
 
     pub(crate) fn server_message(mut self, message: &ServerMessage) -> Vec<u8> {
-        let mut fields = self.message(message.type_name());
+        let mut fields = self.message(message.message_type().name());
         match message {
             ServerMessage::Metadata(data) => {
                 let data = self.free_form(data);
@@ -47,6 +47,7 @@ impl Loose {
                 fields.push(("terminated".into(), boolean(step.terminated)));
                 fields.push(("truncated".into(), boolean(step.truncated)));
             }
+            other => panic!("a {} is not known here", other.message_type()),
         }
         self.frame(fields)
     }

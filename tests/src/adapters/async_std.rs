@@ -1,12 +1,15 @@
+//! chiral-smol under async-std.
+
 use async_std::task;
 use chiral_smol::Smol;
 
 use super::driven::{Driven, Executor};
 
 /// chiral-smol, called from tasks of async-std's.
-pub(crate) static ADAPTER: Driven<Tasks> = Driven::new();
+pub static ADAPTER: Driven<Tasks> = Driven::new();
 
-pub(crate) struct Tasks;
+/// async-std's tasks.
+pub struct Tasks;
 
 impl Executor for Tasks {
     type Runtime = Smol;

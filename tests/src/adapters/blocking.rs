@@ -1,21 +1,43 @@
 //! chiral-blocking: each of its calls blocks anyway.
 
+use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use chiral_blocking::{CallError, ConnectError, PolicyClient, PolicyServer, ServerConfig};
+use crate::Recorder;
+use chiral_blocking::{CallError, ConnectError, PolicyClient, PolicyServer, Robot, ServerConfig};
 use chiral_proto::client::{self, Misuse, NotQueued};
 use chiral_proto::{
     Action, ConnectionError, Map, Observation, Rate, ResetResult, StepResult, server,
 };
-use chiral_tests::Recorder;
 
 use super::calls_that_do_not_wait;
-use crate::adapter::{Adapter, ClientSettings, Policy, ServerSettings, Serving};
+use crate::adapter::{
+    Adapter, AfterEach, ClientSettings, MakeAction, Policy, ServerSettings, Serving,
+};
 
-pub(crate) static ADAPTER: Blocking = Blocking;
+/// chiral-blocking.
+pub static ADAPTER: Blocking = Blocking;
 
-pub(crate) struct Blocking;
+/// The adapter.
+pub struct Blocking;
+
+impl Blocking {
+    /// Binds a server and serves the robot that is made for it, in the background.
+    ///
+    /// # Errors
+    /// When it cannot listen at the address, or there is no robot.
+    pub fn start<R: Robot>(
+        &self,
+        address: &str,
+        config: ServerConfig,
+        robot: impl FnOnce(&PolicyServer) -> io::Result<R>,
+    ) -> io::Result<Box<dyn Serving>> {
+        let server = PolicyServer::bind_with(address, config)?;
+        server.spawn(robot(&server)?)?;
+        Ok(Box::new(server))
+    }
+}
 
 impl Adapter for Blocking {
     fn serve(
@@ -30,9 +52,7 @@ impl Adapter for Blocking {
             shutdown_timeout: settings.shutdown_timeout,
             ..ServerConfig::default()
         };
-        let server = PolicyServer::bind_with(address, config).expect("the address is free");
-        server.spawn(robot).expect("the system has a thread left");
-        Box::new(server)
+        self.start(address, config, |_| Ok(robot)).expect("the address is free")
     }
 
     fn connect(
@@ -99,6 +119,37 @@ impl Policy for BlockingPolicy {
 
     fn close(&self) {
         self.0.clone().close();
+    }
+
+    fn time_observations(
+        &self,
+        count: usize,
+        mut after: AfterEach,
+    ) -> Result<Vec<Duration>, CallError> {
+        let observe = |done| {
+            let asked = Instant::now();
+            self.0.observe()?;
+            let took = asked.elapsed();
+            after(done);
+            Ok(took)
+        };
+        (1..=count).map(observe).collect()
+    }
+
+    fn send_actions(
+        &self,
+        rate: Rate,
+        end: Instant,
+        mut action: MakeAction,
+    ) -> Result<(), NotQueued> {
+        let mut next = Instant::now();
+        while next < end {
+            self.0.send_action(action())?;
+            let now = Instant::now();
+            next = (next + rate.period()).max(now);
+            std::thread::sleep(next - now);
+        }
+        Ok(())
     }
 
     calls_that_do_not_wait!();

@@ -1,12 +1,12 @@
-//! The adapters. For another one: a file here, and a line in the grid of `main.rs`.
+//! The adapters. For another one: a file here, and a line in the grid of `matrix/main.rs`.
 
-pub(crate) mod async_std;
-pub(crate) mod blocking;
-mod driven;
-pub(crate) mod smol;
-pub(crate) mod tokio;
+pub mod async_std;
+pub mod blocking;
+pub mod driven;
+pub mod smol;
+pub mod tokio;
 #[cfg(feature = "zenoh")]
-pub(crate) mod zenoh;
+pub mod zenoh;
 
 /// Those calls of a [`Policy`](crate::adapter::Policy) that are the same for every client, `self.0`.
 macro_rules! calls_that_do_not_wait {
@@ -65,6 +65,11 @@ macro_rules! calls_that_do_not_wait {
 
         fn error(&self) -> Option<ConnectionError> {
             self.0.error()
+        }
+
+        #[cfg(feature = "zenoh")]
+        fn shares_memory(&self) -> Option<bool> {
+            Some(self.0.zenoh_stats()?.uses_shared_memory())
         }
     };
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::Recorder;
 use chiral_driver::ConnectError;
 use chiral_driver::zenoh::Error;
-use chiral_tests::Recorder;
 
 use crate::adapter::{Adapter, ClientSettings, Policy, ServerSettings, Serving};
 
 /// An adapter whose robots and policies meet over Zenoh.
-pub(crate) struct OverZenoh {
+pub struct OverZenoh {
     adapter: &'static dyn Adapter,
     how: How,
 }
@@ -26,12 +26,12 @@ enum How {
 
 impl OverZenoh {
     /// In compatible mode.
-    pub(crate) const fn compatible(adapter: &'static dyn Adapter) -> Self {
+    pub const fn compatible(adapter: &'static dyn Adapter) -> Self {
         Self { adapter, how: How::Compatible }
     }
 
     /// In namespaced mode.
-    pub(crate) const fn named(adapter: &'static dyn Adapter) -> Self {
+    pub const fn named(adapter: &'static dyn Adapter) -> Self {
         Self { adapter, how: How::Named }
     }
 }

@@ -1,11 +1,14 @@
+//! chiral-smol.
+
 use chiral_smol::Smol;
 
 use super::driven::{Driven, Executor};
 
 /// chiral-smol, on smol's global executor.
-pub(crate) static ADAPTER: Driven<Global> = Driven::new();
+pub static ADAPTER: Driven<Global> = Driven::new();
 
-pub(crate) struct Global;
+/// smol's global executor.
+pub struct Global;
 
 impl Executor for Global {
     type Runtime = Smol;

@@ -6,25 +6,43 @@ use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use chiral_driver::{CallError, ConnectError, PolicyClient, PolicyServer, Runtime, ServerConfig};
+use crate::{Recorder, SOON};
+use chiral_driver::{
+    CallError, ConnectError, PolicyClient, PolicyServer, Robot, Runtime, ServerConfig,
+};
 use chiral_proto::client::{self, Misuse, NotQueued};
 use chiral_proto::{
     Action, ConnectionError, Map, Observation, Rate, ResetResult, StepResult, server,
 };
-use chiral_tests::{Recorder, SOON};
 use futures_channel::oneshot;
 use futures_lite::future::or;
 
 use super::calls_that_do_not_wait;
-use crate::adapter::{Adapter, ClientSettings, Policy, ServerSettings, Serving};
+use crate::adapter::{
+    Adapter, AfterEach, ClientSettings, MakeAction, Policy, ServerSettings, Serving,
+};
 
 /// Something that runs futures, and the adapter that fits it.
-pub(crate) trait Executor: Send + Sync + 'static {
+pub trait Executor: Send + Sync + 'static {
     /// The adapter.
     type Runtime: Runtime;
 
     /// Runs a future to its end, in the executor's context.
     fn block_on<T>(future: impl Future<Output = T>) -> T;
+
+    /// Runs a task, and blocks this thread until it is done. What is timed runs so: a future that
+    /// this thread polled would cost wake-ups between it and the executor.
+    ///
+    /// # Panics
+    /// When the task panics.
+    fn run<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> T {
+        let (done, result) = mpsc::channel();
+        Self::spawn(async move {
+            // This very thread receives it.
+            let _ = done.send(task.await);
+        });
+        result.recv().expect("the task does not panic")
+    }
 
     /// Runs a future in the background.
     fn spawn(task: impl Future<Output = ()> + Send + 'static) {
@@ -33,11 +51,52 @@ pub(crate) trait Executor: Send + Sync + 'static {
 }
 
 /// An adapter on chiral-driver, run by `E`.
-pub(crate) struct Driven<E>(PhantomData<fn() -> E>);
+pub struct Driven<E>(PhantomData<fn() -> E>);
 
 impl<E> Driven<E> {
-    pub(crate) const fn new() -> Self {
+    /// The adapter.
+    #[expect(clippy::new_without_default, reason = "it is for constants")]
+    pub const fn new() -> Self {
         Self(PhantomData)
+    }
+}
+
+impl<E: Executor> Driven<E> {
+    /// Binds a server and serves the robot that is made for it, in the background.
+    ///
+    /// # Errors
+    /// When it cannot listen at the address, or there is no robot.
+    pub fn start<R: Robot>(
+        &self,
+        address: &str,
+        config: ServerConfig,
+        robot: impl FnOnce(&PolicyServer<E::Runtime>) -> io::Result<R>,
+    ) -> io::Result<Box<dyn Serving>> {
+        let server = E::block_on(PolicyServer::<E::Runtime>::bind_with(address, config))?;
+        let uri = server.uri()?;
+        let robot = robot(&server)?;
+        let (stop, stopped) = oneshot::channel::<Infallible>();
+        let (over, is_over) = mpsc::channel();
+        let handle = server.clone();
+        E::spawn(async move {
+            let serve = async { Some(handle.serve(robot).await) };
+            let stopped = async {
+                // It is never sent to, only dropped.
+                let _ = stopped.await;
+                None
+            };
+            if let Some(served) = or(serve, stopped).await {
+                // Nobody may be waiting for it.
+                let _ = over.send(served);
+            }
+        });
+        let is_over = Mutex::new(is_over);
+        Ok(Box::new(DrivenServing::<E> { server, uri, is_over, _stop: stop }))
+    }
+
+    /// A policy on a client that is connected already.
+    pub fn policy(&self, client: PolicyClient<E::Runtime>) -> Arc<dyn Policy> {
+        Arc::new(DrivenPolicy::<E>(client))
     }
 }
 
@@ -54,25 +113,7 @@ impl<E: Executor> Adapter for Driven<E> {
             shutdown_timeout: settings.shutdown_timeout,
             robot_threads: robot.blocks(),
         };
-        let binding = PolicyServer::<E::Runtime>::bind_with(address, config);
-        let server = E::block_on(binding).expect("the loopback has an address left");
-        let uri = server.uri().expect("it is bound");
-        let (stop, stopped) = oneshot::channel::<Infallible>();
-        let (over, is_over) = mpsc::channel();
-        let handle = server.clone();
-        E::spawn(async move {
-            let serve = async { Some(handle.serve(robot).await) };
-            let stopped = async {
-                // It is never sent to, only dropped.
-                let _ = stopped.await;
-                None
-            };
-            if let Some(served) = or(serve, stopped).await {
-                // Nobody may be waiting for it.
-                let _ = over.send(served);
-            }
-        });
-        Box::new(DrivenServing::<E> { server, uri, is_over: Mutex::new(is_over), _stop: stop })
+        self.start(address, config, |_| Ok(robot)).expect("the loopback has an address left")
     }
 
     fn connect(
@@ -89,8 +130,7 @@ impl<E: Executor> Adapter for Driven<E> {
         if let Some(timeout) = settings.request_timeout {
             builder = builder.request_timeout(timeout);
         }
-        let client = E::block_on(builder.connect(uri))?;
-        Ok(Arc::new(DrivenPolicy::<E>(client)))
+        Ok(self.policy(E::block_on(builder.connect(uri))?))
     }
 }
 
@@ -158,6 +198,42 @@ impl<E: Executor> Policy for DrivenPolicy<E> {
 
     fn close(&self) {
         E::block_on(self.0.clone().close());
+    }
+
+    fn time_observations(
+        &self,
+        count: usize,
+        mut after: AfterEach,
+    ) -> Result<Vec<Duration>, CallError> {
+        let client = self.0.clone();
+        E::run(async move {
+            let mut took = Vec::with_capacity(count);
+            for done in 1..=count {
+                let asked = Instant::now();
+                client.observe().await?;
+                took.push(asked.elapsed());
+                after(done);
+            }
+            Ok(took)
+        })
+    }
+
+    fn send_actions(
+        &self,
+        rate: Rate,
+        end: Instant,
+        mut action: MakeAction,
+    ) -> Result<(), NotQueued> {
+        let client = self.0.clone();
+        E::run(async move {
+            let mut next = Instant::now();
+            while next < end {
+                client.send_action(action())?;
+                next = (next + rate.period()).max(Instant::now());
+                E::Runtime::sleep_until(next).await;
+            }
+            Ok(())
+        })
     }
 
     calls_that_do_not_wait!();

@@ -1,21 +1,23 @@
-//! What an adapter must be able to do to be tested: serve a robot, and be a policy.
+//! What an adapter must be able to do to be tested and measured: serve a robot, and be a policy.
 //!
 //! Every call blocks its thread until it is done, so that one suite fits all: those of an async
 //! runtime run on it with its `block_on`.
 
-use std::sync::Arc;
-use std::time::Duration;
+#![expect(clippy::missing_errors_doc, reason = "the errors are those of the adapters' own calls")]
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::Recorder;
 use chiral_driver::{CallError, ConnectError};
 use chiral_proto::client::{self, Misuse, NotQueued};
 use chiral_proto::ws::{HandshakeError, Keepalive};
 use chiral_proto::{
     Action, ConnectionError, Map, Observation, Rate, ResetResult, StepResult, server,
 };
-use chiral_tests::Recorder;
 
 /// A way to serve robots and to connect policies.
-pub(crate) trait Adapter: Sync {
+pub trait Adapter: Sync {
     /// Serves a robot in the background, on an address, `host:port`; port 0 stands for any.
     fn serve(
         &self,
@@ -47,7 +49,7 @@ pub(crate) trait Adapter: Sync {
 }
 
 /// A robot that is being served. Its drop ends that without waiting for anything.
-pub(crate) trait Serving: Send + Sync {
+pub trait Serving: Send + Sync {
     /// Where policies connect to.
     fn uri(&self) -> String;
 
@@ -58,49 +60,87 @@ pub(crate) trait Serving: Send + Sync {
     fn stats(&self) -> Option<server::Stats>;
 }
 
+/// Called after each observation, with the number of them so far.
+pub type AfterEach = Box<dyn FnMut(usize) + Send>;
+
+/// Makes the next action.
+pub type MakeAction = Box<dyn FnMut() -> Action + Send>;
+
 /// A handle to a policy's connection; the drop of the last one closes it.
-pub(crate) trait Policy: Send + Sync {
+pub trait Policy: Send + Sync {
     /// Another handle to the same connection.
     fn another(&self) -> Arc<dyn Policy>;
 
     // Those that wait for the robot.
+    /// What the robot says of itself.
     fn metadata(&self) -> Result<Map, CallError>;
+    /// Resets the robot.
     fn reset(&self) -> Result<ResetResult, CallError>;
+    /// An observation made for this call.
     fn observe(&self) -> Result<Arc<Observation>, CallError>;
+    /// The legacy step.
     fn step(&self, action: Action) -> Result<StepResult, CallError>;
     /// `None` when nothing newer came in time.
     fn next_obs_within(&self, timeout: Duration) -> Result<Option<Arc<Observation>>, CallError>;
+    /// The next observation of the stream.
     fn next_obs(&self) -> Result<Arc<Observation>, CallError>;
     /// For all handles.
     fn close(&self);
 
+    // Those that are timed where a policy of this adapter would be: in a task, or in this thread.
+    /// Makes so many observations, one after the other, and returns how long each took.
+    fn time_observations(&self, count: usize, after: AfterEach)
+    -> Result<Vec<Duration>, CallError>;
+    /// Sends actions at a rate, the first one at once, until the end.
+    fn send_actions(&self, rate: Rate, end: Instant, action: MakeAction) -> Result<(), NotQueued>;
+
     // Those that do not wait.
+    /// The latest observation, if there is one.
     fn latest_obs(&self) -> Option<Arc<Observation>>;
+    /// Starts the stream of observations.
     fn start_obs_stream(&self, rate: Rate) -> Result<(), Misuse>;
+    /// Stops it.
     fn stop_obs_stream(&self);
+    /// Queues an action for the dispatch.
     fn put_action(&self, action: Action) -> Result<(), NotQueued>;
+    /// Sends an action at once.
     fn send_action(&self, action: Action) -> Result<(), NotQueued>;
+    /// Queues actions that were decided on an observation.
     fn put_chunk(&self, basis: &Observation, actions: Vec<Action>) -> Result<(), NotQueued>;
+    /// As `put_chunk`, in place of what is queued; how many that was.
     fn replace_actions(
         &self,
         basis: &Observation,
         actions: Vec<Action>,
     ) -> Result<usize, NotQueued>;
+    /// Empties the queue; how many actions were in it.
     fn clear_actions(&self) -> usize;
+    /// How many actions are queued.
     fn queued_actions(&self) -> usize;
+    /// Starts the dispatch of the queue.
     fn start_action_dispatch(&self, rate: Rate) -> Result<(), Misuse>;
+    /// Stops it.
     fn stop_action_dispatch(&self);
+    /// The statistics of the connection.
     fn stats(&self) -> client::Stats;
+    /// What ended the connection, if it has ended.
     fn error(&self) -> Option<ConnectionError>;
+    /// Whether observations came through shared memory; `None` when not over Zenoh.
+    #[cfg(feature = "zenoh")]
+    fn shares_memory(&self) -> Option<bool>;
 }
 
 /// A policy's settings.
 #[derive(Clone)]
-pub(crate) struct ClientSettings {
-    pub(crate) machine: client::Config,
-    pub(crate) connect_timeout: Option<Duration>,
-    pub(crate) request_timeout: Option<Duration>,
-    pub(crate) keepalive: Option<Keepalive>,
+pub struct ClientSettings {
+    /// The settings of its machine.
+    pub machine: client::Config,
+    /// For how long it tries to connect; `None` for ever.
+    pub connect_timeout: Option<Duration>,
+    /// How long an answer may take; `None` for ever.
+    pub request_timeout: Option<Duration>,
+    /// When to ping; `None` for never.
+    pub keepalive: Option<Keepalive>,
 }
 
 impl Default for ClientSettings {
@@ -116,10 +156,13 @@ impl Default for ClientSettings {
 
 /// A server's settings.
 #[derive(Clone)]
-pub(crate) struct ServerSettings {
-    pub(crate) machine: server::Config,
-    pub(crate) keepalive: Option<Keepalive>,
-    pub(crate) shutdown_timeout: Duration,
+pub struct ServerSettings {
+    /// The settings of its machines.
+    pub machine: server::Config,
+    /// When to ping; `None` for never.
+    pub keepalive: Option<Keepalive>,
+    /// How long a shutdown waits for the policy.
+    pub shutdown_timeout: Duration,
 }
 
 impl Default for ServerSettings {

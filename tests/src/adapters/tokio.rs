@@ -1,3 +1,5 @@
+//! chiral-tokio.
+
 use std::sync::LazyLock;
 
 use chiral_tokio::Tokio;
@@ -6,9 +8,10 @@ use tokio::runtime::{Builder, Runtime};
 use super::driven::{Driven, Executor};
 
 /// chiral-tokio, on one runtime for all tests.
-pub(crate) static ADAPTER: Driven<Workers> = Driven::new();
+pub static ADAPTER: Driven<Workers> = Driven::new();
 
-pub(crate) struct Workers;
+/// A tokio runtime of two threads.
+pub struct Workers;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads")

@@ -1,0 +1,208 @@
+//! How policies come in: accepted, taken through their handshake, let in or sent away.
+
+use std::io;
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chiral_driver::proto::ConnectionError;
+use chiral_driver::proto::ws::{Accepted, BadRequest, Request, ServerHandshake};
+use chiral_driver::server::{
+    ACCEPT_RETRY, Admission, Arrival, HANDSHAKE_TIMEOUT, LEFTOVER, Lease, ServeError, ServerState,
+    session, source_of,
+};
+use chiral_driver::{Acceptor, Connection, Incoming, Transport};
+use futures_lite::future::{block_on, or};
+
+use crate::link::Link;
+use crate::listener::Listener;
+use crate::operate::Operate;
+use crate::stream::{Stream, is_timeout, write_all};
+use crate::threads::Threads;
+use crate::transport::{drive, refuse};
+
+/// How long a call may block during a handshake before a deadline, or that another connection needs
+/// the place, is looked at.
+const HANDSHAKE_STEP: Duration = Duration::from_millis(50);
+/// How long a policy that was sent away may take to hang up.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a server listens with.
+pub(crate) enum Listening {
+    Socket(Listener),
+    Acceptor(Box<dyn Acceptor>),
+}
+
+/// What serving a policy needs beside the robot.
+#[derive(Clone)]
+pub(crate) struct Host {
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) threads: Arc<Threads>,
+}
+
+impl Host {
+    /// Takes in one policy after the other, until the server is shut down or `is_over`.
+    pub(crate) fn accept_policies(
+        &self,
+        listening: &Listening,
+        robot: &impl Operate,
+        is_over: impl Fn() -> bool,
+    ) {
+        while !self.admission.is_shutting_down() && !is_over() {
+            let accepted = match listening {
+                Listening::Socket(listener) => self.accept_stream(listener, robot),
+                Listening::Acceptor(acceptor) => self.accept_transport(&**acceptor, robot),
+            };
+            match accepted {
+                Ok(()) => {}
+                Err(error) if is_timeout(&error) => {}
+                Err(error) => {
+                    tracing::warn!("no connection could be accepted: {error}");
+                    std::thread::sleep(ACCEPT_RETRY);
+                }
+            }
+        }
+    }
+
+    fn accept_stream(&self, listener: &Listener, robot: &impl Operate) -> io::Result<()> {
+        let (stream, peer) = listener.accept()?;
+        let arrival = self.admission.arrive(source_of(&peer).to_owned());
+        let (host, robot) = (self.clone(), robot.clone());
+        self.threads.spawn("chiral-policy", move || {
+            if let Err(error) = host.serve_stream(arrival, stream, &peer, &robot) {
+                host.admission.log_refusal(&peer, format_args!("was not served: {error}"));
+            }
+        })
+    }
+
+    fn accept_transport(&self, acceptor: &dyn Acceptor, robot: &impl Operate) -> io::Result<()> {
+        let next = async { Some(acceptor.accept().await) };
+        let shut_down = async {
+            self.admission.wait_for_shutdown().await;
+            None
+        };
+        let Some(incoming) = block_on(or(shut_down, next)) else { return Ok(()) };
+        let Incoming { transport, peer } = incoming?;
+        let (host, robot) = (self.clone(), robot.clone());
+        self.threads.spawn("chiral-policy", move || {
+            if let Err(error) = host.serve_transport(transport, &peer, &robot) {
+                host.admission.log_refusal(&peer, format_args!("was not served: {error}"));
+            }
+        })
+    }
+
+    /// Serves a policy whose transport is connected, when the robot is free, to the end.
+    pub(crate) fn serve_transport(
+        &self,
+        transport: impl Transport,
+        peer: &str,
+        robot: &impl Operate,
+    ) -> Result<ConnectionError, ServeError> {
+        match self.admission.admit_blocking(|config| robot.machine(config)) {
+            Ok(lease) => {
+                let connection = Arc::clone(lease.connection());
+                lease.set_extension(transport.extension());
+                drive(Arc::clone(&connection), transport, &self.threads)?;
+                Ok(self.run(&connection, lease, None, peer, robot))
+            }
+            Err(refusal) => {
+                refuse(transport, &refusal);
+                Err(ServeError::Refused(refusal))
+            }
+        }
+    }
+
+    /// Takes a connection through its handshake and, when the robot is free, serves it to its end.
+    pub(crate) fn serve_stream(
+        &self,
+        arrival: Arrival,
+        stream: impl Stream,
+        peer: &str,
+        robot: &impl Operate,
+    ) -> Result<ConnectionError, ServeError> {
+        stream.set_timeouts(Some(HANDSHAKE_STEP), Some(HANDSHAKE_STEP))?;
+        let request = match shake_hands(&arrival, &stream)? {
+            Ok(request) => request,
+            Err(bad) => {
+                send_away(&arrival, &stream, &bad.response());
+                return Err(ServeError::BadHandshake(bad));
+            }
+        };
+        match self.admission.admit_blocking(|config| robot.machine(config)) {
+            Ok(lease) => {
+                drop(arrival);
+                let Accepted { response, surplus, .. } = request.accept();
+                write_all(&stream, &response)?;
+                let connection = Arc::clone(lease.connection());
+                let session = session(&self.admission, &surplus);
+                let link = Link::start(Arc::clone(&connection), stream, session, &self.threads)?;
+                Ok(self.run(&connection, lease, Some(link), peer, robot))
+            }
+            Err(refusal) => {
+                send_away(&arrival, &stream, &request.refuse(503, &refusal.to_string()));
+                Err(ServeError::Refused(refusal))
+            }
+        }
+    }
+
+    /// Runs the connection of a policy that was let in, to its end.
+    fn run(
+        &self,
+        connection: &Connection<ServerState>,
+        lease: Lease,
+        link: Option<Arc<Link<ServerState>>>,
+        peer: &str,
+        robot: &impl Operate,
+    ) -> ConnectionError {
+        tracing::info!("policy connected from {peer}");
+        robot.start(lease, link, &self.threads);
+        block_on(connection.wait_until_finished());
+        let reason = connection.error().unwrap_or(ConnectionError::ClosedLocally);
+        tracing::info!("policy from {peer}: {reason}");
+        reason
+    }
+}
+
+fn shake_hands(
+    arrival: &Arrival,
+    stream: &impl Stream,
+) -> Result<Result<Request, BadRequest>, ServeError> {
+    let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
+    let mut handshake = ServerHandshake::default();
+    let mut chunk = [0; 4096];
+    loop {
+        if deadline <= Instant::now() || arrival.is_unwanted() {
+            return Err(ServeError::HandshakeTimedOut);
+        }
+        match stream.read(&mut chunk) {
+            Ok(0) => return Err(ServeError::Io(io::ErrorKind::UnexpectedEof.into())),
+            Ok(count) => {
+                if let Some(shaken) = handshake.receive(&chunk[..count]).transpose() {
+                    return Ok(shaken);
+                }
+            }
+            Err(error) if is_timeout(&error) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Sends a last answer, and waits a moment for the peer to hang up: a socket closed with unread
+/// bytes would take the answer back.
+fn send_away(arrival: &Arrival, stream: &impl Stream, response: &[u8]) {
+    let deadline = Instant::now() + FINISH_TIMEOUT;
+    // Whoever has hung up already needs no telling.
+    if write_all(stream, response).is_ok() {
+        stream.shutdown(Shutdown::Write);
+        let mut chunk = [0; 4096];
+        let mut left = LEFTOVER;
+        while left > 0 && Instant::now() < deadline && !arrival.is_evicted() {
+            match stream.read(&mut chunk) {
+                Ok(0) => return,
+                Ok(count) => left = left.saturating_sub(count),
+                Err(error) if is_timeout(&error) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}

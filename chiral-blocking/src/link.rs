@@ -1,0 +1,387 @@
+//! A connection's two threads: one reads and hands messages to the machine, one writes and sees to
+//! what is due.
+
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use chiral_driver::proto::ConnectionError;
+use chiral_driver::proto::ws::{CloseCode, Control, Incoming, Reader, Session, Writer};
+use chiral_driver::{Connection, GiveWay, Message, State};
+
+use crate::signal::Signal;
+use crate::stream::{Stream, is_timeout};
+use crate::threads::Threads;
+
+/// How long a write may block before what else is due is looked at.
+const WRITE_TIMEOUT: Duration = Duration::from_millis(5);
+/// How long a peer may take to hang up after the end.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the reading thread may take to find out why nothing can be written any more.
+const REASON_TIMEOUT: Duration = Duration::from_millis(100);
+/// Bytes of one read and of one write: pieces that leave each other room in the socket's buffer
+/// move faster than whole observations do, by up to a third.
+const READ_STEP: usize = 128 << 10;
+const WRITE_STEP: usize = 256 << 10;
+/// Bytes that a thread which is not to block sends itself: an action.
+const INLINE_STEP: usize = 16 << 10;
+/// Slices of one gather write: enough for 30 cameras with depth.
+const SLICES: usize = 64;
+
+/// A WebSocket session over a stream that blocks, and the connection that it carries.
+pub(crate) struct Link<S: State> {
+    connection: Arc<Connection<S>>,
+    stream: Box<dyn Stream>,
+    /// Whoever holds it writes: the writing thread, or another one that has something to send.
+    sender: Mutex<Sender>,
+    found: Mutex<Found>,
+    /// Wakes the writing thread.
+    signal: Arc<Signal>,
+}
+
+/// What is needed to write.
+struct Sender {
+    writer: Writer,
+    /// The peer was, or is being, told of the end.
+    told: bool,
+    /// Writing has failed.
+    broken: Option<io::Error>,
+    /// When the writing thread looks up by itself.
+    looks_up: Option<Instant>,
+    give_way: GiveWay,
+}
+
+/// What the reading thread has found that concerns the session.
+#[derive(Default)]
+struct Found {
+    control: Option<Control>,
+    end: Option<ConnectionError>,
+    /// Nothing more is read.
+    is_over: bool,
+}
+
+/// How far sending has come.
+enum Sent {
+    /// There is nothing to send until this instant, or until something happens.
+    All { until: Option<Instant> },
+    /// The stream takes no more at once.
+    NotAll,
+    /// The connection has ended, and the peer knows or cannot be told.
+    Ended,
+}
+
+/// Whether a thread that sends may block.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Block,
+    Inline,
+}
+
+impl<S: State> Link<S> {
+    /// Starts the threads of a connection whose handshake is done.
+    pub(crate) fn start(
+        connection: Arc<Connection<S>>,
+        stream: impl Stream,
+        session: Session,
+        threads: &Arc<Threads>,
+    ) -> io::Result<Arc<Self>> {
+        // From here on nobody needs the reading thread for anything else.
+        stream.set_timeouts(None, Some(WRITE_TIMEOUT))?;
+        let Session { reader, writer } = session;
+        let sender = Sender {
+            writer,
+            told: false,
+            broken: None,
+            looks_up: None,
+            give_way: GiveWay::default(),
+        };
+        let signal = Arc::<Signal>::default();
+        connection.register(&Waker::from(Arc::clone(&signal)));
+        let link = Arc::new(Self {
+            connection,
+            stream: Box::new(stream),
+            sender: Mutex::new(sender),
+            found: Mutex::default(),
+            signal,
+        });
+        let reading = Arc::clone(&link);
+        // When its thread does not start, the drop of its work ends the other one.
+        let on_exit = EndOfReading(Arc::clone(&link));
+        threads.spawn("chiral-reader", move || {
+            let _on_exit = on_exit;
+            reading.read_messages(reader);
+        })?;
+        let writing = EndOfWriting(Arc::clone(&link));
+        threads.spawn("chiral-writer", move || writing.0.write_frames())?;
+        Ok(link)
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ---- reading ------------------------------------------------------------------------------
+
+    /// The reading thread: until the peer hangs up, or the stream is shut down.
+    fn read_messages(&self, mut reader: Reader) {
+        let mut give_way = GiveWay::default();
+        loop {
+            let mut control: Option<Control> = None;
+            // Before the first read, too: the first messages may have come with the handshake.
+            while let Some(incoming) = reader.poll() {
+                match incoming {
+                    Incoming::Message(message) => {
+                        if self.connection.receive(Message::Whole(message)) {
+                            self.signal.raise();
+                        }
+                    }
+                    Incoming::Control(found) => merge(&mut control, found),
+                    Incoming::End(error) => {
+                        self.post(control, Some(error.into()));
+                        return self.drain();
+                    }
+                }
+            }
+            self.post(control, None);
+            let room = reader.read_buf();
+            let room_len = room.len().min(READ_STEP);
+            let count = self.read(&mut room[..room_len]);
+            reader.bytes_read(count);
+            self.connection.note_activity();
+            give_way.after_piece();
+        }
+    }
+
+    /// Reads on; a connection that fails has ended.
+    fn read(&self, buf: &mut [u8]) -> usize {
+        loop {
+            match self.stream.read(buf) {
+                Ok(count) => return count,
+                Err(error) if is_timeout(&error) => {}
+                Err(_) => return 0,
+            }
+        }
+    }
+
+    /// Leaves what was found to whoever writes. A peer's close and that it is the end go together:
+    /// the peer is not answered before everybody knows.
+    fn post(&self, control: Option<Control>, end: Option<ConnectionError>) {
+        let is_urgent = end.is_some() || control.as_ref().is_some_and(|c| !c.is_sign_of_life());
+        {
+            let mut found = self.found();
+            if let Some(control) = control {
+                merge(&mut found.control, control);
+            }
+            found.end = found.end.take().or(end);
+        }
+        if is_urgent {
+            self.signal.raise();
+        }
+    }
+
+    /// Reads and throws away what still comes: a socket closed with unread bytes would take back
+    /// what was written last. The writing thread ends this after a second.
+    fn drain(&self) {
+        let mut waste = [0; 4096];
+        while self.read(&mut waste) > 0 {}
+    }
+
+    // ---- writing ------------------------------------------------------------------------------
+
+    /// The writing thread: until the connection has ended and the peer knows, or cannot be told.
+    fn write_frames(&self) {
+        loop {
+            let sent = {
+                let mut sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
+                let sent = self.send(&mut sender, Mode::Block);
+                if let Sent::All { until } = sent {
+                    sender.looks_up = until;
+                }
+                sent
+            };
+            match sent {
+                Sent::All { until } => self.signal.wait(until),
+                Sent::NotAll => {}
+                Sent::Ended => return,
+            }
+        }
+    }
+
+    /// Sends what there is, in the calling thread: without waiting for the stream, and only as
+    /// much as an action or a request. It saves the wake-up of the writing thread, which does the
+    /// rest.
+    pub(crate) fn try_send_inline(&self) {
+        self.send_inline(Mode::Inline);
+    }
+
+    /// Sends what there is, in the calling thread, however long it takes.
+    pub(crate) fn send_blocking(&self) {
+        self.send_inline(Mode::Block);
+    }
+
+    fn send_inline(&self, mode: Mode) {
+        let mut sender = match self.sender.try_lock() {
+            Ok(sender) => sender,
+            Err(TryLockError::Poisoned(sender)) => sender.into_inner(),
+            // Somebody is at it, and the writing thread looks again behind it.
+            Err(TryLockError::WouldBlock) => return self.signal.raise(),
+        };
+        let sent = self.send(&mut sender, mode);
+        let is_in_time = match (&sent, sender.looks_up) {
+            (Sent::All { until: None }, _) => true,
+            (Sent::All { until: Some(until) }, Some(looks_up)) => looks_up <= *until,
+            _ => false,
+        };
+        if !is_in_time {
+            self.signal.raise();
+        }
+    }
+
+    /// Sends until there is nothing to send, and does what is due in between.
+    fn send(&self, sender: &mut Sender, mode: Mode) -> Sent {
+        loop {
+            let now = Instant::now();
+            self.take_in_found(sender, now);
+            self.pass_time(sender, now);
+            self.tell_peer_of_end(sender, now);
+            if sender.writer.wants_message()
+                && let Some(frame) = self.connection.poll_transmit(now)
+            {
+                let refused = sender.writer.push(frame);
+                debug_assert!(refused.is_ok(), "a frame was sent that was not wanted");
+                continue;
+            }
+            if sender.broken.is_some() || sender.writer.is_finished() {
+                return Sent::Ended;
+            }
+            if !sender.writer.wants_write() {
+                let until = self.connection.poll_timeout();
+                return Sent::All {
+                    until: until.into_iter().chain(sender.writer.poll_timeout()).min(),
+                };
+            }
+            match self.write(sender, mode) {
+                Ok(0) => sender.broken = Some(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    sender.writer.bytes_written(now, count);
+                    if sender.writer.wants_write() {
+                        sender.give_way.after_piece();
+                    }
+                }
+                Err(error) if is_timeout(&error) => {
+                    if mode == Mode::Inline {
+                        return Sent::NotAll;
+                    }
+                }
+                Err(error) => sender.broken = Some(error),
+            }
+        }
+    }
+
+    fn write(&self, sender: &Sender, mode: Mode) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let count = sender.writer.transmit_up_to(WRITE_STEP, &mut slices);
+        let slices = &slices[..count];
+        if mode == Mode::Block {
+            self.stream.write(slices)
+        } else if slices.iter().map(|slice| slice.len()).sum::<usize>() <= INLINE_STEP {
+            self.stream.try_write(slices)
+        } else {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+    }
+
+    /// Tells everybody of the end that the reading thread has found, and the session of the rest.
+    fn take_in_found(&self, sender: &mut Sender, now: Instant) {
+        let (control, end) = {
+            let mut found = self.found();
+            (found.control.take(), found.end.take())
+        };
+        if let Some(reason) = end {
+            self.connection.disconnect(now, reason);
+        }
+        if let Some(control) = control {
+            sender.writer.handle(now, control);
+        }
+    }
+
+    /// Does what is due.
+    fn pass_time(&self, sender: &mut Sender, now: Instant) {
+        if self.connection.poll_timeout().is_some_and(|due| due <= now) {
+            self.connection.handle_timeout(now);
+        }
+        if let Err(error) = sender.writer.handle_timeout(now) {
+            self.connection.disconnect(now, error.into());
+        }
+    }
+
+    fn tell_peer_of_end(&self, sender: &mut Sender, now: Instant) {
+        if !sender.told
+            && let Some(reason) = self.connection.error()
+        {
+            sender.told = true;
+            if reason.is_ours() {
+                let code = CloseCode(reason.close_code());
+                sender.writer.close(now, code, &reason.close_reason());
+            }
+        }
+    }
+
+    /// Finishes the connection, and hangs up.
+    fn finish(&self) {
+        let broken = self.sender.lock().unwrap_or_else(PoisonError::into_inner).broken.take();
+        if let Some(error) = broken {
+            // The peer may have said why before it went: the reading thread finds that.
+            let deadline = Instant::now() + REASON_TIMEOUT;
+            while self.connection.error().is_none() && Instant::now() < deadline {
+                if let Some(reason) = self.found().end.take() {
+                    self.connection.disconnect(Instant::now(), reason);
+                    break;
+                }
+                self.signal.wait(Some(deadline));
+            }
+            self.connection.disconnect(Instant::now(), ConnectionError::Lost(error.to_string()));
+            self.stream.shutdown(Shutdown::Both);
+        }
+        self.connection.finish(ConnectionError::Lost("its writing thread panicked".to_owned()));
+        self.stream.shutdown(Shutdown::Write);
+        let deadline = Instant::now() + FINISH_TIMEOUT;
+        while !self.found().is_over && Instant::now() < deadline {
+            self.signal.wait(Some(deadline));
+        }
+        self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+/// Tells whoever writes that nothing more is read, also when a panic ends the reading thread.
+struct EndOfReading<S: State>(Arc<Link<S>>);
+
+impl<S: State> Drop for EndOfReading<S> {
+    fn drop(&mut self) {
+        {
+            let mut found = self.0.found();
+            found.is_over = true;
+            let panicked = || ConnectionError::Lost("its reading thread panicked".to_owned());
+            found.end.get_or_insert_with(panicked);
+        }
+        self.0.signal.raise();
+    }
+}
+
+/// Finishes the connection, also when a panic ends the writing thread.
+struct EndOfWriting<S: State>(Arc<Link<S>>);
+
+impl<S: State> Drop for EndOfWriting<S> {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}
+
+fn merge(into: &mut Option<Control>, found: Control) {
+    match into {
+        Some(earlier) => earlier.merge(found),
+        empty => *empty = Some(found),
+    }
+}

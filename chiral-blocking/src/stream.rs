@@ -1,0 +1,133 @@
+//! Byte streams whose calls block their thread.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, TcpStream};
+#[cfg(unix)]
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+/// An ordered byte stream, used by two threads at once: one reads, one writes. A socket, a TLS
+/// connection, a pair of pipes.
+///
+/// [`PolicyClient::over_stream`](crate::PolicyClient::over_stream) and
+/// [`PolicyServer::serve_stream`](crate::PolicyServer::serve_stream) take any.
+pub trait Stream: Send + Sync + 'static {
+    /// Reads some bytes; blocks until there are any. 0 means that the peer has hung up.
+    ///
+    /// # Errors
+    /// `WouldBlock` after the time set by [`set_timeouts`](Self::set_timeouts); any other but
+    /// `Interrupted` ends the connection.
+    fn read(&self, buf: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes some of the bytes; blocks until some are taken.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Writes some of the bytes, without blocking: a caller that is never to wait sends its action
+    /// so, and saves the wake-up of another thread. Default: `WouldBlock`, which leaves it to that
+    /// thread.
+    ///
+    /// # Errors
+    /// `WouldBlock` when none are taken at once.
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let _ = slices;
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    /// Hangs up, in one direction or both. A [`read`](Self::read) that blocks must then return.
+    fn shutdown(&self, how: Shutdown);
+
+    /// Sets for how long a call may block; `None` for ever. Default: nothing; deadlines of this
+    /// side are then noticed only when bytes come or go.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    fn set_timeouts(&self, read: Option<Duration>, write: Option<Duration>) -> io::Result<()> {
+        let _ = (read, write);
+        Ok(())
+    }
+}
+
+macro_rules! sockets {
+    ($($socket:ty),*) => {$(
+        impl Stream for $socket {
+            fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+                Read::read(&mut &*self, buf)
+            }
+
+            fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+                Write::write_vectored(&mut &*self, slices)
+            }
+
+            #[cfg(unix)]
+            fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+                use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+                Ok(sendmsg(self, slices, &mut SendAncillaryBuffer::default(), flags)?)
+            }
+
+            fn shutdown(&self, how: Shutdown) {
+                // A socket that is gone needs no shutdown.
+                let _ = <$socket>::shutdown(self, how);
+            }
+
+            fn set_timeouts(
+                &self,
+                read: Option<Duration>,
+                write: Option<Duration>,
+            ) -> io::Result<()> {
+                self.set_read_timeout(read)?;
+                self.set_write_timeout(write)
+            }
+        }
+    )*};
+}
+
+sockets!(TcpStream);
+#[cfg(unix)]
+sockets!(UnixStream);
+
+impl<S: Stream + ?Sized> Stream for Box<S> {
+    fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        (**self).read(buf)
+    }
+
+    fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        (**self).write(slices)
+    }
+
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        (**self).try_write(slices)
+    }
+
+    fn shutdown(&self, how: Shutdown) {
+        (**self).shutdown(how);
+    }
+
+    fn set_timeouts(&self, read: Option<Duration>, write: Option<Duration>) -> io::Result<()> {
+        (**self).set_timeouts(read, write)
+    }
+}
+
+/// Whether a call failed only because the time for which it may block is over.
+pub(crate) fn is_timeout(error: &io::Error) -> bool {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => true,
+        // On Unix that is said of a connection that is lost.
+        io::ErrorKind::TimedOut => cfg!(windows),
+        _ => false,
+    }
+}
+
+/// Writes everything.
+pub(crate) fn write_all(stream: &impl Stream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match stream.write(&[IoSlice::new(bytes)])? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            count => bytes = &bytes[count..],
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! A transport of whole frames, which has a thread of its own.
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+
+use chiral_driver::proto::ws::CloseCode;
+use chiral_driver::server::finish_refused;
+use chiral_driver::{Connection, Driver, Progress, Refusal, State, Transport};
+
+use crate::signal::Signal;
+use crate::threads::Threads;
+
+/// How long a policy that was refused may take to hang up.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Starts the thread that drives a connection over a transport.
+pub(crate) fn drive<S: State>(
+    connection: Arc<Connection<S>>,
+    transport: impl Transport,
+    threads: &Arc<Threads>,
+) -> io::Result<()> {
+    let mut driver = Driver::new(connection, transport);
+    threads.spawn("chiral-connection", move || {
+        let signal = Arc::<Signal>::default();
+        let waker = Waker::from(Arc::clone(&signal));
+        while let Progress::Waiting { until } = driver.poll(&mut Context::from_waker(&waker)) {
+            signal.wait(until);
+        }
+    })
+}
+
+/// Tells a policy that it is not let in, and waits a moment until it knows.
+pub(crate) fn refuse(mut transport: impl Transport, refusal: &Refusal) {
+    let deadline = Instant::now() + FINISH_TIMEOUT;
+    transport.close(Instant::now(), CloseCode::TRY_AGAIN_LATER, &refusal.to_string());
+    let signal = Arc::<Signal>::default();
+    let waker = Waker::from(Arc::clone(&signal));
+    let mut refusing = pin!(finish_refused(&mut transport));
+    while refusing.as_mut().poll(&mut Context::from_waker(&waker)).is_pending()
+        && Instant::now() < deadline
+    {
+        signal.wait(Some(deadline));
+    }
+}
