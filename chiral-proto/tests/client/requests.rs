@@ -6,8 +6,8 @@ use chiral_proto::ConnectionError;
 use chiral_proto::client::{Config, Event, Misuse};
 use chiral_proto::wire::{ClientMessage, MessageType, ServerMessage};
 
-use super::{Policy, untimed};
 use super::support::*;
+use super::{Policy, untimed};
 
 #[test]
 fn each_kind_of_request_gets_its_kind_of_answer() {
