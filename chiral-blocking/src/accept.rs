@@ -11,7 +11,7 @@ use chiral_driver::server::{
     ACCEPT_RETRY, Admission, Arrival, HANDSHAKE_TIMEOUT, LEFTOVER, Lease, ServeError, ServerState,
     session, source_of,
 };
-use chiral_driver::{Acceptor, Connection, Incoming, Transport};
+use chiral_driver::{Acceptor, Connection, FINISH_TIMEOUT, Incoming, Transport};
 use futures_lite::future::{block_on, or};
 
 use crate::link::Link;
@@ -24,8 +24,6 @@ use crate::transport::{drive, refuse};
 /// How long a call may block during a handshake before a deadline, or that another connection needs
 /// the place, is looked at.
 const HANDSHAKE_STEP: Duration = Duration::from_millis(50);
-/// How long a policy that was sent away may take to hang up.
-const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a server listens with.
 pub(crate) enum Listening {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use chiral_driver::proto::ConnectionError;
 use chiral_driver::proto::ws::{CloseCode, Control, Incoming, Reader, Session, Writer};
-use chiral_driver::{Connection, GiveWay, Message, State};
+use chiral_driver::{Connection, FINISH_TIMEOUT, GiveWay, Message, PROBE_TIMEOUT, State};
 
 use crate::signal::Signal;
 use crate::stream::{Stream, is_timeout};
@@ -17,8 +17,6 @@ use crate::threads::Threads;
 
 /// How long a write may block before what else is due is looked at.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(5);
-/// How long a peer may take to hang up after the end.
-const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the reading thread may take to find out why nothing can be written any more.
 const REASON_TIMEOUT: Duration = Duration::from_millis(100);
 /// Bytes of one read and of one write: pieces that leave each other room in the socket's buffer
@@ -149,7 +147,7 @@ impl<S: State> Link<S> {
             let room_len = room.len().min(READ_STEP);
             let count = self.read(&mut room[..room_len]);
             reader.bytes_read(count);
-            self.connection.note_activity();
+            self.connection.note_activity(Instant::now());
             give_way.after_piece();
         }
     }
@@ -309,6 +307,9 @@ impl<S: State> Link<S> {
 
     /// Does what is due.
     fn pass_time(&self, sender: &mut Sender, now: Instant) {
+        if self.connection.wants_probe() {
+            sender.writer.probe(now, PROBE_TIMEOUT);
+        }
         if self.connection.poll_timeout().is_some_and(|due| due <= now) {
             self.connection.handle_timeout(now);
         }
@@ -342,7 +343,7 @@ impl<S: State> Link<S> {
                 }
                 self.signal.wait(Some(deadline));
             }
-            self.connection.disconnect(Instant::now(), ConnectionError::Lost(error.to_string()));
+            self.connection.disconnect(Instant::now(), ConnectionError::from_io(&error));
             self.stream.shutdown(Shutdown::Both);
         }
         self.connection.finish(ConnectionError::Lost("its writing thread panicked".to_owned()));

@@ -5,17 +5,16 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use chiral_driver::proto::ws::CloseCode;
 use chiral_driver::server::finish_refused;
-use chiral_driver::{Connection, Driver, Progress, Refusal, State, Transport};
+use chiral_driver::{
+    Connection, Driver, FINISH_TIMEOUT, Progress, Refusal, State, Transport,
+};
 
 use crate::signal::Signal;
 use crate::threads::Threads;
-
-/// How long a policy that was refused may take to hang up.
-const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Starts the thread that drives a connection over a transport.
 pub(crate) fn drive<S: State>(

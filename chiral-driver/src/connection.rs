@@ -72,15 +72,9 @@ impl<S: State> Connection<S> {
     /// something to do that it did not have before.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut S, Instant) -> T) -> (T, bool) {
         let mut state = self.lock();
-        let before = state.machine().poll_timeout();
         let result = change(&mut state, Instant::now());
         state.dispatch_events();
-        let machine = state.machine();
-        let is_sooner = match (before, machine.poll_timeout()) {
-            (Some(before), Some(after)) => after < before,
-            (before, after) => before.is_none() && after.is_some(),
-        };
-        let wake = is_sooner || machine.has_transmit() || machine.error().is_some();
+        let wake = state.machine().needs_wake();
         (result, wake)
     }
 
@@ -112,8 +106,7 @@ impl<S: State> Connection<S> {
         self.driver.wake();
     }
 
-    /// Takes one message of the transport. Says whether there is something to send, a deadline
-    /// that is sooner than before, or an end to deal with.
+    /// Takes one message of the transport. Says whether a driver in another thread must be woken.
     pub fn receive(&self, message: Message) -> bool {
         let (_, wake) = self.change(|state, now| match message {
             Message::Whole(message) => state.machine().handle_message(now, message),
@@ -123,7 +116,8 @@ impl<S: State> Connection<S> {
     }
 
     /// Notes a sign of life of the peer: some bytes, whatever they are.
-    pub fn note_activity(&self) {
+    pub fn note_activity(&self, now: Instant) {
+        self.lock().machine().note_activity(now);
         self.received.fetch_add(1, Ordering::Relaxed);
         self.activity.notify(usize::MAX);
     }
@@ -150,7 +144,7 @@ impl<S: State> Connection<S> {
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called next. It changes with every
-    /// other call.
+    /// other call; the driver is woken when it becomes sooner than it was told here.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.lock().machine().poll_timeout()
     }

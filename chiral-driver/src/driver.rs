@@ -21,9 +21,9 @@ const ROUNDS: usize = 32;
 /// How long the transport may take to tell the peer of the end; a WebSocket gives up before.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(6);
 /// How long a peer may take to hang up after the end.
-pub(crate) const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
+pub const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a peer may be silent when somebody else waits for its place.
-pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Drives one connection to its end, as a task of a runtime.
 ///
@@ -205,7 +205,7 @@ impl<S: State, T: Transport> Driver<S, T> {
         };
         match read {
             Ok(message) => {
-                self.connection.note_activity();
+                self.connection.note_activity(Instant::now());
                 match message {
                     // More of a long message: the peer may need the processor.
                     None => self.give_way.after_piece(),
@@ -307,7 +307,7 @@ impl<S: State, T: Transport> Driver<S, T> {
             self.transport.close(now, CloseCode(reason.close_code()), &reason.close_reason());
         }
         self.phase = Phase::Closing { reads, deadline: now + CLOSE_TIMEOUT };
-        if matches!(reason, ConnectionError::Lost(_)) {
+        if reason.is_lost() && self.transport.is_closed() {
             self.start_finishing();
         }
     }

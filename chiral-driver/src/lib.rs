@@ -31,7 +31,7 @@ mod unix;
 pub use chiral_proto as proto;
 pub use client::{Builder, ClientCalls, PolicyClient};
 pub use connection::{Connection, State};
-pub use driver::{Driver, Progress, drive};
+pub use driver::{Driver, FINISH_TIMEOUT, PROBE_TIMEOUT, Progress, drive};
 pub use error::{CallError, ConnectError};
 pub use give_way::GiveWay;
 pub use robot::{Command, Commands, Hold, Robot, RobotError, monotonic_seconds};

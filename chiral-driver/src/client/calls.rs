@@ -120,9 +120,11 @@ impl ClientCalls {
     /// The newest observation that this handle has not returned yet, or what to wait for.
     fn poll_next_obs(&self) -> Result<Result<Arc<Observation>, EventListener>, CallError> {
         let state = self.connection.0.lock();
-        if let Some((number, latest)) = state.newer_than(self.seen.load(Ordering::Relaxed)) {
-            self.seen.store(number, Ordering::Relaxed);
-            return Ok(Ok(latest));
+        if let Some(latest) = state.latest()
+            && latest.number > self.seen.load(Ordering::Relaxed)
+        {
+            self.seen.store(latest.number, Ordering::Relaxed);
+            return Ok(Ok(Arc::clone(&latest.observation)));
         }
         if let Some(error) = state.machine.error() {
             return Err(RequestError::Disconnected(error.clone()).into());
@@ -189,7 +191,7 @@ impl ClientCalls {
 
     /// The newest observation that any answer brought; `None` before the first. Never waits.
     pub fn latest_obs(&self) -> Option<Arc<Observation>> {
-        self.connection.0.lock().latest.clone()
+        Some(Arc::clone(&self.connection.0.lock().latest()?.observation))
     }
 
     /// The newest observation that this handle has not returned yet, if there is one. Never waits.

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use chiral_proto::client::{Client, Event, RequestError, RequestKey};
+use chiral_proto::client::{Client, Event, Latest, RequestError, RequestKey};
 use chiral_proto::{ConnectionError, Map, Observation, ResetResult, StepResult};
 use event_listener::EventListener;
 use futures_channel::oneshot;
@@ -18,9 +18,8 @@ use crate::error::CallError;
 pub struct ClientState {
     pub(super) machine: Client,
     calls: HashMap<RequestKey, Call>,
-    /// How many observations came; the latest one's number.
-    pub(super) observed: u64,
-    pub(super) latest: Option<Arc<Observation>>,
+    /// The number of the newest observation that was told.
+    told: u64,
     /// Notified by each observation, and at the end.
     on_observation: event_listener::Event,
 }
@@ -40,8 +39,7 @@ impl ClientState {
         Self {
             machine,
             calls: HashMap::new(),
-            observed: 0,
-            latest: None,
+            told: 0,
             on_observation: event_listener::Event::new(),
         }
     }
@@ -51,10 +49,9 @@ impl ClientState {
         self.calls.insert(id, call);
     }
 
-    /// The newest observation behind one of this number, with its own.
-    pub(super) fn newer_than(&self, seen: u64) -> Option<(u64, Arc<Observation>)> {
-        let latest = self.latest.as_ref().filter(|_| self.observed > seen)?;
-        Some((self.observed, Arc::clone(latest)))
+    /// The newest observation.
+    pub(super) fn latest(&self) -> Option<&Latest> {
+        self.machine.latest_observation()
     }
 
     pub(super) fn listen(&self) -> EventListener {
@@ -114,14 +111,8 @@ impl State for ClientState {
         while let Some(event) = self.machine.poll_event() {
             self.answer(event);
         }
-        let latest = self.machine.latest_observation();
-        let is_same = match (latest, &self.latest) {
-            (Some(latest), Some(known)) => Arc::ptr_eq(latest, known),
-            (latest, known) => latest.is_none() && known.is_none(),
-        };
-        if !is_same {
-            self.latest = latest.cloned();
-            self.observed += 1;
+        let latest = self.latest().map_or(0, |latest| latest.number);
+        if std::mem::replace(&mut self.told, latest) != latest {
             self.on_observation.notify(usize::MAX);
         }
     }

@@ -3,8 +3,6 @@
 
 mod hang_up;
 #[cfg(feature = "async-tungstenite")]
-mod heartbeat;
-#[cfg(feature = "async-tungstenite")]
 mod tungstenite;
 mod websocket;
 

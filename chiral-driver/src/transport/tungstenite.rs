@@ -9,12 +9,12 @@ use async_tungstenite::tungstenite::{Error, Message};
 use bytes::Bytes;
 use chiral_proto::ConnectionError;
 use chiral_proto::wire::Frame;
-use chiral_proto::ws::{CloseCode, Keepalive};
+use chiral_proto::keepalive::{Heartbeat, Keepalive};
+use chiral_proto::ws::CloseCode;
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_util::{Sink, Stream};
 
 use super::hang_up::HangUp;
-use super::heartbeat::Heartbeat;
 use super::{Message as Received, Transport};
 
 /// A WebSocket that the user brought: from an HTTP server's upgrade, a proxy, a TLS stack.
@@ -99,7 +99,7 @@ impl<S> Tungstenite<S> {
             return ConnectionError::Lost(error.to_string());
         };
         self.close_with(now, code, &error.to_string(), Then::Finish);
-        ConnectionError::BadTransport(error.to_string())
+        ConnectionError::TransportViolation(error.to_string())
     }
 }
 
@@ -129,7 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Tungstenite<S> {
             Closing::Last => {}
             unchanged => {
                 self.closing = unchanged;
-                if matches!(self.closing, Closing::No) && self.heartbeat.wants_ping() {
+                if matches!(self.closing, Closing::No) && self.heartbeat.take_ping() {
                     self.writing = Writing::Waiting(Message::Ping(Bytes::new()));
                 } else {
                     return Poll::Ready(Ok(wrote));
@@ -154,13 +154,13 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Tungsteni
                 return Poll::Ready(Err(ConnectionError::Lost("the stream ended".to_owned())));
             }
         };
-        self.heartbeat.heard();
+        self.heartbeat.received(now);
         match message {
             Message::Binary(message) => Poll::Ready(Ok(Some(Received::Whole(message)))),
             Message::Text(_) => {
                 let why = "found a text message, expected binary ones only";
                 self.close_with(now, CloseCode::UNSUPPORTED, why, Then::Finish);
-                Poll::Ready(Err(ConnectionError::BadTransport(why.to_owned())))
+                Poll::Ready(Err(ConnectionError::TransportViolation(why.to_owned())))
             }
             Message::Close(frame) => {
                 self.closing = Closing::Last;
@@ -204,7 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Tungsteni
     fn poll_timeout(&self) -> Option<Instant> {
         match self.closing {
             Closing::Done => None,
-            Closing::No => self.heartbeat.deadline(),
+            Closing::No => self.heartbeat.poll_timeout(),
             _ => self.give_up,
         }
     }
@@ -213,15 +213,18 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Tungsteni
         if !matches!(self.closing, Closing::No) {
             if self.give_up.is_some_and(|give_up| give_up <= now) {
                 self.closing = Closing::Done;
-                let why = format!("the peer did not complete the close within {CLOSE_TIMEOUT:?}");
-                return Err(ConnectionError::Lost(why));
+                return Err(ConnectionError::CloseTimeout { timeout: CLOSE_TIMEOUT });
             }
             return Ok(());
         }
-        self.heartbeat.handle_timeout(now).map_err(|why| {
+        self.heartbeat.handle_timeout(now).map_err(|unresponsive| {
             self.closing = Closing::Done;
-            ConnectionError::Lost(why)
+            unresponsive.into()
         })
+    }
+
+    fn probe(&mut self, now: Instant, within: Duration) {
+        self.heartbeat.probe(now, within);
     }
 
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<()> {

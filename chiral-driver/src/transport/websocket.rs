@@ -1,7 +1,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chiral_proto::ConnectionError;
 use chiral_proto::wire::Frame;
@@ -52,7 +52,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for WebSocket
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 return Poll::Ready(Ok(None));
             }
-            Err(error) => return Poll::Ready(Err(lost(&error))),
+            Err(error) => return Poll::Ready(Err(ConnectionError::from_io(&error))),
         };
         self.session.reader.bytes_read(count);
         Poll::Ready(self.poll_message(now))
@@ -84,7 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for WebSocket
                 Poll::Ready(Ok(true))
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Poll::Ready(Ok(true)),
-            Err(error) => Poll::Ready(Err(lost(&error))),
+            Err(error) => Poll::Ready(Err(ConnectionError::from_io(&error))),
         }
     }
 
@@ -104,11 +104,11 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for WebSocket
         self.session.writer.handle_timeout(now).map_err(ConnectionError::from)
     }
 
+    fn probe(&mut self, now: Instant, within: Duration) {
+        self.session.writer.probe(now, within);
+    }
+
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.hang_up.poll(&mut self.stream, cx)
     }
-}
-
-fn lost(error: &io::Error) -> ConnectionError {
-    ConnectionError::Lost(error.to_string())
 }
