@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use chiral_proto::Dtype;
-use chiral_proto::wire::{Frame, Limits, Message};
+use chiral_proto::wire::{Frame, Limits, Message, MessageType};
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -61,7 +61,7 @@ fn byte_dumps_decode_to_the_messages_that_they_show() {
             Message::decode(&frame, &Limits::default())
         };
         let message = decode(&bytes).unwrap_or_else(|error| panic!("{message_type}: {error}"));
-        assert_eq!(message.type_name(), message_type);
+        assert_eq!(message.message_type().name(), message_type);
     }
 }
 
@@ -95,14 +95,15 @@ fn every_dtype_is_listed_with_its_size() {
 }
 
 #[test]
-fn every_message_type_is_listed_with_its_sender() {
+fn every_message_type_is_listed_with_its_sender_and_its_response() {
     let document = document();
-    for (sender, types) in [
-        ("client", &["metadata", "reset", "obs_request", "apply_action", "action"][..]),
-        ("server", &["metadata_response", "reset_response", "obs_response", "step_response"]),
-    ] {
-        for message_type in types {
-            assert_eq!(row(&document, message_type)[1], sender, "{message_type}");
+    for message_type in MessageType::ALL {
+        let row = row(&document, message_type.name());
+        let sender = if message_type.is_from_client() { "client" } else { "server" };
+        assert_eq!(row[1], sender, "{message_type}");
+        if message_type.is_from_client() {
+            let response = message_type.response().map(|response| format!("`{response}`"));
+            assert_eq!(row[4], response.unwrap_or("nothing".to_owned()), "{message_type}");
         }
     }
 }
