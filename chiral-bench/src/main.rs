@@ -19,7 +19,7 @@ mod tungstenite;
 
 use std::process::ExitCode;
 
-use chiral_cli::bench::{CommonOptions, Report, measure};
+use chiral_cli::bench::{BenchRobot, CommonOptions, Report, measure};
 use clap::{Args, Parser, Subcommand};
 
 use line::{Adapter, Line, Transport};
@@ -86,6 +86,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
     if options.control_loop {
         return control_loop::measure(&settings, &options.common);
     }
+    BenchRobot::check(&options.cameras)?;
     let lines = Line::all(&options.adapter, &options.transport)?;
     let mut report = Report::default();
     for &cameras in &options.cameras {

@@ -1,6 +1,5 @@
 //! How arguments are read.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use chiral_proto::{BadRate, Rate};
@@ -19,11 +18,11 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 /// A robot's URI; HOST:PORT is one on WebSocket.
-pub(crate) fn uri(text: &str) -> Result<String, Infallible> {
+pub(crate) fn uri(text: &str) -> String {
     let is_socket = text.rsplit_once(':').is_some_and(|(host, port)| {
         !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok()
     });
-    Ok(if is_socket { format!("ws://{text}") } else { text.to_owned() })
+    if is_socket { format!("ws://{text}") } else { text.to_owned() }
 }
 
 #[cfg(test)]
@@ -33,11 +32,11 @@ mod tests {
     #[test]
     fn a_socket_address_is_a_websocket_uri_and_a_uri_stays_as_it_is() {
         for address in ["localhost:8765", "10.0.0.1:1", "[::1]:8765"] {
-            assert_eq!(uri(address), Ok(format!("ws://{address}")));
+            assert_eq!(uri(address), format!("ws://{address}"));
         }
         for other in ["ws://a:1", "tcp/a:1", "zenoh:tcp/a:1", "unix:/a:1", "localhost", ":1", "a:x"]
         {
-            assert_eq!(uri(other).as_deref(), Ok(other));
+            assert_eq!(uri(other), other);
         }
     }
 

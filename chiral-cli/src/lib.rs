@@ -4,11 +4,6 @@
 //! This library exists for the program and for the project's own benchmarks. It promises nothing
 //! to anybody else.
 
-#![expect(
-    clippy::missing_errors_doc,
-    reason = "what is public is for the programs of this project"
-)]
-
 mod args;
 #[doc(hidden)]
 pub mod bench;

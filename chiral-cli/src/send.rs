@@ -13,7 +13,6 @@ use crate::{args, client, output};
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Where the robot is: HOST:PORT, or a URI.
-    #[arg(value_parser = args::uri)]
     uri: String,
 
     /// An action: its values, separated by commas, as in 0,-0.5,1. Several, each with an --action
@@ -58,7 +57,7 @@ fn values(text: &str) -> Result<Values, String> {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let robot = client::connect(&options.uri, options.timeout)?;
+    let robot = client::connect(&args::uri(&options.uri), options.timeout)?;
     let metadata = robot.metadata().context("the robot did not describe itself")?;
     let shape = shape_in(&metadata);
     let actions = options.actions.iter().map(|values| action(values, shape.as_deref()));

@@ -37,7 +37,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Options {
     /// A running robot to measure: HOST:PORT, or a URI. Without it, robots are started with 1 and
     /// with 8 cameras, and the socket's floor and the one-way latency of actions are measured too.
-    #[arg(value_parser = args::uri)]
     uri: Option<String>,
     /// The numbers of RGB-D cameras to measure with.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 8], conflicts_with = "uri")]
@@ -97,7 +96,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let settings = options.common.settings()?;
     let mut report = Report::default();
     if let Some(uri) = &options.uri {
-        let robot = client::connect(uri, CONNECT_TIMEOUT).context("nothing to measure")?;
+        let uri = args::uri(uri);
+        let robot = client::connect(&uri, CONNECT_TIMEOUT).context("nothing to measure")?;
         let first = robot.observe()?;
         let transport = if uri.contains("://") { "ws" } else { "zenoh" };
         let subject = subject(robot, transport);
@@ -105,6 +105,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         measure::measure_given(&subject, cameras, bytes, &settings, &mut report)?;
         subject.connection.close();
     } else {
+        BenchRobot::check(&options.cameras)?;
         for &cameras in &options.cameras {
             let (process, addresses) = process::start(cameras)?;
             let robot = client::connect(&addresses.robot, CONNECT_TIMEOUT)?;

@@ -9,6 +9,7 @@ use chiral_proto::stats::Histogram;
 use chiral_proto::{Action, Map, Observation, Rate, ResetResult};
 
 use crate::robot::{Deliver, Scene, SimulatedRobot, Size, Spec};
+use crate::usage::ensure_usage;
 
 /// The first element of an action whose second is the time at which it was sent.
 pub(super) const ACTION_MARK: f64 = 8765.0;
@@ -26,22 +27,37 @@ impl BenchRobot {
     /// # Errors
     /// When they are too many, or the system has no threads left.
     pub fn start(cameras: usize, deliver: &Deliver) -> anyhow::Result<Self> {
-        let spec = Spec {
-            scene: Scene::Noise,
-            cameras: Some(cameras),
-            size: Size { width: 640, height: 480 },
-            depth: true,
-            proprios: Vec::new(),
-            rate: Rate::hz(30.0)?,
-            seed: 1,
-        };
-        let simulated = SimulatedRobot::start_delivering(deliver, spec, ())?;
+        let simulated = SimulatedRobot::start_delivering(deliver, spec(cameras)?, ())?;
         Ok(Self { simulated, latency: Mutex::default() })
+    }
+
+    /// Refuses numbers of cameras that cannot be measured with.
+    ///
+    /// # Errors
+    /// When there are none, or more than a client takes.
+    pub fn check(cameras: &[usize]) -> anyhow::Result<()> {
+        for &count in cameras {
+            ensure_usage!(count > 0, "found --cameras 0, expected more");
+            spec(count)?.check()?;
+        }
+        Ok(())
     }
 
     fn latency(&self) -> MutexGuard<'_, Histogram> {
         self.latency.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn spec(cameras: usize) -> anyhow::Result<Spec> {
+    Ok(Spec {
+        scene: Scene::Noise,
+        cameras: Some(cameras),
+        size: Size { width: 640, height: 480 },
+        depth: true,
+        proprios: Vec::new(),
+        rate: Rate::hz(30.0)?,
+        seed: 1,
+    })
 }
 
 /// CPU seconds that this process has used, where the system tells.

@@ -21,7 +21,6 @@ pub(crate) struct Options {
     /// Where the robot is: HOST:PORT, ws://HOST:PORT or, with Zenoh, tcp/HOST:PORT or zenoh:…, as in
     /// "zenoh:?robot=arm-3&connect=tcp/router:7447" [default: `ws://127.0.0.1:8765`, with --list
     /// `tcp/localhost:7447`].
-    #[arg(value_parser = args::uri)]
     uri: Option<String>,
 
     /// List the named robots on a Zenoh network, with what they say of themselves.
@@ -57,11 +56,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     if options.list {
         return list::run(options);
     }
-    let uri = options.uri.as_deref().unwrap_or(DEFAULT_ROBOT);
-    let client = client::connect(uri, options.timeout)?;
+    let uri = args::uri(options.uri.as_deref().unwrap_or(DEFAULT_ROBOT));
+    let client = client::connect(&uri, options.timeout)?;
     let metadata = client.metadata().context("the robot did not describe itself")?;
     let mut observation = client.observe().context("the robot gave no observation")?;
-    let mut report = Report::new(uri, metadata, &observation);
+    let mut report = Report::new(&uri, metadata, &observation);
     if !options.json {
         output::print(&report.sensors_text(&observation))?;
     }
