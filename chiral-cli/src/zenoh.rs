@@ -38,9 +38,9 @@ pub(crate) fn named(address: &str, robot: &str) -> anyhow::Result<String> {
 /// Reads an address of Zenoh's. Zenoh itself takes any text with a slash for one.
 #[cfg(feature = "zenoh")]
 fn config(address: &str) -> anyhow::Result<Config> {
-    let is_url = address.contains("://");
+    let is_address = !address.contains("://");
     ensure_usage!(
-        !is_url,
+        is_address,
         "found {address}, expected tcp/HOST:PORT or zenoh:… for a Zenoh network"
     );
     Ok(address.parse().map_err(UsageError::new)?)

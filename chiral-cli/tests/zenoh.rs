@@ -48,22 +48,20 @@ fn router() -> (zenoh::Session, String) {
 }
 
 #[test]
-fn a_named_robot_is_probed_and_ends_in_an_orderly_way() {
-    {
-        let arguments = ["--robot", "arm-3", "--scene", "noise"];
-        let served = Served::start_at("tcp/127.0.0.1:0", &arguments);
-        assert!(served.uri.starts_with("zenoh:tcp/127.0.0.1:"), "{}", served.uri);
-        assert!(served.uri.ends_with("?robot=arm-3"), "{}", served.uri);
-        let found = json(&["probe", &served.uri, "--seconds", "0.3", "--json"]);
-        assert_eq!(found["uri"], served.uri);
-        assert_eq!(found["metadata"]["scene"], "noise");
-        assert!(found["live"]["latency_ms"]["p50"].as_f64() > Some(0.0), "{found}");
-        served.signal(Signal::TERM);
-        let (status, said) = served.end();
-        assert!(status.success(), "{status}: {said}");
-        assert!(said.contains("a policy has connected\nthe policy has gone: "), "{said}");
-        assert!(said.ends_with("the robot is at rest\n"), "{said}");
-    }
+fn a_named_robot_is_probed_and_shut_down() {
+    let arguments = ["--robot", "arm-3", "--scene", "noise"];
+    let served = Served::start_at("tcp/127.0.0.1:0", &arguments);
+    assert!(served.uri.starts_with("zenoh:tcp/127.0.0.1:"), "{}", served.uri);
+    assert!(served.uri.ends_with("?robot=arm-3"), "{}", served.uri);
+    let found = json(&["probe", &served.uri, "--seconds", "0.3", "--json"]);
+    assert_eq!(found["uri"], served.uri);
+    assert_eq!(found["metadata"]["scene"], "noise");
+    assert!(found["live"]["latency_ms"]["p50"].as_f64() > Some(0.0), "{found}");
+    served.signal(Signal::TERM);
+    let (status, said) = served.end();
+    assert!(status.success(), "{status}: {said}");
+    assert!(said.contains("a policy has connected\nthe policy has gone: "), "{said}");
+    assert!(said.ends_with("the robot is at rest\n"), "{said}");
 }
 
 #[test]
