@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-/// How long a helper may take to end.
-const FAREWELL: Duration = Duration::from_secs(5);
-/// How often it is looked whether it has.
-const GLANCE: Duration = Duration::from_millis(5);
+/// How long a helper may take to exit.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often its exit is polled for.
+const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A running helper process. Dropped, it is killed.
-pub(crate) struct Helper {
+pub struct Helper {
     child: Child,
     /// A helper ends when this is closed, so that it never outlives the one who started it.
     stdin: Option<ChildStdin>,
@@ -21,7 +21,7 @@ pub(crate) struct Helper {
 
 impl Helper {
     /// Starts a helper with these arguments.
-    pub(crate) fn start(arguments: &[String]) -> anyhow::Result<Self> {
+    pub fn start(arguments: &[String]) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("where is this program?")?;
         let mut child = Command::new(program)
             .args(arguments)
@@ -35,29 +35,29 @@ impl Helper {
     }
 
     /// The next line that the helper says, without its end.
-    pub(crate) fn next_line(&mut self) -> anyhow::Result<String> {
+    pub fn next_line(&mut self) -> anyhow::Result<String> {
         let mut line = String::new();
         let len = self.stdout.read_line(&mut line)?;
-        anyhow::ensure!(len > 0, "the helper process has ended before its time");
+        anyhow::ensure!(len > 0, "the helper process has ended early");
         Ok(line.trim_end().to_owned())
     }
 
     /// Tells the helper a line.
-    pub(crate) fn tell(&mut self, line: &str) -> anyhow::Result<()> {
+    pub fn tell(&mut self, line: &str) -> anyhow::Result<()> {
         let stdin = self.stdin.as_mut().context("its input is piped")?;
-        writeln!(stdin, "{line}").context("the helper process has ended before its time")
+        writeln!(stdin, "{line}").context("the helper process has ended early")
     }
 
     /// Ends the helper in an orderly way.
-    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+    pub fn stop(mut self) -> anyhow::Result<()> {
         drop(self.stdin.take());
-        let deadline = Instant::now() + FAREWELL;
+        let deadline = Instant::now() + EXIT_TIMEOUT;
         let status = loop {
             if let Some(status) = self.child.try_wait()? {
                 break status;
             }
             anyhow::ensure!(Instant::now() < deadline, "the helper process does not end");
-            std::thread::sleep(GLANCE);
+            std::thread::sleep(EXIT_POLL_INTERVAL);
         };
         anyhow::ensure!(status.success(), "the helper process failed: {status}");
         Ok(())
@@ -73,6 +73,6 @@ impl Drop for Helper {
 }
 
 /// In a helper: waits until the one who started it closes its input, or goes.
-pub(crate) fn wait_for_end() -> io::Result<()> {
+pub fn wait_for_end() -> io::Result<()> {
     io::stdin().lock().read_to_end(&mut Vec::new()).map(drop)
 }

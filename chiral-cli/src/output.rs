@@ -4,9 +4,9 @@ use std::io::{self, ErrorKind, Write};
 
 use anyhow::Context as _;
 
-/// Prints a result on standard output, at once. That a reader has seen enough and closed the pipe
-/// is no error.
-pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+/// Prints a result on standard output, at once. A closed pipe is no error: its reader has seen
+/// enough.
+pub fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
@@ -14,7 +14,7 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Tells the user something on standard error. Nobody may be listening: that is no error.
-pub(crate) fn note(text: &str) {
+/// Writes a notice to standard error. A closed standard error is no error.
+pub fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }

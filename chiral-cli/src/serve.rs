@@ -1,14 +1,16 @@
 //! `chiral serve`: a simulated robot, for a policy under development and for load tests.
 
-use std::sync::{Arc, mpsc};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
 
 use anyhow::{Context as _, bail};
+use chiral_blocking::PolicyServer;
 use chiral_proto::ConnectionError;
 use clap::Args;
 
-use crate::adapter::{Adapter, Server};
-use crate::robot::{SimulatedRobot, Spec, Witness};
+use crate::robot::{RobotListener, SimulatedRobot, Spec};
 use crate::text::printable;
+use crate::usage::UsageError;
 use crate::{interrupts, output, zenoh};
 
 #[derive(Debug, Args)]
@@ -22,10 +24,6 @@ pub(crate) struct Options {
     #[arg(long = "robot", value_name = "NAME")]
     name: Option<String>,
 
-    /// What carries the connection.
-    #[arg(long, value_enum, default_value_t)]
-    adapter: Adapter,
-
     #[command(flatten)]
     robot: Spec,
 
@@ -35,9 +33,9 @@ pub(crate) struct Options {
 }
 
 /// What ends the robot.
-enum News {
+enum Event {
     Interrupted,
-    AtRest,
+    ShutDown,
 }
 
 pub(crate) fn run(options: Options) -> anyhow::Result<()> {
@@ -45,39 +43,59 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
         None => options.bind.clone(),
         Some(name) => zenoh::named(&options.bind, name)?,
     };
-    let (sender, news) = mpsc::channel();
+    let (sender, events) = mpsc::channel();
     let interrupted = sender.clone();
     // From here on a signal ends the robot in an orderly way.
     interrupts::listen(move || {
-        // Whoever listened may have ended already.
-        let _ = interrupted.send(News::Interrupted);
+        // The receiver may be gone already.
+        let _ = interrupted.send(Event::Interrupted);
     })?;
-    let robot = Arc::new(SimulatedRobot::start(options.robot, Announcer)?);
-    let server = Server::start(options.adapter, &address, robot)
-        .with_context(|| format!("cannot listen on {address}"))?;
+    let robot = SimulatedRobot::start(options.robot, Announcer::default())?;
+    let server = bind(&address)?;
+    server.spawn(robot)?;
     let uri = server.uri()?;
     output::note(&format!("listening on {uri}; Ctrl-C ends it"));
     if options.json {
         output::print(&format!("{}\n", serde_json::json!({ "listening": uri })))?;
     }
-    news.recv()?;
+    events.recv()?;
     std::thread::Builder::new().name("shutdown".to_owned()).spawn(move || {
         server.shutdown();
-        drop(server);
         // After a second interrupt nobody waits for this.
-        let _ = sender.send(News::AtRest);
+        let _ = sender.send(Event::ShutDown);
     })?;
-    match news.recv()? {
-        News::AtRest => output::note("the robot is at rest"),
-        News::Interrupted => bail!("interrupted again: policy and robot were not told"),
+    match events.recv()? {
+        Event::ShutDown => output::note("the robot is at rest"),
+        Event::Interrupted => bail!("interrupted again: the shutdown was not completed"),
     }
     Ok(())
 }
 
-/// Says who comes and goes.
-struct Announcer;
+fn bind(address: &str) -> anyhow::Result<PolicyServer> {
+    let refused = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::InvalidInput => UsageError::new(error).into(),
+        _ => anyhow::Error::from(error),
+    };
+    PolicyServer::bind(address)
+        .map_err(refused)
+        .with_context(|| format!("cannot listen on {address}"))
+}
 
-impl Witness for Announcer {
+/// Says who comes and goes, and which actions had no effect.
+#[derive(Default)]
+struct Announcer {
+    ignored_actions: AtomicU64,
+}
+
+impl RobotListener for Announcer {
+    /// A policy sends many: only the 1st, 10th, 100th and so on are announced.
+    fn action_ignored(&self, why: &str) {
+        let count = self.ignored_actions.fetch_add(1, Ordering::Relaxed) + 1;
+        if count == 10_u64.pow(count.ilog10()) {
+            output::note(&format!("an action was ignored: {why} ({count} so far)"));
+        }
+    }
+
     fn connected(&self) {
         output::note("a policy has connected");
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Characters of a peer's name that are shown at the most.
-const LONGEST_NAME: usize = 64;
+const MAX_NAME_CHARS: usize = 64;
 
 /// Whether a terminal shows a character as itself: it controls nothing, turns no text around and
 /// is not invisible.
@@ -29,7 +29,7 @@ pub(crate) fn printable(text: &str) -> String {
 
 /// A name that a peer chose: quoted, escaped, and cut where it is very long.
 pub(crate) fn name(name: &str) -> String {
-    match name.char_indices().nth(LONGEST_NAME) {
+    match name.char_indices().nth(MAX_NAME_CHARS) {
         Some((end, _)) => format!("{:?}…", &name[..end]),
         None => format!("{name:?}"),
     }

@@ -7,7 +7,7 @@ use chiral_proto::Rate;
 /// A fixed grid: tick `n` is at `start + n / rate`, so that no rounding adds up. Ticks that were
 /// missed are skipped.
 #[derive(Debug)]
-pub(crate) struct Ticks {
+pub struct Ticks {
     start: Instant,
     rate: Rate,
     passed: u64,
@@ -15,12 +15,12 @@ pub(crate) struct Ticks {
 
 impl Ticks {
     /// A grid whose first tick is its start.
-    pub(crate) fn starting(start: Instant, rate: Rate) -> Self {
+    pub fn starting(start: Instant, rate: Rate) -> Self {
         Self { start, rate, passed: 0 }
     }
 
     /// The first tick that is still to come, after those that were returned before.
-    pub(crate) fn next(&mut self, now: Instant) -> Instant {
+    pub fn next(&mut self, now: Instant) -> Instant {
         let elapsed = now.saturating_duration_since(self.start).as_secs_f64();
         let passed = (elapsed * self.rate.as_hz()) as u64;
         self.passed = self.passed.max(passed) + 1;
@@ -28,7 +28,7 @@ impl Ticks {
     }
 
     /// The number of the tick that was returned last: those that were skipped count too.
-    pub(crate) fn passed(&self) -> u64 {
+    pub fn passed(&self) -> u64 {
         self.passed
     }
 }

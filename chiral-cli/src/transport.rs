@@ -1,10 +1,11 @@
-//! What a command's own two sides talk over.
+//! What carries the messages between the two processes of a demo.
 
 use std::fmt;
 
-use anyhow::bail;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+
+use crate::usage::UsageError;
 
 /// What carries messages between a robot and a policy that a command starts itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -35,10 +36,11 @@ impl Transport {
     }
 
     fn missing(self, feature: &str) -> anyhow::Result<String> {
-        bail!(
+        let message = format!(
             "found --transport {self}, expected a program that was built with it: build chiral-cli \
              with `--features {feature}`"
-        )
+        );
+        Err(UsageError::new(message).into())
     }
 }
 

@@ -34,7 +34,7 @@ fn number(report: &Value, pointer: &str) -> f64 {
 }
 
 #[test]
-fn solves_its_episodes_and_says_how() {
+fn a_fast_demo_solves_its_episodes_and_reports_its_figures() {
     let sheet = scratch_file("solved.png");
     let sheet_text = sheet.to_str().expect("the path is text");
     let (output, report) = fast_demo(&["--episodes", "10", "--seed", "1", "--sheet", sheet_text]);
@@ -54,8 +54,8 @@ fn solves_its_episodes_and_says_how() {
     assert!((45.0..55.0).contains(&actions), "{report}");
     let observations = number(&report, "/observation_hz/achieved");
     assert!((5.0..35.0).contains(&observations), "{report}");
-    let sent = number(&report, "/actions/sent");
-    assert!(sent > 0.0 && (sent - number(&report, "/actions/applied")).abs() < 0.5, "{report}");
+    assert!(number(&report, "/actions/sent") > 0.0, "{report}");
+    assert_eq!(report["actions"]["sent"], report["actions"]["applied"], "{report}");
     for latency in ["round_trip", "image_to_policy", "image_to_action"] {
         let quantile = |q| number(&report, &format!("/latency_ms/{latency}/{q}"));
         assert!(0.0 < quantile("p50") && quantile("p50") <= quantile("p99"), "{report}");
@@ -71,7 +71,7 @@ fn solves_its_episodes_and_says_how() {
 }
 
 #[test]
-fn solves_them_in_real_time_and_prints_a_table() {
+fn a_demo_in_real_time_solves_its_episodes_and_prints_a_table() {
     let output = chiral()
         .args(["demo", "--episodes", "2", "--size", "96x72", "--no-sheet"])
         .output()
@@ -85,19 +85,7 @@ fn solves_them_in_real_time_and_prints_a_table() {
     assert!(output.stderr.is_empty(), "no terminal, no progress: {:?}", output.stderr);
 }
 
-#[test]
-fn solves_them_on_every_adapter() {
-    for adapter in ["tokio", "smol", "blocking"] {
-        let (output, report) =
-            fast_demo(&["--adapter", adapter, "--episodes", "3", "--seed", "7", "--no-sheet"]);
-        assert!(output.status.success(), "{adapter}: {output:?}");
-        assert_eq!(report["adapter"], adapter);
-        assert_eq!(report["solved"], 3, "{report}");
-        assert_eq!(report["actions"]["sent"], report["actions"]["applied"], "{report}");
-    }
-}
-
-/// Whatever of the robot's side is wrong, the policy cannot do without it, and the demo says so.
+/// The policy needs every part of an observation: with any of them wrong the demo fails and says so.
 #[track_caller]
 fn assert_fails_with_broken(part: &str) {
     let sheet = scratch_file(&format!("broken-{part}.png"));
@@ -111,32 +99,32 @@ fn assert_fails_with_broken(part: &str) {
 }
 
 #[test]
-fn fails_with_broken_images() {
+fn the_demo_fails_with_wrong_images() {
     assert_fails_with_broken("images");
 }
 
 #[test]
-fn fails_with_broken_depth() {
+fn the_demo_fails_with_wrong_depth() {
     assert_fails_with_broken("depth");
 }
 
 #[test]
-fn fails_with_broken_intrinsics() {
+fn the_demo_fails_with_wrong_intrinsics() {
     assert_fails_with_broken("intrinsics");
 }
 
 #[test]
-fn fails_with_broken_extrinsics() {
+fn the_demo_fails_with_wrong_extrinsics() {
     assert_fails_with_broken("extrinsics");
 }
 
 #[test]
-fn fails_with_broken_proprioception() {
+fn the_demo_fails_with_wrong_proprioception() {
     assert_fails_with_broken("proprio");
 }
 
 #[test]
-fn fails_with_broken_actions() {
+fn the_demo_fails_with_wrong_actions() {
     assert_fails_with_broken("actions");
 }
 
@@ -152,16 +140,9 @@ fn a_sheet_that_cannot_be_written_is_an_error_that_names_it() {
 }
 
 #[test]
-fn the_robot_ends_with_the_one_who_started_it() {
-    for adapter in ["tokio", "smol", "blocking"] {
-        assert_robot_ends(adapter);
-    }
-}
-
-#[track_caller]
-fn assert_robot_ends(adapter: &str) {
+fn the_robot_process_ends_when_its_standard_input_is_closed() {
     let mut robot = chiral()
-        .args(["demo-robot", "--seed", "1", "--size", "32x24", "--adapter", adapter])
+        .args(["demo-robot", "--seed", "1", "--size", "32x24"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -180,9 +161,9 @@ fn assert_robot_ends(adapter: &str) {
         }
         if Instant::now() > deadline {
             robot.kill().expect("it still runs");
-            panic!("{adapter}: the robot outlives the demo");
+            panic!("the robot outlives the demo");
         }
         std::thread::sleep(Duration::from_millis(10));
     };
-    assert!(status.success(), "{adapter}: {status}");
+    assert!(status.success(), "{status}");
 }

@@ -1,5 +1,5 @@
-//! `chiral probe`, as a program over loopback: on `chiral serve`, on hostile robots, and on what
-//! is no robot.
+//! `chiral probe`, as a program over loopback: on `chiral serve`, on hostile robots, and on servers
+//! that are no robot.
 #![cfg(unix)]
 
 mod support;
@@ -60,12 +60,13 @@ fn read_png(path: &Path) -> (png::Info<'static>, Vec<u8>) {
     (reader.info().clone(), samples)
 }
 
-// ---- robots that are well --------------------------------------------------------------------
+// ---- simulated robots --------------------------------------------------------------------
 
 #[test]
-fn a_simulated_robot_is_described_and_measured() {
+fn a_simulated_robot_is_described_and_measured_at_host_and_port() {
     let served = Served::start(&["--cameras", "2", "--depth", "--proprio", "force:6"]);
-    let output = probe(&[&served.uri, "--seconds", "0.3", "--rate", "50", "--json"]);
+    let address = served.uri.trim_start_matches("ws://");
+    let output = probe(&[address, "--seconds", "0.3", "--rate", "50", "--json"]);
     let found: Value = serde_json::from_str(&stdout(output)).expect("it is JSON");
     assert_eq!(found["uri"], served.uri);
     assert_eq!(found["metadata"]["scene"], "arm");
@@ -95,22 +96,7 @@ fn a_simulated_robot_is_described_and_measured() {
 }
 
 #[test]
-fn every_adapter_finds_the_same_whatever_the_robot_is_on() {
-    let adapters = ["tokio", "smol", "blocking"];
-    for serving in adapters {
-        let served = Served::start(&["--scene", "noise", "--depth", "--adapter", serving]);
-        for probing in adapters {
-            let arguments = [&*served.uri, "--adapter", probing, "--seconds", "0.1", "--json"];
-            let found: Value = serde_json::from_str(&stdout(probe(&arguments))).expect("JSON");
-            assert_eq!(found["adapter"], probing);
-            assert_eq!(found["cameras"][0]["depth"]["dtype"], "float32");
-            assert!(found["live"]["latency_ms"]["p50"].as_f64() > Some(0.0), "{found}");
-        }
-    }
-}
-
-#[test]
-fn the_table_shows_the_same() {
+fn the_text_shows_the_same() {
     let served = Served::start(&["--scene", "gradient", "--depth", "--proprio", "force:6"]);
     let table = stdout(probe(&[&served.uri, "--seconds", "0.1"]));
     for part in [
@@ -156,10 +142,10 @@ fn a_snapshot_holds_what_the_cameras_see() {
     assert!(texts[1].ends_with("as 1 to 65535, 0 where there is none"), "{texts:?}");
 }
 
-// ---- robots that are not -----------------------------------------------------------------------
+// ---- faulty robots -----------------------------------------------------------------------
 
 /// A robot that shows one observation, or dies.
-struct Odd {
+struct FixedRobot {
     sensors: Sensors,
     metadata: Map,
     observation: Observation,
@@ -167,7 +153,7 @@ struct Odd {
     lifetime: std::sync::atomic::AtomicUsize,
 }
 
-impl Odd {
+impl FixedRobot {
     fn new(observation: Observation) -> Self {
         Self {
             sensors: Sensors::new([], []).expect("there are none"),
@@ -178,7 +164,7 @@ impl Odd {
     }
 }
 
-impl Robot for Odd {
+impl Robot for FixedRobot {
     fn sensors(&self) -> &Sensors {
         &self.sensors
     }
@@ -201,7 +187,7 @@ impl Robot for Odd {
 }
 
 /// Serves a robot while a probe of it runs.
-async fn probe_robot(robot: Odd, arguments: &[&str]) -> Output {
+async fn probe_robot(robot: FixedRobot, arguments: &[&str]) -> Output {
     let server = PolicyServer::bind("127.0.0.1:0").await.unwrap();
     let uri = format!("ws://{}", server.local_addr().unwrap());
     let serving = server.clone();
@@ -229,7 +215,7 @@ fn camera(name: &str, image: Array, depth: Option<Array>) -> Camera {
 }
 
 #[tokio::test]
-async fn hostile_names_neither_escape_the_folder_nor_the_table() {
+async fn hostile_names_escape_neither_the_folder_nor_the_terminal() {
     let names =
         ["../../up", "/abs", "..", "", "a/b", "a_b", "same", "same", "SAME", "\u{1b}[2J\u{9b}0m\r"];
     let pixel = || Array::vector(vec![1_u8, 2, 3]);
@@ -248,7 +234,7 @@ async fn hostile_names_neither_escape_the_folder_nor_the_table() {
         let inner = folder.join("inner");
         let mut arguments = vec!["--seconds", "0.05", "--snapshot", inner.to_str().unwrap()];
         arguments.extend(json.then_some("--json"));
-        let mut robot = Odd::new(observation.clone());
+        let mut robot = FixedRobot::new(observation.clone());
         robot.metadata = Map::new().with("name", "\u{1b}[31m\u{202e}robot");
         let text = stdout(probe_robot(robot, &arguments).await);
         let controls = |character: char| character.is_control() && character != '\n';
@@ -272,7 +258,7 @@ async fn hostile_names_neither_escape_the_folder_nor_the_table() {
 }
 
 #[tokio::test]
-async fn every_dtype_and_odd_shape_is_shown_or_explained() {
+async fn every_dtype_and_shape_is_written_or_explained() {
     let mut cameras: Vec<Camera> = Dtype::ALL
         .into_iter()
         .map(|dtype| {
@@ -287,7 +273,7 @@ async fn every_dtype_and_odd_shape_is_shown_or_explained() {
     let observation = Observation { cameras, ..Observation::default() };
     let folder = empty_folder("dtypes");
     let arguments = ["--seconds", "0", "--json", "--snapshot", folder.to_str().unwrap()];
-    let output = probe_robot(Odd::new(observation), &arguments).await;
+    let output = probe_robot(FixedRobot::new(observation), &arguments).await;
     let found: Value = serde_json::from_str(&stdout(output)).expect("it is JSON");
     let shots = found["snapshot"].as_array().unwrap();
     assert_eq!(shots.len(), 2 * 12 + 4);
@@ -302,19 +288,36 @@ async fn every_dtype_and_odd_shape_is_shown_or_explained() {
 }
 
 #[tokio::test]
-async fn a_robot_without_anything_is_no_error() {
+async fn a_snapshot_is_capped_in_files_and_says_what_is_missing() {
+    let pixel = || Array::from_vec([1, 1, 3], vec![1_u8, 2, 3]).unwrap();
+    let cameras = (0..100).map(|index| camera(&format!("cam_{index}"), pixel(), None));
+    let observation = Observation { cameras: cameras.collect(), ..Observation::default() };
+    let folder = empty_folder("capped");
+    let arguments = ["--seconds", "0", "--json", "--snapshot", folder.to_str().unwrap()];
+    let output = probe_robot(FixedRobot::new(observation), &arguments).await;
+    let found: Value = serde_json::from_str(&stdout(output)).expect("it is JSON");
+    let files = found["snapshot"].as_array().unwrap();
+    assert_eq!(files.len(), 100);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 64);
+    assert_eq!(files[63]["note"], "uint8 as it is");
+    let note = "not written: a snapshot has at most 64 files and 256 MiB";
+    assert!(files[64..].iter().all(|file| file["file"].is_null() && file["note"] == note));
+}
+
+#[tokio::test]
+async fn a_robot_without_sensors_is_no_error() {
     let folder = empty_folder("nothing");
     let arguments = ["--seconds", "0.05", "--snapshot", folder.to_str().unwrap()];
-    let text = stdout(probe_robot(Odd::new(Observation::default()), &arguments).await);
+    let text = stdout(probe_robot(FixedRobot::new(Observation::default()), &arguments).await);
     assert!(text.contains("no camera"), "{text}");
 }
 
 #[tokio::test]
-async fn a_robot_that_dies_is_an_error() {
+async fn a_robot_that_fails_is_an_error() {
     for (lifetime, fault) in
         [(0, "the robot gave no observation"), (3, "the robot went away while it was measured")]
     {
-        let mut robot = Odd::new(Observation::default());
+        let mut robot = FixedRobot::new(Observation::default());
         robot.lifetime = lifetime.into();
         let text = error(probe_robot(robot, &["--rate", "200", "--seconds", "20"]).await);
         assert!(text.contains(fault) && text.contains("fell off"), "{text}");
@@ -323,7 +326,7 @@ async fn a_robot_that_dies_is_an_error() {
 }
 
 #[test]
-fn a_robot_that_vanishes_is_an_error() {
+fn a_robot_process_that_is_killed_is_an_error() {
     let mut served = Served::start(&["--scene", "noise"]);
     let uri = served.uri.clone();
     let probing = std::thread::spawn(move || probe(&[&uri, "--seconds", "60"]));
@@ -334,7 +337,7 @@ fn a_robot_that_vanishes_is_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_robot_that_has_its_policy_says_so() {
+async fn a_robot_that_has_a_policy_already_is_an_error() {
     let served = Served::start(&["--scene", "noise"]);
     let first = PolicyClient::connect(&served.uri).await.unwrap();
     let text = error(probe(&[&served.uri]));
@@ -342,27 +345,31 @@ async fn a_robot_that_has_its_policy_says_so() {
     first.observe().await.unwrap();
 }
 
-// ---- what is no robot --------------------------------------------------------------------------
+// ---- servers that are no robot --------------------------------------------------------------------------
 
 /// An address of the loopback at which nobody listens.
-fn nobody() -> SocketAddr {
+fn unused_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 #[test]
 fn no_server_is_an_error_after_the_timeout() {
-    let text = error(probe(&[&format!("ws://{}", nobody()), "--timeout", "0.2"]));
+    let text = error(probe(&[&format!("ws://{}", unused_address()), "--timeout", "0.2"]));
     assert!(text.contains("no server at ws://127.0.0.1:"), "{text}");
 }
 
 #[test]
-fn a_bad_uri_is_an_error_at_once() {
-    let text = error(probe(&["localhost:8765"]));
-    assert!(text.contains("expected ws://host:port"), "{text}");
+fn a_bad_uri_is_a_usage_error_at_once() {
+    for uri in ["localhost", "http://localhost:8765", "ws://"] {
+        let output = probe(&[uri]);
+        assert_eq!(output.status.code(), Some(2), "{uri}: {output:?}");
+        let text = String::from_utf8(output.stderr).expect("it is text");
+        assert!(text.contains("expected ws://host:port"), "{uri}: {text}");
+    }
 }
 
 #[test]
-fn a_server_of_something_else_is_an_error() {
+fn a_server_of_another_protocol_is_an_error() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let uri = format!("ws://{}", listener.local_addr().unwrap());
     let serving = std::thread::spawn(move || {

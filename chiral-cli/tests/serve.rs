@@ -72,26 +72,33 @@ async fn noise_and_gradient_take_any_action() {
     }
 }
 
-/// Arms are reset and stepped beside what else the robot does.
 #[tokio::test]
-async fn an_arm_is_the_same_on_every_adapter() {
-    for adapter in ["smol", "blocking"] {
-        let mut served = Served::start(&["--adapter", adapter, "--seed", "5"]);
-        let client = PolicyClient::connect(&served.uri).await.unwrap();
-        served.next_note();
-        assert_eq!(served.next_note(), "a policy has connected");
-        let reset = client.reset().await.unwrap();
-        assert_eq!(reset.info.get("seed"), Some(5.into()));
-        let joints = reset.observation.proprio("joint_pos").unwrap().values.to_f32().into_owned();
-        let step = client.step(Array::from_vec([1, 7], joints).unwrap()).await.unwrap();
-        assert!(step.reward < 0.0);
-        client.close().await;
-        assert!(served.next_note().starts_with("the policy has gone: closed by the peer"));
+async fn ignored_actions_are_announced() {
+    let mut served = Served::start(&["--scene", "noise"]);
+    served.next_note();
+    let client = PolicyClient::connect(&served.uri).await.unwrap();
+    assert_eq!(served.next_note(), "a policy has connected");
+    for _ in 0..10 {
+        client.send_action([0.0; 7]).unwrap();
+        // The robot takes one after the other, so that none is dropped for a newer one.
+        client.reset().await.unwrap();
     }
+    let ignored =
+        |count| format!("an action was ignored: nothing in this scene moves ({count} so far)");
+    assert_eq!(served.next_note(), ignored(1));
+    assert_eq!(served.next_note(), ignored(10), "not each one is announced");
+    client.close().await;
+}
+
+#[test]
+fn it_listens_on_loopback_by_default() {
+    let output = chiral().args(["serve", "--help"]).output().expect("it runs");
+    let help = String::from_utf8(output.stdout).expect("it is text");
+    assert!(help.contains("[default: 127.0.0.1:8765]"), "{help}");
 }
 
 #[tokio::test]
-async fn a_wrong_action_is_told_to_the_policy() {
+async fn the_policy_is_told_of_a_wrong_action() {
     let mut served = Served::start(&[]);
     let client = PolicyClient::connect(&served.uri).await.unwrap();
     client.send_action([1.0, 2.0]).unwrap();
@@ -105,14 +112,9 @@ async fn a_wrong_action_is_told_to_the_policy() {
 
 // The client must be able to say goodbye while the test waits for the program's end.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signal_ends_it_in_an_orderly_way() {
-    for (signal, adapter) in [
-        (Signal::TERM, "tokio"),
-        (Signal::INT, "tokio"),
-        (Signal::TERM, "smol"),
-        (Signal::INT, "blocking"),
-    ] {
-        let served = Served::start(&["--scene", "gradient", "--adapter", adapter]);
+async fn a_signal_shuts_it_down() {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let served = Served::start(&["--scene", "gradient"]);
         let client = PolicyClient::connect(&served.uri).await.unwrap();
         client.observe().await.unwrap();
         served.signal(signal);
@@ -122,6 +124,15 @@ async fn a_signal_ends_it_in_an_orderly_way() {
         soon(async { while client.observe().await.is_ok() {} }).await;
         let error = client.error().expect("the connection has ended").to_string();
         assert!(error.contains("code 1001"), "{error}");
+    }
+}
+
+#[test]
+fn an_address_that_makes_no_sense_is_a_usage_error() {
+    for address in ["nowhere", "127.0.0.1", "127.0.0.1:99999"] {
+        let output = chiral().args(["serve", "--size", "32x24", "--bind", address]).output();
+        let output = output.expect("it runs");
+        assert_eq!(output.status.code(), Some(2), "{address}: {output:?}");
     }
 }
 

@@ -13,11 +13,12 @@ fn what_needs_zenoh_says_how_to_build_it() {
         &["probe", "tcp/127.0.0.1:7447"],
         &["probe", "--list"],
         &["demo", "--transport", "zenoh", "--no-sheet"],
-        &["bench", "--transport", "zenoh"],
-        &["bench", "--transport", "zenoh-shm"],
+        &["demo", "--transport", "zenoh-shm", "--no-sheet"],
+        &["bench", "tcp/127.0.0.1:7447"],
+        &["send", "tcp/127.0.0.1:7447", "--action", "0"],
     ] {
         let output = chiral().args(arguments).output().expect("it runs");
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         let error = String::from_utf8(output.stderr).expect("it is text");
         assert!(error.contains("feature") && error.contains("zenoh"), "{arguments:?}: {error}");
         assert_eq!(error.lines().count(), 1, "{error}");

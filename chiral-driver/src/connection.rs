@@ -9,7 +9,7 @@ use std::time::Instant;
 use atomic_waker::AtomicWaker;
 use chiral_proto::wire::Frame;
 use chiral_proto::{ConnectionError, Machine};
-use event_listener::{Event, EventListener};
+use event_listener::{Event, EventListener, Listener as _};
 
 use crate::panic::panic_message;
 use crate::transport::Message;
@@ -25,6 +25,11 @@ pub trait State: Send + 'static {
     /// Hands the machine's events to those who wait for them. Called after each change of the
     /// machine.
     fn dispatch_events(&mut self);
+
+    /// Whether the next message is to be taken from the transport.
+    fn wants_message(&self) -> bool {
+        true
+    }
 }
 
 /// A connection, shared by the handles of the application and by the driver.
@@ -46,6 +51,8 @@ pub struct Connection<S> {
     finished: AtomicBool,
     /// Notified once the driver has finished.
     on_finish: Event,
+    /// Notified when the driver has something to do: it may be to read on.
+    on_wake: Event,
 }
 
 impl<S: State> Connection<S> {
@@ -59,6 +66,7 @@ impl<S: State> Connection<S> {
             activity: Event::new(),
             finished: AtomicBool::new(false),
             on_finish: Event::new(),
+            on_wake: Event::new(),
         })
     }
 
@@ -75,6 +83,9 @@ impl<S: State> Connection<S> {
         let result = change(&mut state, Instant::now());
         state.dispatch_events();
         let wake = state.machine().needs_wake();
+        if wake {
+            self.on_wake.notify(usize::MAX);
+        }
         (result, wake)
     }
 
@@ -104,6 +115,24 @@ impl<S: State> Connection<S> {
     /// Wakes the driver.
     pub fn wake_driver(&self) {
         self.driver.wake();
+    }
+
+    /// Whether the next message is to be taken from the transport. When it is not, a robot is to get
+    /// every action and has not taken those before: the peer is to be held up. The driver is woken
+    /// when it is again.
+    pub fn wants_message(&self) -> bool {
+        self.lock().wants_message()
+    }
+
+    /// As [`wants_message`](Self::wants_message), blocking the thread until it is.
+    pub fn wait_until_message_wanted(&self) {
+        loop {
+            let wake = self.on_wake.listen();
+            if self.wants_message() {
+                return;
+            }
+            wake.wait();
+        }
     }
 
     /// Takes one message of the transport. Says whether a driver in another thread must be woken.
@@ -163,6 +192,7 @@ impl<S: State> Connection<S> {
             state.machine().handle_disconnect(now, reason);
             state.dispatch_events();
         }
+        self.on_wake.notify(usize::MAX);
         self.activity.notify(usize::MAX);
     }
 

@@ -172,7 +172,8 @@ impl<S: State, T: Transport> Driver<S, T> {
             Phase::Done => return None,
         };
         let machine = self.connection.poll_timeout();
-        due.into_iter().chain(machine).chain(self.transport.poll_timeout()).min()
+        let transport = self.transport.poll_timeout().filter(|_| self.connection.wants_message());
+        due.into_iter().chain(machine).chain(transport).min()
     }
 
     /// One round of reading, of writing and of what is due. Says whether anything has moved.
@@ -198,6 +199,9 @@ impl<S: State, T: Transport> Driver<S, T> {
 
     fn read(&mut self, cx: &mut Context<'_>) -> bool {
         if let Phase::Closing { reads: false, .. } | Phase::Finishing { .. } = self.phase {
+            return false;
+        }
+        if !self.connection.wants_message() {
             return false;
         }
         let Poll::Ready(read) = self.transport.poll_receive(cx, Instant::now()) else {
@@ -291,7 +295,10 @@ impl<S: State, T: Transport> Driver<S, T> {
             self.handed_on = true;
             progress = true;
         }
-        if self.transport.poll_timeout().is_some_and(|due| due <= now) {
+        // A peer that is held up cannot give a sign of life: none of its is read.
+        if self.transport.poll_timeout().is_some_and(|due| due <= now)
+            && self.connection.wants_message()
+        {
             if let Err(reason) = self.transport.handle_timeout(now) {
                 self.end_reading(reason);
             }

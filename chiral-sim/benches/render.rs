@@ -19,12 +19,12 @@ fn three_cameras(bencher: Bencher<'_, '_>, (width, height): (usize, usize)) {
     let world = World::new(1);
     let (posture, bodies) = (world.posture(), world.bodies());
     let mut renderer = Renderer::new();
-    let mut stage = Viewpoint::ALL.map(|viewpoint| {
+    let mut scene = Viewpoint::ALL.map(|viewpoint| {
         let camera = viewpoint.camera(width, height, &posture);
         (camera, CameraFrame::blank(&camera))
     });
     bencher.bench_local(|| {
-        for (camera, frame) in &mut stage {
+        for (camera, frame) in &mut scene {
             renderer.render(camera, &bodies, &mut frame.rgb, &mut frame.depth);
         }
     });

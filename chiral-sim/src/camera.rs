@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn looking_puts_the_object_on_the_axis_and_the_sky_above() {
+    fn look_at_puts_the_object_on_the_optical_axis_and_up_above() {
         let pose = look_at(Point3::new(1.0, 2.0, 3.0), Point3::new(0.0, 0.0, 1.0));
         let seen = pose.inverse_transform_point(&Point3::new(0.0, 0.0, 1.0));
         assert!((seen - Point3::new(0.0, 0.0, 3.0)).norm() < 1e-12);

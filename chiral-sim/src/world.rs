@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn passing_by_does_not_count() {
+    fn passing_the_target_does_not_solve_the_episode() {
         let mut world = World::new(3);
         let (there, back) = (at_the_target(&world), world.proprio().joint_pos);
         loop {

@@ -9,7 +9,7 @@ use chiral_sim::world::{Outcome, TIME_LIMIT};
 const SMALL: (usize, usize) = (160, 120);
 
 #[test]
-fn solves_nearly_all_of_a_hundred_episodes() {
+fn nearly_all_of_a_hundred_episodes_are_solved() {
     let reports: Vec<_> = (1..=100).map(|seed| (seed, run(seed, SMALL, &mut Direct))).collect();
     let lost: Vec<_> = reports.iter().filter(|(_, report)| !report.solved()).collect();
     assert!(lost.len() <= 5, "{} lost: {lost:#?}", lost.len());
@@ -23,7 +23,7 @@ fn solves_nearly_all_of_a_hundred_episodes() {
 }
 
 #[test]
-fn one_seed_is_one_course_of_events() {
+fn the_same_seed_gives_the_same_episode() {
     assert_eq!(run(11, SMALL, &mut Direct), run(11, SMALL, &mut Direct));
 }
 
@@ -87,7 +87,7 @@ impl Link for WristOnly {
 }
 
 #[test]
-fn finds_the_ball_with_the_wrist_camera_alone() {
+fn the_ball_is_found_with_the_wrist_camera_alone() {
     let solved = (1..=20).filter(|seed| run(*seed, SMALL, &mut WristOnly).solved()).count();
     assert!(solved >= 18, "{solved} of 20");
 }

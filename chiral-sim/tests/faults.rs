@@ -1,5 +1,5 @@
 //! The policy fails when what it is told is wrong, so that success proves that all of it arrived
-//! right. Each test spoils one thing on the way between robot and policy.
+//! right. Each test breaks one thing on the way between robot and policy.
 
 use chiral_sim::arm::DOF;
 use chiral_sim::episode::{Link, Observation, run};
@@ -8,9 +8,9 @@ use nalgebra::{Matrix3, Matrix4};
 const EPISODES: u64 = 5;
 
 /// Spoils observations with the first function and actions with the second.
-struct Spoiled<O, A>(O, A);
+struct Faulty<O, A>(O, A);
 
-impl<O, A> Link for Spoiled<O, A>
+impl<O, A> Link for Faulty<O, A>
 where
     O: FnMut(&mut Observation),
     A: FnMut([f32; DOF]) -> Option<[f32; DOF]>,
@@ -32,19 +32,19 @@ fn assert_lost(mut link: impl Link) {
 }
 
 #[track_caller]
-fn assert_lost_with_observations(spoil: impl FnMut(&mut Observation)) {
-    assert_lost(Spoiled(spoil, Some));
+fn assert_lost_with_observations(apply_fault: impl FnMut(&mut Observation)) {
+    assert_lost(Faulty(apply_fault, Some));
 }
 
 #[track_caller]
-fn assert_lost_with_actions(spoil: impl FnMut([f32; DOF]) -> Option<[f32; DOF]>) {
-    assert_lost(Spoiled(|_: &mut Observation| (), spoil));
+fn assert_lost_with_actions(apply_fault: impl FnMut([f32; DOF]) -> Option<[f32; DOF]>) {
+    assert_lost(Faulty(|_: &mut Observation| (), apply_fault));
 }
 
-/// The same episodes through the same harness, unspoiled: what the other tests are compared with.
+/// The same episodes through the same harness, without a fault: what the other tests are compared with.
 #[test]
-fn unspoiled_episodes_are_solved() {
-    let mut link = Spoiled(|_: &mut Observation| (), Some);
+fn episodes_without_a_fault_are_solved() {
+    let mut link = Faulty(|_: &mut Observation| (), Some);
     assert!((1..=EPISODES).all(|seed| run(seed, (96, 72), &mut link).solved()));
 }
 

@@ -87,7 +87,7 @@ impl Robot for Arm {
 
 async fn soon<R: Runtime, T>(future: impl Future<Output = T>) -> T {
     let late = async {
-        R::sleep_until(Instant::now() + Duration::from_secs(20)).await;
+        R::timer(Instant::now() + Duration::from_secs(20)).await;
         panic!("still waiting after 20 s")
     };
     or(future, late).await

@@ -8,20 +8,20 @@ use std::time::{Duration, Instant};
 const REQUEST: usize = 32;
 
 /// The asking side.
-pub(super) struct Client {
+pub struct Client {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Client {
-    pub(super) fn connect(address: &str, bytes: usize) -> io::Result<Self> {
+    pub fn connect(address: &str, bytes: usize) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: vec![0; bytes] })
     }
 
     /// One exchange, and how long it took.
-    pub(super) fn exchange(&mut self) -> io::Result<Duration> {
+    pub fn exchange(&mut self) -> io::Result<Duration> {
         let start = Instant::now();
         self.stream.write_all(&[0; REQUEST])?;
         self.stream.read_exact(&mut self.buffer)?;
@@ -30,7 +30,7 @@ impl Client {
 }
 
 /// The answering side, in a thread for as long as the process lives; returns its address.
-pub(super) fn serve(bytes: usize) -> io::Result<String> {
+pub fn serve(bytes: usize) -> io::Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?.to_string();
     std::thread::Builder::new().name("floor".to_owned()).spawn(move || {

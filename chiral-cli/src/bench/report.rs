@@ -1,41 +1,66 @@
-//! The figures, as JSON and as a table.
+//! The figures, as JSON and as text.
 
 use std::fmt;
 
 use serde::Serialize;
 
-use super::measure::{ActionLatency, Observing};
-use super::samples::Samples;
-use super::{Line, Transport};
-use crate::adapter::Adapter;
+use super::measure::Subject;
+use crate::samples::Samples;
 
+/// Everything that was measured.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Report {
+pub struct Report {
     pub(super) runs: Vec<Run>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) dispatch: Vec<Dispatch>,
 }
 
+/// One connection, with one number of cameras.
 #[derive(Debug, Serialize)]
 pub(super) struct Run {
     cameras: usize,
     bytes: usize,
-    adapter: Adapter,
-    transport: Transport,
-    floor_ms: Option<Quantiles>,
-    observe_ms: Option<Quantiles>,
-    ratio_p50: Option<f64>,
-    /// Absent when not over Zenoh, as the two after it.
+    adapter: &'static str,
+    transport: &'static str,
+    #[serde(flatten)]
+    round_trips: RoundTrips,
+    /// Absent where there is nothing but a socket below, as the two after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     bare_ms: Option<Quantiles>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ratio_bare_p50: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     shared_memory: Option<bool>,
-    action_ms_loaded: Option<Latency>,
-    action_ms_idle: Option<Latency>,
+    pub(super) action_ms_loaded: Option<ActionLatency>,
+    pub(super) action_ms_idle: Option<ActionLatency>,
+    pub(super) obs_hz: f64,
+    pub(super) cpu_s_per_gb: Option<f64>,
+    pub(super) beside_spinner: Option<BesideSpinner>,
+}
+
+/// The same beside a thread that keeps one processor busy.
+#[derive(Debug, Serialize)]
+pub(super) struct BesideSpinner {
+    #[serde(flatten)]
+    round_trips: RoundTrips,
+    /// While observations stream.
+    action_ms: ActionLatency,
     obs_hz: f64,
-    cpu_s_per_gb: Option<f64>,
+}
+
+/// Round trips of observations, and of the same bytes without chiral.
+#[derive(Debug, Default)]
+pub(super) struct Observing {
+    pub(super) floor: Samples,
+    pub(super) bare: Samples,
+    pub(super) observe: Samples,
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+struct RoundTrips {
+    floor_ms: Option<Quantiles>,
+    observe_ms: Option<Quantiles>,
+    ratio_p50: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -45,73 +70,65 @@ struct Quantiles {
     p99: f64,
 }
 
+/// How long actions took from the policy's call to the robot's, milliseconds.
 #[derive(Debug, Clone, Copy, Serialize)]
-struct Latency {
-    p50: f64,
-    p99: f64,
-    max: f64,
-    count: u64,
+pub(super) struct ActionLatency {
+    pub(super) p50: f64,
+    pub(super) p99: f64,
+    pub(super) max: f64,
+    pub(super) count: u64,
 }
 
 #[derive(Debug, Serialize)]
 pub(super) struct Dispatch {
-    pub(super) adapter: Adapter,
+    pub(super) adapter: &'static str,
     pub(super) asked_hz: f64,
     pub(super) achieved_hz: f64,
     pub(super) ticks_missed: u64,
 }
 
 impl Run {
-    pub(super) fn new(line: Line, cameras: usize, bytes: usize) -> Self {
-        let Line { adapter, transport } = line;
+    pub(super) fn new(
+        subject: &Subject,
+        cameras: usize,
+        bytes: usize,
+        observing: &Observing,
+    ) -> Self {
+        let round_trips = RoundTrips::of(observing);
+        let bare_ms = quantiles(&observing.bare);
         Self {
             cameras,
             bytes,
-            adapter,
-            transport,
-            floor_ms: None,
-            observe_ms: None,
-            ratio_p50: None,
-            bare_ms: None,
-            ratio_bare_p50: None,
-            shared_memory: None,
+            adapter: subject.adapter,
+            transport: subject.transport,
+            round_trips,
+            bare_ms,
+            ratio_bare_p50: ratio(round_trips.observe_ms, bare_ms),
+            shared_memory: subject.shared_memory,
             action_ms_loaded: None,
             action_ms_idle: None,
             obs_hz: 0.0,
             cpu_s_per_gb: None,
+            beside_spinner: None,
         }
     }
+}
 
-    pub(super) fn observed(mut self, observing: &Observing, obs_hz: f64) -> Self {
-        self.floor_ms = quantiles(&observing.floor);
-        self.observe_ms = quantiles(&observing.observe);
-        self.bare_ms = quantiles(&observing.bare);
-        let ours = self.observe_ms;
-        let ratio_to =
-            |other: Option<Quantiles>| ours.zip(other).map(|(ours, other)| ours.p50 / other.p50);
-        self.ratio_p50 = ratio_to(self.floor_ms);
-        self.ratio_bare_p50 = ratio_to(self.bare_ms);
-        self.obs_hz = obs_hz;
-        self
+impl BesideSpinner {
+    pub(super) fn new(observing: &Observing, action_ms: ActionLatency, obs_hz: f64) -> Self {
+        Self { round_trips: RoundTrips::of(observing), action_ms, obs_hz }
     }
+}
 
-    /// Whether observations came through shared memory; `None` when not over Zenoh.
-    pub(super) fn sharing(mut self, shared_memory: Option<bool>) -> Self {
-        self.shared_memory = shared_memory;
-        self
+impl RoundTrips {
+    fn of(observing: &Observing) -> Self {
+        let (floor_ms, observe_ms) = (quantiles(&observing.floor), quantiles(&observing.observe));
+        Self { floor_ms, observe_ms, ratio_p50: ratio(observe_ms, floor_ms) }
     }
+}
 
-    pub(super) fn acted(mut self, idle: ActionLatency, loaded: ActionLatency) -> Self {
-        self.action_ms_idle = Some(idle.into());
-        self.action_ms_loaded = Some(loaded.into());
-        self
-    }
-
-    /// CPU seconds of both processes while so many bytes were moved.
-    pub(super) fn burnt(mut self, cpu_seconds: f64, bytes: f64) -> Self {
-        self.cpu_s_per_gb = Some(cpu_seconds / (bytes / 1e9));
-        self
-    }
+fn ratio(ours: Option<Quantiles>, other: Option<Quantiles>) -> Option<f64> {
+    ours.zip(other).map(|(ours, other)| ours.p50 / other.p50)
 }
 
 fn quantiles(samples: &Samples) -> Option<Quantiles> {
@@ -122,61 +139,73 @@ fn quantiles(samples: &Samples) -> Option<Quantiles> {
     })
 }
 
-impl From<ActionLatency> for Latency {
-    fn from(latency: ActionLatency) -> Self {
-        let ActionLatency { p50_ms, p99_ms, max_ms, count } = latency;
-        Self { p50: p50_ms, p99: p99_ms, max: max_ms, count }
+/// A row of figures under a name.
+fn row(f: &mut fmt::Formatter<'_>, name: &str, figures: impl fmt::Display) -> fmt::Result {
+    writeln!(f, "  {name:<17} {figures}")
+}
+
+fn row_if(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    figures: Option<impl fmt::Display>,
+) -> fmt::Result {
+    figures.map_or(Ok(()), |figures| row(f, name, figures))
+}
+
+fn ratio_row(f: &mut fmt::Formatter<'_>, name: &str, ratio: Option<f64>) -> fmt::Result {
+    row_if(f, name, ratio.map(|ratio| format!("p50 {ratio:7.3}")))
+}
+
+impl fmt::Display for Quantiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { p50, p90, p99 } = self;
+        write!(f, "p50 {p50:7.3} ms  p90 {p90:7.3} ms  p99 {p99:7.3} ms")
+    }
+}
+
+impl fmt::Display for ActionLatency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { p50, p99, max, count } = self;
+        write!(f, "p50 {p50:7.3} ms  p99 {p99:7.3} ms  max {max:7.3} ms  of {count}")
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cameras, bytes, transport, adapter, round_trips, .. } = self;
+        let megabytes = *bytes as f64 / 1e6;
+        writeln!(
+            f,
+            "{cameras} camera(s), {megabytes:.2} MB an observation, {transport} on {adapter}"
+        )?;
+        row_if(f, "socket's floor", round_trips.floor_ms)?;
+        row_if(f, "bare Zenoh", self.bare_ms)?;
+        row_if(f, "observe", round_trips.observe_ms)?;
+        ratio_row(f, "ratio to floor", round_trips.ratio_p50)?;
+        ratio_row(f, "ratio to bare", self.ratio_bare_p50)?;
+        row_if(f, "shared memory", self.shared_memory.map(|yes| if yes { "yes" } else { "no" }))?;
+        row_if(f, "action, streaming", self.action_ms_loaded)?;
+        row_if(f, "action, idle", self.action_ms_idle)?;
+        row(f, "stream at 30 Hz", format_args!("{:.2} Hz", self.obs_hz))?;
+        row_if(f, "CPU, both sides", self.cpu_s_per_gb.map(|cpu| format!("{cpu:.3} s/GB")))?;
+        self.beside_spinner.iter().try_for_each(|spinner| spinner.fmt(f))
+    }
+}
+
+impl fmt::Display for BesideSpinner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  beside a thread that keeps a processor busy")?;
+        row_if(f, "  socket's floor", self.round_trips.floor_ms)?;
+        row_if(f, "  observe", self.round_trips.observe_ms)?;
+        ratio_row(f, "  ratio to floor", self.round_trips.ratio_p50)?;
+        row(f, "  action, stream.", self.action_ms)?;
+        row(f, "  stream at 30 Hz", format_args!("{:.2} Hz", self.obs_hz))
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for run in &self.runs {
-            writeln!(
-                f,
-                "{} camera(s), {:.2} MB an observation, {} on {}",
-                run.cameras,
-                run.bytes as f64 / 1e6,
-                run.transport,
-                run.adapter
-            )?;
-            for (name, quantiles) in [
-                ("socket's floor", run.floor_ms),
-                ("bare Zenoh", run.bare_ms),
-                ("observe", run.observe_ms),
-            ] {
-                if let Some(Quantiles { p50, p90, p99 }) = quantiles {
-                    writeln!(
-                        f,
-                        "  {name:<17} p50 {p50:7.3} ms  p90 {p90:7.3} ms  p99 {p99:7.3} ms"
-                    )?;
-                }
-            }
-            for (name, ratio) in
-                [("ratio to floor", run.ratio_p50), ("ratio to bare", run.ratio_bare_p50)]
-            {
-                if let Some(ratio) = ratio {
-                    writeln!(f, "  {name:<17} p50 {ratio:7.3}")?;
-                }
-            }
-            if let Some(is_shared) = run.shared_memory {
-                writeln!(f, "  shared memory     {}", if is_shared { "yes" } else { "no" })?;
-            }
-            for (name, latency) in
-                [("action, streaming", run.action_ms_loaded), ("action, idle", run.action_ms_idle)]
-            {
-                if let Some(Latency { p50, p99, max, count }) = latency {
-                    writeln!(
-                        f,
-                        "  {name:<17} p50 {p50:7.3} ms  p99 {p99:7.3} ms  max {max:7.3} ms  of {count}"
-                    )?;
-                }
-            }
-            writeln!(f, "  stream at 30 Hz   {:.2} Hz", run.obs_hz)?;
-            if let Some(cpu) = run.cpu_s_per_gb {
-                writeln!(f, "  CPU, both sides   {cpu:.3} s/GB")?;
-            }
-        }
+        self.runs.iter().try_for_each(|run| run.fmt(f))?;
         for Dispatch { adapter, asked_hz, achieved_hz, ticks_missed } in &self.dispatch {
             writeln!(
                 f,

@@ -1,52 +1,46 @@
 //! The robot that is measured.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use chiral_blocking::Robot as _;
-use chiral_driver::{RobotError, Runtime, monotonic_seconds};
+use chiral_driver::{RobotError, monotonic_seconds};
 use chiral_proto::sensors::Sensors;
-use chiral_proto::server::Answer;
 use chiral_proto::stats::Histogram;
-use chiral_proto::{Action, Map, Rate, ResetResult};
+use chiral_proto::{Action, Map, Observation, Rate, ResetResult};
 
-use crate::adapter;
-use crate::robot::{Memory, Scene, SimulatedRobot, Size, Spec};
+use crate::robot::{Deliver, Scene, SimulatedRobot, Size, Spec};
+use crate::usage::ensure_usage;
 
 /// The first element of an action whose second is the time at which it was sent.
-pub(super) const MARK: f64 = 8765.0;
+pub(super) const ACTION_MARK: f64 = 8765.0;
 
-/// A robot whose cameras' noise costs next to nothing, so that the transport is what is measured.
-pub(super) fn noisy(memory: &Memory, cameras: usize) -> anyhow::Result<SimulatedRobot> {
-    let spec = Spec {
-        scene: Scene::Noise,
-        cameras: Some(cameras),
-        size: Size { width: 640, height: 480 },
-        depth: true,
-        proprios: Vec::new(),
-        rate: Rate::hz(30.0)?,
-        seed: 1,
-    };
-    SimulatedRobot::start_in(memory, spec, ())
-}
-
-/// CPU seconds that this process has used.
-pub(super) fn process_cpu_seconds() -> f64 {
-    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    used.tv_sec as f64 + used.tv_nsec as f64 * 1e-9
-}
-
-/// A simulated robot that measures how long the actions that it gets were under way. A reset makes
-/// it forget what it measured.
-pub(super) struct BenchRobot {
-    simulated: Arc<SimulatedRobot>,
-    observe_takes: Duration,
+/// A robot whose cameras show noise at next to no cost, so that the transport is what is measured.
+/// It measures how long the actions that it gets were under way. A reset makes it forget that.
+pub struct BenchRobot {
+    simulated: SimulatedRobot,
     latency: Mutex<Histogram>,
 }
 
 impl BenchRobot {
-    pub(super) fn new(simulated: Arc<SimulatedRobot>, observe_takes: Duration) -> Self {
-        Self { simulated, observe_takes, latency: Mutex::default() }
+    /// A robot with so many RGB-D cameras, 640 × 480, at 30 Hz, which deliver pictures so.
+    ///
+    /// # Errors
+    /// When they are too many, or the system has no threads left.
+    pub fn start(cameras: usize, deliver: &Deliver) -> anyhow::Result<Self> {
+        let simulated = SimulatedRobot::start_delivering(deliver, spec(cameras)?, ())?;
+        Ok(Self { simulated, latency: Mutex::default() })
+    }
+
+    /// Refuses numbers of cameras that cannot be measured with.
+    ///
+    /// # Errors
+    /// When there are none, or more than a client takes.
+    pub fn check(cameras: &[usize]) -> anyhow::Result<()> {
+        for &count in cameras {
+            ensure_usage!(count > 0, "found --cameras 0, expected more");
+            spec(count)?.check()?;
+        }
+        Ok(())
     }
 
     fn latency(&self) -> MutexGuard<'_, Histogram> {
@@ -54,13 +48,39 @@ impl BenchRobot {
     }
 }
 
-impl adapter::Robot for BenchRobot {
-    async fn observe_in_task<R: Runtime>(&self) -> Result<Answer, RobotError> {
-        if !self.observe_takes.is_zero() {
-            R::sleep_until(Instant::now() + self.observe_takes).await;
-        }
-        Ok(Answer::from(self.simulated.sensors()))
-    }
+fn spec(cameras: usize) -> anyhow::Result<Spec> {
+    Ok(Spec {
+        scene: Scene::Noise,
+        cameras: Some(cameras),
+        size: Size { width: 640, height: 480 },
+        depth: true,
+        proprios: Vec::new(),
+        rate: Rate::hz(30.0)?,
+        seed: 1,
+    })
+}
+
+/// CPU seconds that this process has used, where the system tells.
+#[cfg(unix)]
+#[expect(clippy::unnecessary_wraps, reason = "not every system tells")]
+pub(super) fn process_cpu_seconds() -> Option<f64> {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Some(used.tv_sec as f64 + used.tv_nsec as f64 * 1e-9)
+}
+
+#[cfg(not(unix))]
+pub(super) fn process_cpu_seconds() -> Option<f64> {
+    None
+}
+
+/// Bytes of an observation's sensor data.
+pub fn payload_len(observation: &Observation) -> usize {
+    let cameras = observation.cameras.iter();
+    let cameras = cameras.map(|camera| {
+        camera.image.bytes().len() + camera.depth.as_ref().map_or(0, |depth| depth.bytes().len())
+    });
+    let proprios = observation.proprios.iter().map(|proprio| proprio.values.bytes().len());
+    cameras.chain(proprios).sum()
 }
 
 impl chiral_blocking::Robot for BenchRobot {
@@ -68,17 +88,10 @@ impl chiral_blocking::Robot for BenchRobot {
         self.simulated.sensors()
     }
 
-    fn observe(&self) -> Result<Answer, RobotError> {
-        if !self.observe_takes.is_zero() {
-            std::thread::sleep(self.observe_takes);
-        }
-        Ok(Answer::from(self.sensors()))
-    }
-
     fn apply_action(&self, action: Action) -> Result<(), RobotError> {
         let now = monotonic_seconds();
         if let [mark, sent_at] = action.values.to_f64()[..]
-            && mark.to_bits() == MARK.to_bits()
+            && mark.to_bits() == ACTION_MARK.to_bits()
         {
             self.latency().record(Duration::from_secs_f64((now - sent_at).max(0.0)));
         }
@@ -88,13 +101,16 @@ impl chiral_blocking::Robot for BenchRobot {
     fn metadata(&self) -> Result<Map, RobotError> {
         let latency = self.latency();
         let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
-        Ok(Map::new()
+        let mut metadata = Map::new()
             .with("robot", "chiral bench")
             .with("action_p50_ms", ms(latency.quantile(0.5)))
             .with("action_p99_ms", ms(latency.quantile(0.99)))
             .with("action_max_ms", ms(latency.max()))
-            .with("action_count", latency.count() as f64)
-            .with("cpu_seconds", process_cpu_seconds()))
+            .with("action_count", latency.count() as f64);
+        if let Some(seconds) = process_cpu_seconds() {
+            metadata.insert("cpu_seconds", seconds);
+        }
+        Ok(metadata)
     }
 
     fn reset(&self) -> Result<ResetResult, RobotError> {

@@ -94,10 +94,9 @@ impl Description {
     }
 }
 
-/// How an episode stands, in an observation's `extra`: for whoever keeps the score, not for the
-/// policy.
+/// How an episode stands, in an observation's `extra`: for the report, not for the policy.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(super) struct Score {
+pub(super) struct EpisodeStatus {
     /// Resets so far.
     pub(super) episode: u64,
     /// Simulated seconds since the episode began.
@@ -108,7 +107,7 @@ pub(super) struct Score {
     pub(super) over: bool,
 }
 
-impl From<Status> for Score {
+impl From<Status> for EpisodeStatus {
     fn from(Status { episode, time, solved, over, .. }: Status) -> Self {
         Self { episode, time, solved, over }
     }

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use chiral_driver::monotonic_seconds;
+use chiral_blocking::{PolicyClient, monotonic_seconds};
 use chiral_proto::client::Stats;
 use chiral_proto::stats::{Histogram, Meter};
 use chiral_proto::{Observation, Timestamps};
@@ -11,10 +11,9 @@ use chiral_sim::episode::{DISPATCH_HZ, OBSERVATION_HZ, PLAN_HZ};
 use chiral_sim::policy::{Plan, Policy, PolicyConfig};
 use indicatif::ProgressBar;
 
-use super::album::Album;
-use super::description::Score;
+use super::description::EpisodeStatus;
 use super::pictures::Picture;
-use crate::adapter::Client;
+use super::sheet::SheetFrames;
 
 /// Actions in a chunk: what is needed until the next plan.
 const CHUNK: usize = (DISPATCH_HZ / PLAN_HZ) as usize;
@@ -22,11 +21,11 @@ const CHUNK: usize = (DISPATCH_HZ / PLAN_HZ) as usize;
 const PLAN_PERIOD: f64 = 1.0 / PLAN_HZ as f64;
 const FRAME_PERIOD: f64 = 1.0 / OBSERVATION_HZ as f64;
 /// For so long nothing new may come from the robot.
-const PATIENCE: Duration = Duration::from_secs(10);
+const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Drives the robot through its episodes, and keeps count.
 pub(super) struct Driver<'a> {
-    client: &'a Client,
+    client: &'a PolicyClient,
     progress: ProgressBar,
     pub(super) episodes: Vec<Episode>,
     /// Observations of the stream in a second, from the first episode's beginning to the last's
@@ -35,7 +34,7 @@ pub(super) struct Driver<'a> {
     stream_began: Option<(Instant, u64)>,
     /// From the capture of the oldest image of an observation until the policy has it.
     pub(super) age: Histogram,
-    pub(super) album: Album,
+    pub(super) sheet: SheetFrames,
 }
 
 /// How an episode went, and what passed over the wire between its first plan and its end.
@@ -64,14 +63,14 @@ pub(super) struct Traffic {
 }
 
 /// Where the counters stood when an episode's traffic began.
-struct Departure {
+struct TrafficStart {
     at: Instant,
     clock: f64,
     stats: Stats,
     frames: u64,
 }
 
-impl Departure {
+impl TrafficStart {
     fn until_now(&self, clock: f64, stats: &Stats, frames: u64) -> Traffic {
         Traffic {
             seconds: self.at.elapsed().as_secs_f64(),
@@ -86,18 +85,18 @@ impl Departure {
 }
 
 /// One running episode.
-struct Course {
+struct EpisodeRun {
     policy: Policy,
     /// When the next plan is due, on the robot's clock.
     next_plan: f64,
-    departure: Option<Departure>,
+    traffic_start: Option<TrafficStart>,
     /// Observations that showed something new, and the capture times of the latest.
     frames: u64,
     latest: Timestamps,
 }
 
 impl<'a> Driver<'a> {
-    pub(super) fn new(client: &'a Client, progress: ProgressBar) -> Self {
+    pub(super) fn new(client: &'a PolicyClient, progress: ProgressBar) -> Self {
         Self {
             client,
             progress,
@@ -105,7 +104,7 @@ impl<'a> Driver<'a> {
             streamed_hz: 0.0,
             stream_began: None,
             age: Histogram::default(),
-            album: Album::default(),
+            sheet: SheetFrames::default(),
         }
     }
 
@@ -116,70 +115,71 @@ impl<'a> Driver<'a> {
     pub(super) fn run_episode(&mut self, number: u64) -> anyhow::Result<()> {
         let reset = self.client.reset()?;
         self.note_rate();
-        let mut course = Course::new(reset.observation.timestamp);
-        let mut last_news = Instant::now();
+        let mut run = EpisodeRun::new(reset.observation.timestamp);
+        let mut last_new = Instant::now();
         loop {
-            let observation = self.client.next_obs(PATIENCE)?;
+            let observation = self.client.next_obs(STALL_TIMEOUT)?;
             let observation =
-                observation.with_context(|| format!("no observation for {PATIENCE:?}"))?;
-            let score = score(&observation)?;
-            if score.episode != number {
-                bail!("the robot is in episode {}, expected {number}", score.episode);
+                observation.with_context(|| format!("no observation for {STALL_TIMEOUT:?}"))?;
+            let status = status(&observation)?;
+            if status.episode != number {
+                bail!("the robot is in episode {}, expected {number}", status.episode);
             }
-            let is_news = course.is_news(&observation);
-            if is_news {
-                last_news = Instant::now();
+            let is_new = run.is_new(&observation);
+            if is_new {
+                last_new = Instant::now();
                 self.note_age(&observation);
             }
-            if is_news || score.over {
-                self.album.keep(score, &observation);
+            if is_new || status.over {
+                self.sheet.keep(status, &observation);
             }
-            if score.over {
-                self.end(score, observation.timestamp, &course);
+            if status.over {
+                self.end(status, observation.timestamp, &run);
                 return Ok(());
             }
-            if is_news && course.is_plan_due(&observation) {
-                self.plan(&mut course, &observation)?;
-                self.tell(score);
+            if is_new && run.is_plan_due(&observation) {
+                self.plan(&mut run, &observation)?;
+                self.show_progress(status);
             }
             ensure!(
-                last_news.elapsed() < PATIENCE,
-                "the cameras have stood still for {PATIENCE:?}"
+                last_new.elapsed() < STALL_TIMEOUT,
+                "the cameras have stood still for {STALL_TIMEOUT:?}"
             );
         }
     }
 
     /// Plans, and sends what is planned.
-    fn plan(&self, course: &mut Course, observation: &Observation) -> anyhow::Result<()> {
+    fn plan(&self, run: &mut EpisodeRun, observation: &Observation) -> anyhow::Result<()> {
         let at = Instant::now();
-        let chunk = course.think(observation)?.chunk;
+        let chunk = run.plan(observation)?.chunk;
         // What is planned follows what was planned before. Where that was not sent in time, it
         // makes way.
         let is_late = self.client.queued_actions() > CHUNK;
-        if is_late || course.departure.is_none() {
+        if is_late || run.traffic_start.is_none() {
             self.client.replace_actions(observation, chunk)?;
         } else {
             self.client.put_chunk(observation, chunk)?;
         }
-        course.departure.get_or_insert_with(|| Departure {
+        run.traffic_start.get_or_insert_with(|| TrafficStart {
             at,
             clock: observation.timestamp,
             stats: self.client.stats(),
-            frames: course.frames,
+            frames: run.frames,
         });
         Ok(())
     }
 
-    fn end(&mut self, score: Score, clock: f64, course: &Course) {
+    fn end(&mut self, status: EpisodeStatus, clock: f64, run: &EpisodeRun) {
         self.note_rate();
         let counts = self.client.stats();
         self.client.clear_actions();
-        let traffic = course.departure.as_ref();
-        let traffic = traffic.map(|departure| departure.until_now(clock, &counts, course.frames));
+        let traffic = run.traffic_start.as_ref();
+        let traffic =
+            traffic.map(|traffic_start| traffic_start.until_now(clock, &counts, run.frames));
         self.episodes.push(Episode {
-            number: score.episode,
-            solved: score.solved,
-            time: score.time,
+            number: status.episode,
+            solved: status.solved,
+            time: status.time,
             traffic: traffic.unwrap_or_default(),
         });
     }
@@ -202,7 +202,7 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn tell(&self, score: Score) {
+    fn show_progress(&self, status: EpisodeStatus) {
         let solved = self.episodes.iter().filter(|episode| episode.solved).count();
         let counts = self.client.stats();
         let hz = |meter: &Meter| match meter.recent_hz() {
@@ -212,8 +212,8 @@ impl<'a> Driver<'a> {
         };
         self.progress.set_message(format!(
             "{solved} solved; episode {} at {:.1} s; {} observations/s, {} actions/s",
-            score.episode,
-            score.time,
+            status.episode,
+            status.time,
             hz(&counts.observations),
             hz(&counts.actions),
         ));
@@ -221,14 +221,14 @@ impl<'a> Driver<'a> {
     }
 }
 
-fn score(observation: &Observation) -> anyhow::Result<Score> {
+fn status(observation: &Observation) -> anyhow::Result<EpisodeStatus> {
     observation
         .extra
         .deserialize()
         .context("an observation's `extra` does not say how the episode stands")
 }
 
-impl Course {
+impl EpisodeRun {
     fn new(clock: f64) -> Self {
         let config = PolicyConfig {
             chunk_len: CHUNK,
@@ -238,19 +238,19 @@ impl Course {
         Self {
             policy: Policy::new(config),
             next_plan: clock,
-            departure: None,
+            traffic_start: None,
             frames: 0,
             latest: Timestamps::default(),
         }
     }
 
     /// Whether an observation shows what those before it did not.
-    fn is_news(&mut self, observation: &Observation) -> bool {
+    fn is_new(&mut self, observation: &Observation) -> bool {
         let captured = observation.camera_timestamps();
-        let is_news = captured != self.latest;
-        self.frames += u64::from(is_news);
+        let is_new = captured != self.latest;
+        self.frames += u64::from(is_new);
         self.latest = captured;
-        is_news
+        is_new
     }
 
     /// Whether it is time for a plan; then the next is due a period later.
@@ -259,7 +259,7 @@ impl Course {
         if clock < self.next_plan - 0.5 * FRAME_PERIOD {
             return false;
         }
-        self.next_plan = match self.departure {
+        self.next_plan = match self.traffic_start {
             // A frame early: from then on, the next chunk comes before the last runs out.
             None => clock + PLAN_PERIOD - FRAME_PERIOD,
             Some(_) => (self.next_plan + PLAN_PERIOD).max(clock + 0.5 * PLAN_PERIOD),
@@ -268,7 +268,7 @@ impl Course {
     }
 
     /// What the policy makes of the pixels and the joint positions.
-    fn think(&mut self, observation: &Observation) -> anyhow::Result<Plan> {
+    fn plan(&mut self, observation: &Observation) -> anyhow::Result<Plan> {
         let pictures = Picture::all(observation)?;
         let views: Vec<View<'_>> = pictures.iter().map(Picture::view).collect::<Result<_, _>>()?;
         let joints = observation.proprio("joint_pos")?.values.to_f32();

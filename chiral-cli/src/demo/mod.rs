@@ -1,18 +1,19 @@
 //! `chiral demo`: a simulated arm in one process, and in this one a policy that drives it from
 //! the pixels, over a real socket.
 
-mod album;
 mod description;
 mod episode;
 mod pictures;
 mod process;
 mod report;
 mod robot;
+mod sheet;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use chiral_blocking::PolicyClient;
 use chiral_proto::client::Config;
 use chiral_proto::{Map, Rate};
 use chiral_sim::episode::{DISPATCH_HZ, OBSERVATION_HZ};
@@ -21,7 +22,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 pub(crate) use process::{Options as RobotOptions, run as run_robot};
 
-use crate::adapter::{Adapter, Client, Settings};
 use crate::output;
 use crate::robot::Size;
 use crate::robot::fault::Fault;
@@ -45,9 +45,6 @@ pub(crate) struct Options {
     /// The seed of the first episode; each later one takes the next.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// What carries the connection, on both sides.
-    #[arg(long, value_enum, default_value_t)]
-    adapter: Adapter,
     /// What carries the messages.
     #[arg(long, value_enum, default_value_t)]
     transport: Transport,
@@ -113,12 +110,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 /// Runs all episodes as the robot's policy.
 fn drive(options: &Options, uri: &str) -> anyhow::Result<Report> {
     let config = Config { max_age: (!options.fast).then_some(MAX_AGE), ..Config::default() };
-    let settings = Settings {
-        config,
-        connect_timeout: Some(CONNECT_TIMEOUT),
-        request_timeout: Some(REQUEST_TIMEOUT),
-    };
-    let client = Client::connect(options.adapter, uri, settings)?;
+    let client = PolicyClient::builder()
+        .config(config)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .request_timeout(REQUEST_TIMEOUT)
+        .connect(uri)?;
     describe(&client.metadata()?)?;
     let rate = |hz: u32| Rate::hz(f64::from(hz) * options.speed());
     client.start_obs_stream(rate(OBSERVATION_HZ)?)?;
@@ -152,7 +148,7 @@ fn describe(metadata: &Map) -> anyhow::Result<Description> {
 }
 
 fn write_sheet(path: &Path, driver: &Driver<'_>) -> anyhow::Result<PathBuf> {
-    let png = driver.album.to_png()?;
+    let png = driver.sheet.to_png()?;
     std::fs::write(path, png)
         .with_context(|| format!("cannot write the contact sheet {}", path.display()))?;
     Ok(path.to_owned())
@@ -160,9 +156,10 @@ fn write_sheet(path: &Path, driver: &Driver<'_>) -> anyhow::Result<PathBuf> {
 
 /// Drawn on standard error, and only where that is a terminal.
 fn progress_bar(episodes: u32) -> ProgressBar {
-    let style = ProgressStyle::with_template("{spinner} [{bar:20}] {pos}/{len} episodes  {msg}")
-        .expect("the template is well-formed")
-        .progress_chars("=> ");
+    let style =
+        ProgressStyle::with_template("{spinner} [{bar:20}] {pos}/{len} episodes  {wide_msg}")
+            .expect("the template is well-formed")
+            .progress_chars("=> ");
     ProgressBar::new(episodes.into()).with_style(style)
 }
 

@@ -1,13 +1,11 @@
 //! The robot's process.
 
-use std::sync::Arc;
-
+use chiral_blocking::PolicyServer;
 use chiral_proto::Rate;
 use chiral_sim::episode::OBSERVATION_HZ;
 use clap::{Args, ValueEnum as _};
 
 use super::robot::DemoRobot;
-use crate::adapter::{Adapter, Server};
 use crate::helper::{self, Helper};
 use crate::output;
 use crate::robot::fault::Fault;
@@ -25,8 +23,6 @@ pub(crate) struct Options {
     #[arg(long)]
     size: Size,
     #[arg(long, value_enum, default_value_t)]
-    adapter: Adapter,
-    #[arg(long, value_enum, default_value_t)]
     transport: Transport,
     #[arg(long)]
     fast: bool,
@@ -37,19 +33,19 @@ pub(crate) struct Options {
 /// Serves the arm on a port of the system's choice, told on standard output, until standard input
 /// ends: the demo holds the other end, so that this process never outlives it.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let &Options { seed, size, adapter, transport, fast, fault } = options;
+    let &Options { seed, size, transport, fast, fault } = options;
     let spec = Spec {
         scene: Scene::Arm,
         cameras: None,
         size,
         depth: true,
         proprios: Vec::new(),
-        rate: Rate::hz(OBSERVATION_HZ.into())?,
+        rate: Rate::hz(OBSERVATION_HZ)?,
         seed,
     };
     spec.check()?;
-    let robot = Arc::new(DemoRobot::start(spec, fast, fault)?);
-    let server = Server::start(adapter, &transport.loopback(NAME)?, robot)?;
+    let server = PolicyServer::bind(&transport.loopback(NAME)?)?;
+    server.spawn(DemoRobot::start(spec, fast, fault)?)?;
     output::print(&format!("{}\n", server.uri()?))?;
     helper::wait_for_end()?;
     server.shutdown();
@@ -62,7 +58,6 @@ pub(super) fn start(options: &super::Options) -> anyhow::Result<(Helper, String)
         "demo-robot".to_owned(),
         format!("--seed={}", options.seed),
         format!("--size={}", options.size()),
-        format!("--adapter={}", options.adapter),
         format!("--transport={}", options.transport),
     ];
     if options.fast {

@@ -11,7 +11,6 @@ use serde::Serialize;
 use super::Options;
 use super::description::{Description, Reaction};
 use super::episode::{Driver, Episode, Traffic};
-use crate::adapter::Adapter;
 use crate::transport::Transport;
 
 #[derive(Debug, Serialize)]
@@ -24,7 +23,6 @@ pub(super) struct Report {
     robot: String,
     cameras: usize,
     size: String,
-    adapter: Adapter,
     transport: Transport,
     /// Whether simulated time was the wall's.
     real_time: bool,
@@ -125,7 +123,6 @@ impl Report {
             robot: description.robot.clone(),
             cameras: description.cameras.len(),
             size: options.size().to_string(),
-            adapter: options.adapter,
             transport: options.transport,
             real_time: description.real_time,
             speed: if seconds > 0.0 { simulated / seconds } else { 0.0 },
@@ -198,11 +195,8 @@ fn quantiles(histogram: &Histogram) -> Option<Quantiles> {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { robot, cameras, size, episodes, solved, actions, .. } = self;
-        let Self { adapter, transport, seed, .. } = self;
-        writeln!(
-            f,
-            "{robot}, {cameras} cameras {size} with depth, seed {seed}, {transport} on {adapter}"
-        )?;
+        let Self { transport, seed, .. } = self;
+        writeln!(f, "{robot}, {cameras} cameras {size} with depth, seed {seed}, over {transport}")?;
         write!(f, "episodes         {solved} of {episodes} solved")?;
         if let Some(mean) = self.mean_time() {
             write!(f, ", {mean:.2} s each")?;

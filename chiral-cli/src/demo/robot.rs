@@ -11,11 +11,10 @@ use chiral_proto::stats::Histogram;
 use chiral_proto::{Action, ConnectionError, Map, Observation, Rate, ResetResult, Timestamps};
 use chiral_sim::episode::{DISPATCH_HZ, OBSERVATION_HZ, TICK_HZ};
 
-use super::description::{Description, Reaction, Score, Served};
-use crate::adapter;
+use super::description::{Description, EpisodeStatus, Reaction, Served};
 use crate::robot::arm::Arm;
 use crate::robot::fault::Fault;
-use crate::robot::{Spec, Stage as _, Threads};
+use crate::robot::{Environment as _, Spec, Threads};
 
 /// The arm, its sensors, and a record of what it was told to do.
 pub(super) struct DemoRobot {
@@ -25,7 +24,7 @@ pub(super) struct DemoRobot {
     /// Where time passes with the actions instead of by itself.
     lock_step: Option<LockStep>,
     record: Mutex<Record>,
-    /// Held for its drop.
+    /// Dropped with the robot, which stops them.
     _threads: Threads,
 }
 
@@ -82,14 +81,14 @@ fn start_threads(
     threads: &mut Threads,
 ) -> anyhow::Result<()> {
     let world = Arc::clone(arm);
-    threads.spawn("arm".to_owned(), Rate::hz(TICK_HZ.into())?, move || {
+    threads.spawn("arm".to_owned(), Rate::hz(TICK_HZ)?, move || {
         world.pass_time();
         world.read_joints();
     })?;
     for (index, camera) in sensors.cameras().enumerate() {
         let arm = Arc::clone(arm);
         let name = camera.config().name.to_string();
-        threads.spawn(name, cameras, move || arm.shoot(index))?;
+        threads.spawn(name, cameras, move || arm.capture(index))?;
     }
     Ok(())
 }
@@ -98,13 +97,9 @@ fn start_threads(
 fn look(arm: &Arm, sensors: &Sensors) -> Observation {
     // The status comes first: the sensors are then at least as new.
     let status = arm.status();
-    let extra = Map::from_serialize(&Score::from(status)).expect("a struct of numbers is a map");
+    let extra =
+        Map::from_serialize(&EpisodeStatus::from(status)).expect("a struct of numbers is a map");
     Observation { extra, ..sensors.snapshot(status.clock) }
-}
-
-impl adapter::Robot for DemoRobot {
-    /// In lock step physics and cameras work while an action is applied.
-    const BLOCKS: bool = true;
 }
 
 impl chiral_blocking::Robot for DemoRobot {
@@ -146,7 +141,7 @@ impl chiral_blocking::Robot for DemoRobot {
         if let Some(lock_step) = &self.lock_step
             && !self.arm.status().over
         {
-            lock_step.wait_for_news();
+            lock_step.wait_for_change();
         }
         let (arm, sensors) = (Arc::clone(&self.arm), self.sensors.clone());
         Ok(Answer::when_sent(move |_| look(&arm, &sensors)))
@@ -165,8 +160,8 @@ struct LockStep {
     /// Since the last reset.
     ticks: AtomicU32,
     /// There is something that no observation has shown yet.
-    news: Mutex<bool>,
-    told: Condvar,
+    changed: Mutex<bool>,
+    condition: Condvar,
 }
 
 impl LockStep {
@@ -188,8 +183,8 @@ impl LockStep {
                 arm.read_joints();
             }
             if is_frame_due || arm.status().over {
-                *self.news() = true;
-                self.told.notify_one();
+                *self.has_changed() = true;
+                self.condition.notify_one();
             }
         }
     }
@@ -198,16 +193,17 @@ impl LockStep {
         self.ticks.store(0, Ordering::Relaxed);
     }
 
-    /// Without news in time, the answer is what is known already.
-    fn wait_for_news(&self) {
-        let news = self.news();
-        let waited = self.told.wait_timeout_while(news, Self::FRESHNESS, |news| !*news);
-        let (mut news, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        *news = false;
+    /// Without a change in time, the answer is what is known already.
+    fn wait_for_change(&self) {
+        let changed = self.has_changed();
+        let waited =
+            self.condition.wait_timeout_while(changed, Self::FRESHNESS, |changed| !*changed);
+        let (mut changed, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        *changed = false;
     }
 
-    fn news(&self) -> MutexGuard<'_, bool> {
-        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    fn has_changed(&self) -> MutexGuard<'_, bool> {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -234,8 +230,8 @@ mod tests {
         assert_eq!(frames(), [1; 3]);
         for episode in 1..=2 {
             let reset = robot.reset().unwrap().observation;
-            let score: Score = reset.extra.deserialize().unwrap();
-            assert_eq!(score, Score { episode, time: 0.0, solved: false, over: false });
+            let status: EpisodeStatus = reset.extra.deserialize().unwrap();
+            assert_eq!(status, EpisodeStatus { episode, time: 0.0, solved: false, over: false });
             let before = frames();
             for _ in 0..DISPATCH_HZ / 10 {
                 robot.apply_action([0.1; 7].into()).unwrap();

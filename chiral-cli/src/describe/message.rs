@@ -7,8 +7,8 @@ use chiral_proto::{Action, Observation, Timestamps};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::json::{Camera, Described, Digests, Proprio};
-use super::text;
-use super::value::{Free, Number};
+use super::text::{self, Extent};
+use super::value::{FreeForm, Number};
 
 /// A frame and its message. As JSON it has the keys that the message has, bulk data by digest; as
 /// text it is for people.
@@ -29,7 +29,8 @@ impl<'a> Report<'a> {
                 ClientMessage::ApplyAction(action) | ClientMessage::Step(action) => {
                     Parts { action: Some(action), ..none }
                 }
-                ClientMessage::Metadata | ClientMessage::Reset | ClientMessage::Observe => none,
+                // The others have nothing but their type.
+                _ => none,
             },
             Message::Server(message) => match message {
                 ServerMessage::Metadata(data) => Parts { data: Some(data), ..none },
@@ -47,6 +48,7 @@ impl<'a> Report<'a> {
                     outcome: Some((result.reward, result.terminated, result.truncated)),
                     ..none
                 },
+                _ => none,
             },
         }
     }
@@ -66,7 +68,7 @@ struct Parts<'a> {
 impl Serialize for Report<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("type", self.message.type_name())?;
+        map.serialize_entry("type", self.message.message_type().name())?;
         map.serialize_entry("header_len", &self.frame.header().len())?;
         map.serialize_entry("payload_len", &self.frame.payload().len())?;
         let parts = self.parts();
@@ -78,13 +80,13 @@ impl Serialize for Report<'_> {
             map.serialize_entry("timestamp", &Number(*timestamp))?;
             map.serialize_entry("cameras", &cameras)?;
             map.serialize_entry("proprios", &proprios)?;
-            map.serialize_entry("extra", &Free::from(extra))?;
+            map.serialize_entry("extra", &FreeForm::from(extra))?;
         }
         if let Some(info) = parts.info {
-            map.serialize_entry("info", &Free::from(info))?;
+            map.serialize_entry("info", &FreeForm::from(info))?;
         }
         if let Some(data) = parts.data {
-            map.serialize_entry("data", &Free::from(data))?;
+            map.serialize_entry("data", &FreeForm::from(data))?;
         }
         if let Some(Action { values, obs_timestamps }) = parts.action {
             map.serialize_entry("action", &Described::new(values, Digests::Yes))?;
@@ -110,19 +112,20 @@ impl Serialize for Stamps<'_> {
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let extent = Extent::of_stdout();
         let (header, payload) = (self.frame.header().len(), self.frame.payload().len());
-        let name = self.message.type_name();
+        let name = self.message.message_type();
         writeln!(f, "{name}: {header} bytes of header, {payload} bytes of payload")?;
         let parts = self.parts();
         if let Some(Observation { timestamp, cameras, proprios, extra }) = parts.observation {
             writeln!(f, "timestamp {timestamp:?}")?;
             f.write_str(&text::cameras(cameras))?;
             f.write_str(&text::proprios(proprios))?;
-            f.write_str(&text::free_form("extra", extra))?;
+            f.write_str(&text::free_form("extra", extra, extent))?;
         }
         for (name, map) in [("info", parts.info), ("data", parts.data)] {
             if let Some(map) = map {
-                f.write_str(&text::free_form(name, map))?;
+                f.write_str(&text::free_form(name, map, extent))?;
             }
         }
         if let Some(action) = parts.action {
@@ -136,16 +139,16 @@ impl fmt::Display for Report<'_> {
 }
 
 /// Elements of an action that are shown at the most.
-const SHOWN_ELEMENTS: usize = 64;
+const MAX_ELEMENTS: usize = 64;
 
 fn describe_action(action: &Action) -> String {
     let values = &action.values;
     let mut text = format!("action {}\n ", text::array(values));
     let elements = values.to_f64();
-    for element in elements.iter().take(SHOWN_ELEMENTS) {
+    for element in elements.iter().take(MAX_ELEMENTS) {
         let _ = write!(text, " {element:?}");
     }
-    text.push_str(if elements.len() > SHOWN_ELEMENTS { " …\n" } else { "\n" });
+    text.push_str(if elements.len() > MAX_ELEMENTS { " …\n" } else { "\n" });
     for (name, seconds) in action.obs_timestamps.iter().flat_map(Timestamps::iter) {
         let _ = writeln!(text, "decided on {} of {seconds:?}", crate::text::name(name));
     }

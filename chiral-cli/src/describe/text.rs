@@ -1,17 +1,21 @@
 //! Cameras, proprioception and free-form maps as text.
 
 use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _};
 
 use chiral_proto::{Array, Camera, Map, Proprio};
 
 use super::json::to_json;
-use super::value::Free;
+use super::value::FreeForm;
 use crate::text::{Table, name};
 
 /// Characters of JSON on one line at the most.
-const LONGEST_LINE: usize = 100;
+const MAX_LINE_CHARS: usize = 100;
+/// Lines of a value, and entries of a map, on a terminal at the most.
+const MAX_VALUE_LINES: usize = 20;
+const MAX_ENTRIES: usize = 50;
 /// Elements of a proprioception vector that are shown at the most.
-const SHOWN_ELEMENTS: usize = 16;
+const MAX_ELEMENTS: usize = 16;
 
 /// An array's dtype, shape and size.
 pub(super) fn array(array: &Array) -> String {
@@ -62,10 +66,10 @@ pub(crate) fn proprios(proprios: &[Proprio]) -> String {
     for Proprio { name: stream, values } in proprios {
         let elements = values.to_f64();
         let mut shown = String::new();
-        for element in elements.iter().take(SHOWN_ELEMENTS) {
+        for element in elements.iter().take(MAX_ELEMENTS) {
             let _ = write!(shown, "{} ", number(*element));
         }
-        if elements.len() > SHOWN_ELEMENTS {
+        if elements.len() > MAX_ELEMENTS {
             shown.push('…');
         }
         let kind = format!("{} × {}", values.len(), values.dtype());
@@ -74,29 +78,64 @@ pub(crate) fn proprios(proprios: &[Proprio]) -> String {
     table.to_string()
 }
 
+/// How much of a free-form map is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    Whole,
+    /// What fits on a terminal.
+    Abridged,
+}
+
+impl Extent {
+    /// What suits standard output.
+    pub(crate) fn of_stdout() -> Self {
+        if io::stdout().is_terminal() { Self::Abridged } else { Self::Whole }
+    }
+}
+
 /// A free-form map under a heading, an entry a line where it is short; nothing when it is empty.
-pub(crate) fn free_form(heading: &str, map: &Map) -> String {
+pub(crate) fn free_form(heading: &str, map: &Map, extent: Extent) -> String {
     if map.is_empty() {
         return String::new();
     }
+    let max_entries = if extent == Extent::Abridged { MAX_ENTRIES } else { usize::MAX };
+    let mut entries = FreeForm::from(map).entries();
     let mut table = Table::default();
-    for (key, value) in Free::from(map).entries() {
+    for (key, value) in entries.by_ref().take(max_entries) {
         let key = match key.0.as_str() {
             Some(key) => name(key),
-            None => json(&key),
+            None => json(&key, extent),
         };
-        table.row([String::new(), key, json(&value)]);
+        table.row([String::new(), key, json(&value, extent)]);
     }
-    format!("{heading}\n{table}")
+    let mut text = format!("{heading}\n{table}");
+    let more = entries.count();
+    if more > 0 {
+        let _ = writeln!(text, "  … {more} more entries; --json shows all");
+    }
+    text
 }
 
 /// On one line if it is short, else indented.
-fn json(value: &Free) -> String {
+fn json(value: &FreeForm, extent: Extent) -> String {
     let on_one_line = to_json(value, false).unwrap_or_else(|error| error.to_string());
-    if on_one_line.len() <= LONGEST_LINE {
+    if on_one_line.len() <= MAX_LINE_CHARS {
         return on_one_line;
     }
-    to_json(value, true).map_or(on_one_line, |indented| indented.replace('\n', "\n    "))
+    let indented = to_json(value, true).unwrap_or(on_one_line);
+    if extent == Extent::Whole {
+        return indented.replace('\n', "\n    ");
+    }
+    let cut = |line: &str| match line.char_indices().nth(MAX_LINE_CHARS) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    };
+    let mut lines: Vec<String> = indented.lines().take(MAX_VALUE_LINES).map(cut).collect();
+    let more = indented.lines().count() - lines.len();
+    if more > 0 {
+        lines.push(format!("… {more} more lines; --json shows all"));
+    }
+    lines.join("\n    ")
 }
 
 #[cfg(test)]
@@ -110,11 +149,24 @@ mod tests {
             "info\n  \"robot\"   \"arm\"\n  \"joints\"  7\n  \"long\"    \"{}\"\n",
             "x".repeat(101)
         );
-        assert_eq!(free_form("info", &map), expected);
+        assert_eq!(free_form("info", &map, Extent::Whole), expected);
         let numbers = chiral_proto::Value::Array((100..130).map(Into::into).collect());
-        let text = free_form("info", &Map::new().with("numbers", numbers));
+        let text = free_form("info", &Map::new().with("numbers", numbers), Extent::Whole);
         assert!(text.starts_with("info\n  \"numbers\"  [\n      100,\n      101,"), "{text}");
-        assert_eq!(free_form("info", &Map::new()), "");
+        assert_eq!(free_form("info", &Map::new(), Extent::Whole), "");
+    }
+
+    #[test]
+    fn what_is_too_long_for_a_terminal_is_abridged_and_says_so() {
+        let numbers = chiral_proto::Value::Array((0..1000).map(Into::into).collect());
+        let mut map = Map::new().with("numbers", numbers).with("text", "x".repeat(100_000));
+        for key in 0..1000 {
+            map.insert(&format!("key {key}"), key);
+        }
+        let text = free_form("info", &map, Extent::Abridged);
+        assert!(text.contains("… 982 more lines; --json shows all"), "{text}");
+        assert!(text.ends_with("  … 952 more entries; --json shows all\n"), "{text}");
+        assert!(text.len() < 10_000, "{}", text.len());
     }
 
     #[test]

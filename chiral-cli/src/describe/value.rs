@@ -1,4 +1,4 @@
-//! Free-form values as JSON, as they came.
+//! FreeForm-form values as JSON, as they came.
 
 use std::collections::HashMap;
 
@@ -25,9 +25,9 @@ impl Serialize for Number {
 /// key that is no string `{"map": [[key, value], …]}`; a string that is not UTF-8 counts as
 /// binary. Where a key stands twice the last value counts.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Free(pub(super) Value);
+pub(crate) struct FreeForm(pub(super) Value);
 
-impl From<&Map> for Free {
+impl From<&Map> for FreeForm {
     /// The whole map, keys that are no strings included.
     fn from(map: &Map) -> Self {
         let encoded = map.encode();
@@ -36,7 +36,7 @@ impl From<&Map> for Free {
     }
 }
 
-impl Free {
+impl FreeForm {
     /// The entries of a map; none of anything else.
     pub(super) fn entries(self) -> impl Iterator<Item = (Self, Self)> {
         let entries = match self.0 {
@@ -47,7 +47,7 @@ impl Free {
     }
 }
 
-impl Serialize for Free {
+impl Serialize for FreeForm {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         Borrowed(&self.0).serialize(serializer)
     }
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     fn json(value: impl Into<Value>) -> String {
-        serde_json::to_string(&Free(value.into())).unwrap()
+        serde_json::to_string(&FreeForm(value.into())).unwrap()
     }
 
     #[test]

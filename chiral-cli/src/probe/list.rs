@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{DEFAULT_NETWORK, Options};
-use crate::describe::{self, Free, to_json};
+use crate::describe::{self, Extent, FreeForm, to_json};
 use crate::output;
 use crate::text::printable;
 use crate::zenoh;
@@ -19,7 +19,7 @@ struct List<'a> {
 struct Robot {
     name: String,
     /// `null` when it did not say.
-    metadata: Option<Free>,
+    metadata: Option<FreeForm>,
 }
 
 pub(super) fn run(options: &Options) -> anyhow::Result<()> {
@@ -30,7 +30,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
     }
     let robot = |zenoh::Robot { name, metadata }| Robot {
         name,
-        metadata: metadata.as_ref().map(Free::from),
+        metadata: metadata.as_ref().map(FreeForm::from),
     };
     let list = List { uri, robots: robots.into_iter().map(robot).collect() };
     output::print(&(to_json(&list, false)? + "\n"))
@@ -43,12 +43,13 @@ fn to_text(uri: &str, robots: &[zenoh::Robot]) -> String {
         1 => format!("1 robot at {}\n", printable(uri)),
         count => format!("{count} robots at {}\n", printable(uri)),
     };
+    let extent = Extent::of_stdout();
     for zenoh::Robot { name, metadata } in robots {
         let heading = printable(name);
         let said = match metadata {
             None => format!("{heading}: it did not say what it is\n"),
             Some(metadata) if metadata.is_empty() => format!("{heading}\n"),
-            Some(metadata) => describe::free_form(&heading, metadata),
+            Some(metadata) => describe::free_form(&heading, metadata, extent),
         };
         text.push_str(&said);
     }

@@ -1,16 +1,16 @@
 //! Rates, latency and bandwidth of a robot's observations.
 
 use std::fmt;
-use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use chiral_blocking::PolicyClient;
 use chiral_proto::{Camera, Name, Observation, Rate};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::adapter::Client;
+use crate::samples::Samples;
 use crate::text;
 use crate::ticks::Ticks;
 
@@ -45,7 +45,7 @@ struct Freshness {
 
 /// Asks for observations at a rate, one at a time; the last one comes back too.
 pub(super) fn measure(
-    client: &Client,
+    client: &PolicyClient,
     rate: Rate,
     duration: Duration,
 ) -> anyhow::Result<(Live, Arc<Observation>)> {
@@ -55,11 +55,12 @@ pub(super) fn measure(
     let mut ticks = Ticks::starting(start, rate);
     let mut tally = Tally::default();
     let last = loop {
-        let observed = client.observe().context("the robot went away while it was measured")?;
-        tally.count(observed.asked, observed.came, &observed.observation);
+        let asked = Instant::now();
+        let observation = client.observe().context("the robot went away while it was measured")?;
+        tally.count(asked, Instant::now(), &observation);
         progress.set_position(start.elapsed().as_millis() as u64);
         if start.elapsed() + rate.period() > duration {
-            break observed.observation;
+            break observation;
         }
         let now = Instant::now();
         std::thread::sleep(ticks.next(now).saturating_duration_since(now));
@@ -70,21 +71,16 @@ pub(super) fn measure(
     Ok((tally.sum_up(elapsed, rate, bytes), last))
 }
 
-/// On a terminal; elsewhere it shows nothing.
+/// Drawn on standard error, and only where that is a terminal.
 fn progress_bar(duration: Duration) -> ProgressBar {
-    let target = if std::io::stderr().is_terminal() {
-        ProgressDrawTarget::stderr()
-    } else {
-        ProgressDrawTarget::hidden()
-    };
     let style = ProgressStyle::with_template("measuring {bar:40} {elapsed}");
-    ProgressBar::with_draw_target(Some(duration.as_millis() as u64), target)
+    ProgressBar::new(duration.as_millis() as u64)
         .with_style(style.expect("the template is well-formed"))
 }
 
 #[derive(Default)]
 struct Tally {
-    latencies: Vec<Duration>,
+    latencies: Samples,
     first: Option<Instant>,
     last: Option<Instant>,
     cameras: Vec<CameraTally>,
@@ -99,7 +95,7 @@ struct CameraTally {
 impl Tally {
     fn count(&mut self, asked: Instant, came: Instant, observation: &Observation) {
         self.latencies.push(came.duration_since(asked));
-        // By the asking: of the answers, the first one comes later than the rest.
+        // Rates count from request to request: the first answer takes longer than the rest.
         if self.first.is_none() {
             self.first = Some(asked);
             self.cameras = observation.cameras.iter().map(CameraTally::new).collect();
@@ -110,13 +106,13 @@ impl Tally {
         }
     }
 
-    fn sum_up(mut self, elapsed: Duration, rate: Rate, bytes: u64) -> Live {
-        self.latencies.sort_unstable();
+    fn sum_up(self, elapsed: Duration, rate: Rate, bytes: u64) -> Live {
         let between = self.first.zip(self.last).map(|(first, last)| last.duration_since(first));
         let hz = |count: usize| {
             let seconds = between?.as_secs_f64();
             (seconds > 0.0).then(|| count as f64 / seconds)
         };
+        let quantile_ms = |q| self.latencies.quantile_ms(q).unwrap_or_default();
         let fresh = |tally: &CameraTally| Freshness {
             name: tally.name.to_string(),
             fresh_hz: hz(tally.changes),
@@ -124,12 +120,12 @@ impl Tally {
         Live {
             seconds: elapsed.as_secs_f64(),
             asked_hz: rate.as_hz(),
-            observations: self.latencies.len(),
-            obs_hz: hz(self.latencies.len() - 1),
+            observations: self.latencies.count(),
+            obs_hz: hz(self.latencies.count() - 1),
             latency_ms: Latency {
-                p50: quantile_ms(&self.latencies, 0.5),
-                p99: quantile_ms(&self.latencies, 0.99),
-                max: quantile_ms(&self.latencies, 1.0),
+                p50: quantile_ms(0.5),
+                p99: quantile_ms(0.99),
+                max: quantile_ms(1.0),
             },
             bytes,
             bytes_per_second: bytes as f64 / elapsed.as_secs_f64(),
@@ -149,12 +145,6 @@ impl CameraTally {
             self.changes += 1;
         }
     }
-}
-
-/// The duration that a share `q` of all stay at or below; they are sorted, and at least one.
-fn quantile_ms(sorted: &[Duration], q: f64) -> f64 {
-    let rank = (q * sorted.len() as f64).ceil() as usize;
-    sorted[rank.clamp(1, sorted.len()) - 1].as_secs_f64() * 1e3
 }
 
 impl fmt::Display for Live {
@@ -195,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_and_latencies_of_a_known_course() {
+    fn rates_and_latencies_are_computed_from_what_came() {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let mut tally = Tally::default();
@@ -227,13 +217,5 @@ mod tests {
         tally.count(now, now, &observation([0.0, 0.0]));
         let live = tally.sum_up(Duration::from_secs(1), Rate::hz(1.0).unwrap(), 1);
         assert_eq!(live.obs_hz, None);
-    }
-
-    #[test]
-    fn quantiles_are_values_that_came() {
-        let sorted: Vec<_> = (1..=100).map(Duration::from_millis).collect();
-        let found = [0.0, 0.5, 0.99, 1.0].map(|q| quantile_ms(&sorted, q) as u32);
-        assert_eq!(found, [1, 50, 99, 100]);
-        assert_eq!(quantile_ms(&sorted[..1], 0.99) as u32, 1);
     }
 }

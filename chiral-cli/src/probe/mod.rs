@@ -12,25 +12,20 @@ use anyhow::Context as _;
 use chiral_proto::Rate;
 use clap::Args;
 
-use crate::adapter::{Adapter, Client, Settings};
 use crate::describe::to_json;
-use crate::{args, output};
+use crate::{args, client, output};
 use report::Report;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Where the robot is: ws://HOST:PORT or, with Zenoh, tcp/HOST:PORT or zenoh:…, as in
+    /// Where the robot is: HOST:PORT, ws://HOST:PORT or, with Zenoh, tcp/HOST:PORT or zenoh:…, as in
     /// "zenoh:?robot=arm-3&connect=tcp/router:7447" [default: `ws://127.0.0.1:8765`, with --list
     /// `tcp/localhost:7447`].
     uri: Option<String>,
 
     /// List the named robots on a Zenoh network, with what they say of themselves.
-    #[arg(long, conflicts_with_all = ["adapter", "seconds", "rate", "snapshot"])]
+    #[arg(long, conflicts_with_all = ["seconds", "rate", "snapshot"])]
     list: bool,
-
-    /// What carries the connection on this side.
-    #[arg(long, value_enum, default_value_t)]
-    adapter: Adapter,
 
     /// How long to wait for the robot, and then for each of its answers.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = args::seconds)]
@@ -44,7 +39,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "HZ", default_value = "30", value_parser = args::rate)]
     rate: Rate,
 
-    /// Write what the cameras see to this folder, as PNG.
+    /// Write what the cameras see to this folder, as PNG: at most 64 files and 256 MiB.
     #[arg(long, value_name = "DIR")]
     snapshot: Option<PathBuf>,
 
@@ -56,23 +51,16 @@ pub(crate) struct Options {
 /// Where a robot is looked for, and where robots are.
 const DEFAULT_ROBOT: &str = "ws://127.0.0.1:8765";
 const DEFAULT_NETWORK: &str = "tcp/localhost:7447";
-/// How long the robot may take to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     if options.list {
         return list::run(options);
     }
-    let uri = options.uri.as_deref().unwrap_or(DEFAULT_ROBOT);
-    let settings = Settings {
-        connect_timeout: Some(options.timeout),
-        request_timeout: Some(options.timeout),
-        ..Settings::default()
-    };
-    let client = Client::connect(options.adapter, uri, settings)?;
+    let uri = args::uri(options.uri.as_deref().unwrap_or(DEFAULT_ROBOT));
+    let client = client::connect(&uri, options.timeout)?;
     let metadata = client.metadata().context("the robot did not describe itself")?;
-    let mut observation = client.observe().context("the robot gave no observation")?.observation;
-    let mut report = Report::new(uri, options.adapter, metadata, &observation);
+    let mut observation = client.observe().context("the robot gave no observation")?;
+    let mut report = Report::new(&uri, metadata, &observation);
     if !options.json {
         output::print(&report.sensors_text(&observation))?;
     }
@@ -84,14 +72,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         }
         report.live = Some(live);
     }
-    // What was asked for is known: a robot that does not say goodbye changes nothing of it.
-    client.close_within(GOODBYE)?;
+    client::close(client)?;
     if let Some(folder) = &options.snapshot {
-        let shots = snapshot::write(folder, &observation)?;
+        let files = snapshot::write(folder, &observation, snapshot::Caps::default())?;
         if !options.json {
-            output::print(&snapshot::to_text(&shots))?;
+            output::print(&snapshot::to_text(&files))?;
         }
-        report.snapshot = Some(shots);
+        report.snapshot = Some(files);
     }
     if options.json {
         output::print(&(to_json(&report, false)? + "\n"))?;

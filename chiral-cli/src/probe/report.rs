@@ -4,16 +4,14 @@ use chiral_proto::{Map, Observation};
 use serde::{Serialize, Serializer};
 
 use super::live::Live;
-use super::snapshot::Shot;
-use crate::adapter::Adapter;
-use crate::describe::{self, Camera, Digests, Free, Proprio};
+use super::snapshot::SnapshotFile;
+use crate::describe::{self, Camera, Digests, Extent, FreeForm, Proprio};
 use crate::text::printable;
 
 /// What was found out about a robot, for programs.
 #[derive(Serialize)]
 pub(super) struct Report {
     uri: String,
-    adapter: Adapter,
     #[serde(serialize_with = "free_form")]
     metadata: Map,
     cameras: Vec<Camera>,
@@ -25,20 +23,14 @@ pub(super) struct Report {
     pub(super) live: Option<Live>,
     /// Absent when none was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) snapshot: Option<Vec<Shot>>,
+    pub(super) snapshot: Option<Vec<SnapshotFile>>,
 }
 
 impl Report {
-    pub(super) fn new(
-        uri: &str,
-        adapter: Adapter,
-        metadata: Map,
-        observation: &Observation,
-    ) -> Self {
+    pub(super) fn new(uri: &str, metadata: Map, observation: &Observation) -> Self {
         let Observation { cameras, proprios, extra, .. } = observation;
         Self {
             uri: uri.to_owned(),
-            adapter,
             metadata,
             cameras: cameras.iter().map(|camera| Camera::new(camera, Digests::No)).collect(),
             proprios: proprios.iter().map(|stream| Proprio::new(stream, Digests::No)).collect(),
@@ -50,15 +42,16 @@ impl Report {
 
     /// What the robot says and has, for people.
     pub(super) fn sensors_text(&self, observation: &Observation) -> String {
+        let extent = Extent::of_stdout();
         let mut text = format!("robot at {}\n", printable(&self.uri));
-        text.push_str(&describe::free_form("metadata", &self.metadata));
+        text.push_str(&describe::free_form("metadata", &self.metadata, extent));
         text.push_str(&describe::cameras(&observation.cameras));
         text.push_str(&describe::proprios(&observation.proprios));
-        text.push_str(&describe::free_form("extra", &observation.extra));
+        text.push_str(&describe::free_form("extra", &observation.extra, extent));
         text
     }
 }
 
 fn free_form<S: Serializer>(map: &Map, serializer: S) -> Result<S::Ok, S::Error> {
-    Free::from(map).serialize(serializer)
+    FreeForm::from(map).serialize(serializer)
 }

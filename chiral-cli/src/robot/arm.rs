@@ -11,9 +11,9 @@ use chiral_sim::episode::{DISPATCH_HZ, TICK_HZ};
 use chiral_sim::render::Renderer;
 use chiral_sim::world::{Outcome, World};
 
-use super::fault::{Fault, Spoil};
+use super::environment::{Effect, Environment, StepOutcome};
+use super::fault::{ApplyFault, Fault};
 use super::spec::{ARM_PROPRIOS, Size, Spec};
-use super::stage::{Effect, Stage};
 use super::threads::Threads;
 use super::view::View;
 
@@ -66,16 +66,16 @@ pub(super) fn start(
     spec: &Spec,
     sensors: &Sensors,
     threads: &mut Threads,
-) -> anyhow::Result<Arc<dyn Stage>> {
+) -> anyhow::Result<Arc<dyn Environment>> {
     let arm = Arc::new(Arm::new(spec, sensors, None)?);
     let world = Arc::clone(&arm);
-    threads.spawn("arm".to_owned(), Rate::hz(TICK_HZ.into())?, move || world.pass_time())?;
+    threads.spawn("arm".to_owned(), Rate::hz(TICK_HZ)?, move || world.pass_time())?;
     let joints = Arc::clone(&arm);
     threads.spawn("joints".to_owned(), spec.rate, move || joints.read_joints())?;
     for index in 0..arm.cameras.len() {
         let arm = Arc::clone(&arm);
         let name = format!("camera {index}");
-        threads.spawn(name, spec.rate, move || arm.shoot(index))?;
+        threads.spawn(name, spec.rate, move || arm.capture(index))?;
     }
     Ok(arm)
 }
@@ -136,7 +136,7 @@ impl Arm {
         }
     }
 
-    /// Lets so many seconds pass, more than zero, whatever the wall's clock says.
+    /// Simulates so many seconds, more than zero, independently of the wall clock.
     pub(crate) fn simulate(&self, seconds: f64) {
         self.state().simulate(seconds);
     }
@@ -145,7 +145,7 @@ impl Arm {
     pub(crate) fn read_joints(&self) {
         // Held to the end: no reading overtakes a newer one.
         let state = self.state();
-        let read = self.fault.spoil_proprio(state.world.proprio());
+        let read = self.fault.apply_to_proprio(state.world.proprio());
         let values = [read.joint_pos, read.joint_vel, read.ee_pose];
         for (writer, values) in self.proprios.iter().zip(&values) {
             writer.update(values).expect("the stream was declared with so many");
@@ -153,18 +153,18 @@ impl Arm {
     }
 
     /// Has a camera, declared at `index`, show what is now.
-    pub(crate) fn shoot(&self, index: usize) {
-        self.cameras[index].shoot(&self.state);
+    pub(crate) fn capture(&self, index: usize) {
+        self.cameras[index].capture(&self.state);
     }
 
     /// Has all sensors show what is now.
     pub(crate) fn sense(&self) {
         self.read_joints();
-        (0..self.cameras.len()).for_each(|index| self.shoot(index));
+        (0..self.cameras.len()).for_each(|index| self.capture(index));
     }
 }
 
-impl Stage for Arm {
+impl Environment for Arm {
     fn action_space(&self) -> Map {
         Map::new()
             .with("shape", Value::Array(vec![DOF.into()]))
@@ -173,32 +173,38 @@ impl Stage for Arm {
     }
 
     /// Moves towards the action's last row.
-    fn apply(&self, action: &Action) -> Result<(), RobotError> {
-        if let Some(&joints) = rows(&action.to_f32())?.last() {
-            self.state().world.command(self.fault.spoil_action(joints));
-        }
-        Ok(())
+    fn apply(&self, action: &Action) -> Result<Effect, RobotError> {
+        let values = action.to_f32();
+        let Some(&joints) = rows(&values)?.last() else {
+            return Ok(Effect::Ignored("it has no values"));
+        };
+        self.state().world.command(self.fault.apply_to_action(joints));
+        Ok(if joints.iter().any(|angle| angle.is_finite()) {
+            Effect::CarriedOut
+        } else {
+            Effect::Ignored("none of its angles is finite, so every joint stays where it is")
+        })
     }
 
     /// Moves towards one row after the other, each for the time between two actions of a stream.
-    fn step(&self, action: &Action) -> Result<Effect, RobotError> {
+    fn step(&self, action: &Action) -> Result<StepOutcome, RobotError> {
         let values = action.to_f32();
         let rows = rows(&values)?;
-        let effect = {
+        let outcome = {
             let mut state = self.state();
             for &joints in rows {
-                state.world.command(self.fault.spoil_action(joints));
+                state.world.command(self.fault.apply_to_action(joints));
                 state.simulate(1.0 / f64::from(DISPATCH_HZ));
             }
             let outcome = state.world.outcome();
-            Effect {
+            StepOutcome {
                 reward: -state.world.distance(),
                 terminated: matches!(outcome, Outcome::Solved { .. }),
                 truncated: outcome == Outcome::TimedOut,
             }
         };
         self.sense();
-        Ok(effect)
+        Ok(outcome)
     }
 
     fn reset(&self) -> Map {
@@ -239,25 +245,25 @@ struct ArmCamera {
     size: Size,
     writer: CameraWriter,
     fault: Option<Fault>,
-    /// Held from the capture of a frame to its publication: no frame overtakes a newer one.
-    darkroom: Mutex<Darkroom>,
+    /// Locked from the capture of a frame to its publication: no frame overtakes a newer one.
+    buffers: Mutex<RenderBuffers>,
 }
 
 #[derive(Default)]
-struct Darkroom {
+struct RenderBuffers {
     renderer: Renderer,
-    /// Where the depth goes that nobody wants.
+    /// The depth map of a camera without one.
     depth: Vec<f32>,
 }
 
 impl ArmCamera {
     fn new(view: View, size: Size, writer: CameraWriter, fault: Option<Fault>) -> Self {
-        Self { view, size, writer, fault, darkroom: Mutex::default() }
+        Self { view, size, writer, fault, buffers: Mutex::default() }
     }
 
-    fn shoot(&self, state: &Mutex<State>) {
-        let mut darkroom = lock(&self.darkroom);
-        let Darkroom { renderer, depth: unwanted } = &mut *darkroom;
+    fn capture(&self, state: &Mutex<State>) {
+        let mut buffers = lock(&self.buffers);
+        let RenderBuffers { renderer, depth: unwanted } = &mut *buffers;
         let (posture, bodies, captured_at) = {
             let state = lock(state);
             (state.world.posture(), state.world.bodies(), monotonic_seconds())
@@ -266,18 +272,18 @@ impl ArmCamera {
         let mut image = self.writer.image_buffer::<u8>().expect("images are uint8");
         let mut frame = CameraFrame::new()
             .captured_at(captured_at)
-            .intrinsics(self.fault.spoil_intrinsics(camera.intrinsics()))
-            .extrinsics(self.fault.spoil_extrinsics(camera.camera_to_world()));
+            .intrinsics(self.fault.apply_to_intrinsics(camera.intrinsics()))
+            .extrinsics(self.fault.apply_to_extrinsics(camera.camera_to_world()));
         if self.writer.config().depth.is_some() {
             let mut depth = self.writer.depth_buffer::<f32>().expect("depth is float32");
             renderer.render(&camera, &bodies, &mut image, &mut depth);
-            self.fault.spoil_depth(&mut depth);
+            self.fault.apply_to_depth(&mut depth);
             frame = frame.depth(depth);
         } else {
             unwanted.resize(camera.pixels(), 0.0);
             renderer.render(&camera, &bodies, &mut image, unwanted);
         }
-        self.fault.spoil_image(&mut image);
+        self.fault.apply_to_image(&mut image);
         self.writer.publish(frame.image(image)).expect("the frame is as declared");
     }
 }

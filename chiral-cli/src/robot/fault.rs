@@ -9,50 +9,50 @@ use nalgebra::{Matrix3, Matrix4};
 pub(crate) enum Fault {
     /// Red and blue are swapped.
     Images,
-    /// Depth is told in millimetres.
+    /// Depth is in millimetres.
     Depth,
     /// K is the identity.
     Intrinsics,
     /// T is the identity.
     Extrinsics,
-    /// Joint velocities are told as positions.
+    /// Joint positions are velocities.
     Proprio,
     /// Actions are applied from the last joint to the first.
     Actions,
 }
 
 /// What a robot with a fault, or without one, makes of what is right.
-pub(super) trait Spoil {
-    fn spoil_image(self, rgb: &mut [u8]);
-    fn spoil_depth(self, depth: &mut [f32]);
-    fn spoil_intrinsics(self, intrinsics: Matrix3<f64>) -> Matrix3<f64>;
-    fn spoil_extrinsics(self, extrinsics: Matrix4<f64>) -> Matrix4<f64>;
-    fn spoil_proprio(self, proprio: Proprio) -> Proprio;
-    fn spoil_action(self, action: [f32; DOF]) -> [f32; DOF];
+pub(super) trait ApplyFault {
+    fn apply_to_image(self, rgb: &mut [u8]);
+    fn apply_to_depth(self, depth: &mut [f32]);
+    fn apply_to_intrinsics(self, intrinsics: Matrix3<f64>) -> Matrix3<f64>;
+    fn apply_to_extrinsics(self, extrinsics: Matrix4<f64>) -> Matrix4<f64>;
+    fn apply_to_proprio(self, proprio: Proprio) -> Proprio;
+    fn apply_to_action(self, action: [f32; DOF]) -> [f32; DOF];
 }
 
-impl Spoil for Option<Fault> {
-    fn spoil_image(self, rgb: &mut [u8]) {
+impl ApplyFault for Option<Fault> {
+    fn apply_to_image(self, rgb: &mut [u8]) {
         if self == Some(Fault::Images) {
             rgb.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| pixel.swap(0, 2));
         }
     }
 
-    fn spoil_depth(self, depth: &mut [f32]) {
+    fn apply_to_depth(self, depth: &mut [f32]) {
         if self == Some(Fault::Depth) {
             depth.iter_mut().for_each(|metres| *metres *= 1000.0);
         }
     }
 
-    fn spoil_intrinsics(self, intrinsics: Matrix3<f64>) -> Matrix3<f64> {
+    fn apply_to_intrinsics(self, intrinsics: Matrix3<f64>) -> Matrix3<f64> {
         if self == Some(Fault::Intrinsics) { Matrix3::identity() } else { intrinsics }
     }
 
-    fn spoil_extrinsics(self, extrinsics: Matrix4<f64>) -> Matrix4<f64> {
+    fn apply_to_extrinsics(self, extrinsics: Matrix4<f64>) -> Matrix4<f64> {
         if self == Some(Fault::Extrinsics) { Matrix4::identity() } else { extrinsics }
     }
 
-    fn spoil_proprio(self, proprio: Proprio) -> Proprio {
+    fn apply_to_proprio(self, proprio: Proprio) -> Proprio {
         if self == Some(Fault::Proprio) {
             Proprio { joint_pos: proprio.joint_vel, ..proprio }
         } else {
@@ -60,7 +60,7 @@ impl Spoil for Option<Fault> {
         }
     }
 
-    fn spoil_action(self, mut action: [f32; DOF]) -> [f32; DOF] {
+    fn apply_to_action(self, mut action: [f32; DOF]) -> [f32; DOF] {
         if self == Some(Fault::Actions) {
             action.reverse();
         }

@@ -1,11 +1,10 @@
 //! A simulated robot: sensors that deliver at their rates, and something that actions may move.
 
 pub(crate) mod arm;
+mod environment;
 pub(crate) mod fault;
-mod memory;
 mod pattern;
 mod spec;
-mod stage;
 mod threads;
 mod view;
 
@@ -16,18 +15,16 @@ use chiral_driver::{RobotError, monotonic_seconds};
 use chiral_proto::sensors::Sensors;
 use chiral_proto::{Action, ConnectionError, Map, ResetResult, StepResult, Value};
 
-pub(crate) use memory::Memory;
+pub(crate) use environment::{Effect, Environment, StepOutcome};
+pub use pattern::Deliver;
 pub(crate) use spec::{Scene, Size, Spec};
-pub(crate) use stage::{Effect, Stage};
 pub(crate) use threads::Threads;
 
-use crate::adapter;
-
-/// Is told what happens to a robot.
-pub(crate) trait Witness: Send + Sync + 'static {
-    /// An action has come, of a stream or of a legacy step. Called before it is carried out.
-    fn acted(&self, action: &Action) {
-        let _ = action;
+/// Is called when something happens to a robot.
+pub(crate) trait RobotListener: Send + Sync + 'static {
+    /// An action was ignored, and why.
+    fn action_ignored(&self, why: &str) {
+        let _ = why;
     }
 
     /// A policy has connected.
@@ -39,39 +36,44 @@ pub(crate) trait Witness: Send + Sync + 'static {
     }
 }
 
-/// Nobody looks.
-impl Witness for () {}
+/// Ignores everything.
+impl RobotListener for () {}
 
 /// A simulated robot. Dropped, its sensors stop.
 pub(crate) struct SimulatedRobot<W = ()> {
     spec: Spec,
     sensors: Sensors,
-    stage: Arc<dyn Stage>,
-    witness: W,
-    /// Held for its drop.
+    environment: Arc<dyn Environment>,
+    listener: W,
+    /// Dropped with the robot, which stops them.
     _threads: Threads,
 }
 
-impl<W: Witness> SimulatedRobot<W> {
+impl<W: RobotListener> SimulatedRobot<W> {
     /// A robot whose sensors have delivered once and go on doing so.
-    pub(crate) fn start(spec: Spec, witness: W) -> anyhow::Result<Self> {
-        Self::start_in(&Memory::default(), spec, witness)
+    pub(crate) fn start(spec: Spec, listener: W) -> anyhow::Result<Self> {
+        let deliver: Deliver = Arc::new(|picture| picture);
+        Self::start_delivering(&deliver, spec, listener)
     }
 
-    /// As [`start`](Self::start), with cameras of noise or a gradient that write to this memory.
-    pub(crate) fn start_in(memory: &Memory, spec: Spec, witness: W) -> anyhow::Result<Self> {
+    /// As [`start`](Self::start), with cameras of noise or a gradient that deliver so.
+    pub(crate) fn start_delivering(
+        deliver: &Deliver,
+        spec: Spec,
+        listener: W,
+    ) -> anyhow::Result<Self> {
         spec.check()?;
         let sensors =
             Sensors::with_clock(spec.camera_configs(), spec.proprio_configs(), monotonic_seconds)?;
         let mut threads = Threads::default();
-        let stage = match spec.scene {
+        let environment = match spec.scene {
             Scene::Arm => arm::start(&spec, &sensors, &mut threads),
-            Scene::Noise => pattern::noise(&spec, memory, &sensors, &mut threads),
-            Scene::Gradient => pattern::gradient(&spec, memory, &sensors, &mut threads),
+            Scene::Noise => pattern::noise(&spec, deliver, &sensors, &mut threads),
+            Scene::Gradient => pattern::gradient(&spec, deliver, &sensors, &mut threads),
         };
-        let stage = stage.context("the sensors did not start")?;
+        let environment = environment.context("the sensors did not start")?;
         wave(&spec, &sensors, &mut threads).context("the sensors did not start")?;
-        Ok(Self { spec, sensors, stage, witness, _threads: threads })
+        Ok(Self { spec, sensors, environment, listener, _threads: threads })
     }
 }
 
@@ -93,16 +95,16 @@ fn wave(spec: &Spec, sensors: &Sensors, threads: &mut Threads) -> anyhow::Result
     Ok(())
 }
 
-impl<W: Witness> adapter::Robot for SimulatedRobot<W> {}
-
-impl<W: Witness> chiral_blocking::Robot for SimulatedRobot<W> {
+impl<W: RobotListener> chiral_blocking::Robot for SimulatedRobot<W> {
     fn sensors(&self) -> &Sensors {
         &self.sensors
     }
 
     fn apply_action(&self, action: Action) -> Result<(), RobotError> {
-        self.witness.acted(&action);
-        self.stage.apply(&action)
+        if let Effect::Ignored(why) = self.environment.apply(&action)? {
+            self.listener.action_ignored(why);
+        }
+        Ok(())
     }
 
     fn metadata(&self) -> Result<Map, RobotError> {
@@ -121,7 +123,7 @@ impl<W: Witness> chiral_blocking::Robot for SimulatedRobot<W> {
             .with("depth", self.spec.depth)
             .with("proprios", Value::Map(proprios.collect()))
             .with("sensor_hz", self.spec.rate.as_hz());
-        let action = self.stage.action_space();
+        let action = self.environment.action_space();
         if !action.is_empty() {
             let entries = action.iter().map(|(key, value)| (key.into(), value));
             metadata.insert("action", Value::Map(entries.collect()));
@@ -130,28 +132,27 @@ impl<W: Witness> chiral_blocking::Robot for SimulatedRobot<W> {
     }
 
     fn reset(&self) -> Result<ResetResult, RobotError> {
-        let info = self.stage.reset();
+        let info = self.environment.reset();
         Ok(ResetResult { observation: self.sensors.snapshot_now(), info })
     }
 
     fn step(&self, action: Action) -> Result<StepResult, RobotError> {
-        self.witness.acted(&action);
-        let Effect { reward, terminated, truncated } = self.stage.step(&action)?;
+        let StepOutcome { reward, terminated, truncated } = self.environment.step(&action)?;
         let observation = self.sensors.snapshot_now();
         Ok(StepResult { observation, reward, terminated, truncated, info: Map::new() })
     }
 
     fn on_connect(&self) {
-        self.witness.connected();
+        self.listener.connected();
     }
 
     fn on_disconnect(&self, reason: &ConnectionError) {
-        self.stage.hold_still();
-        self.witness.disconnected(reason);
+        self.environment.hold_still();
+        self.listener.disconnected(reason);
     }
 
     fn on_watchdog(&self, _silent_for: std::time::Duration) {
-        self.stage.hold_still();
+        self.environment.hold_still();
     }
 }
 

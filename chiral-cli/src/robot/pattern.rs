@@ -3,60 +3,67 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use chiral_driver::RobotError;
 use chiral_proto::sensors::{CameraFrame, CameraWriter, Sensors};
-use chiral_proto::{Array, Dtype};
+use chiral_proto::{Action, Array, Dtype};
 
-use super::memory::Memory;
+use super::environment::{Effect, Environment};
 use super::spec::{Size, Spec};
-use super::stage::Stage;
 use super::threads::Threads;
 
 /// How many frames there are before they repeat.
 const FRAMES: usize = 64;
 
+/// What a camera does with a picture before it publishes it, such as a copy into shared memory.
+pub type Deliver = Arc<dyn Fn(Bytes) -> Bytes + Send + Sync>;
+
 /// Nothing happens in front of these cameras.
 struct Pattern;
 
-impl Stage for Pattern {}
+impl Environment for Pattern {
+    fn apply(&self, _action: &Action) -> Result<Effect, RobotError> {
+        Ok(Effect::Ignored("nothing in this scene moves"))
+    }
+}
 
 /// Has the cameras show noise.
 pub(super) fn noise(
     spec: &Spec,
-    memory: &Memory,
+    deliver: &Deliver,
     sensors: &Sensors,
     threads: &mut Threads,
-) -> anyhow::Result<Arc<dyn Stage>> {
+) -> anyhow::Result<Arc<dyn Environment>> {
     let mut random = Random(spec.seed);
     let strip = Strip::paint(spec.size, |_, _| noise_pixel(random.next()));
-    show(strip, spec, memory, sensors, threads)
+    show(strip, spec, deliver, sensors, threads)
 }
 
 /// Has the cameras show a gradient that runs up the image.
 pub(super) fn gradient(
     spec: &Spec,
-    memory: &Memory,
+    deliver: &Deliver,
     sensors: &Sensors,
     threads: &mut Threads,
-) -> anyhow::Result<Arc<dyn Stage>> {
+) -> anyhow::Result<Arc<dyn Environment>> {
     let across = |column| column as f32 / spec.size.width as f32;
     let strip = Strip::paint(spec.size, |row, column| gradient_pixel(row, across(column)));
-    show(strip, spec, memory, sensors, threads)
+    show(strip, spec, deliver, sensors, threads)
 }
 
 fn show(
     strip: Strip,
     spec: &Spec,
-    memory: &Memory,
+    deliver: &Deliver,
     sensors: &Sensors,
     threads: &mut Threads,
-) -> anyhow::Result<Arc<dyn Stage>> {
+) -> anyhow::Result<Arc<dyn Environment>> {
     let strip = Arc::new(strip);
     for (index, camera) in sensors.cameras().enumerate() {
-        let (strip, memory) = (Arc::clone(&strip), memory.clone());
+        let (strip, deliver) = (Arc::clone(&strip), Arc::clone(deliver));
         // No two of the first cameras show the same at once.
         let mut frame = index * 7;
         threads.spawn(format!("camera {index}"), spec.rate, move || {
-            strip.show(frame, &camera, &memory);
+            strip.show(frame, &camera, &*deliver);
             frame += 1;
         })?;
     }
@@ -64,7 +71,7 @@ fn show(
 }
 
 /// A picture [`FRAMES`] rows higher than a camera's. Frame `n` begins at row `n`, and shares the
-/// strip's memory: showing it paints nothing, and copies nothing but into shared memory.
+/// strip's memory: showing it paints nothing, and copies nothing unless its delivery does.
 struct Strip {
     size: Size,
     image: Bytes,
@@ -85,11 +92,11 @@ impl Strip {
         }
     }
 
-    fn show(&self, frame: usize, camera: &CameraWriter, memory: &Memory) {
+    fn show(&self, frame: usize, camera: &CameraWriter, deliver: &dyn Fn(Bytes) -> Bytes) {
         let Size { width, height } = self.size;
         let row = frame % FRAMES;
         let slice = |bytes: &Bytes, row_len: usize| {
-            memory.deliver(bytes.slice(row * row_len..(row + height) * row_len))
+            deliver(bytes.slice(row * row_len..(row + height) * row_len))
         };
         let image = Array::new(Dtype::U8, [height, width, 3], slice(&self.image, width * 3));
         let mut shown = CameraFrame::new().image(image.expect("the slice has the shape's length"));
@@ -148,7 +155,7 @@ mod tests {
             let camera = sensors.camera_at(0).unwrap();
             let mut shown = Vec::new();
             for frame in 0..=FRAMES {
-                strip.show(frame, &camera, &Memory::default());
+                strip.show(frame, &camera, &|picture| picture);
                 let camera = sensors.snapshot(0.0).cameras.remove(0);
                 assert_eq!(camera.timestamp.to_bits(), 1.5_f64.to_bits());
                 let range = strip.image.as_ptr_range();

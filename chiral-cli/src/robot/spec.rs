@@ -3,7 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use anyhow::ensure;
 use chiral_proto::wire::Limits;
 use chiral_proto::{CameraConfig, ProprioConfig, Rate};
 use chiral_sim::arm::{DOF, Posture, home};
@@ -11,6 +10,7 @@ use clap::{Args, ValueEnum};
 
 use super::view::View;
 use crate::args;
+use crate::usage::ensure_usage;
 
 /// The streams in which an arm tells its state.
 pub(super) const ARM_PROPRIOS: [&str; 3] = ["joint_pos", "joint_vel", "ee_pose"];
@@ -156,12 +156,12 @@ impl Spec {
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         let limits = Limits::default();
         let (views, streams) = (self.views().len(), self.proprio_configs());
-        ensure!(
+        ensure_usage!(
             views <= limits.cameras,
             "found {views} cameras, clients take at most {}",
             limits.cameras
         );
-        ensure!(
+        ensure_usage!(
             streams.len() <= limits.proprios,
             "found {} proprioception streams, clients take at most {}",
             streams.len(),
@@ -172,7 +172,7 @@ impl Spec {
         let elements: usize = streams.iter().map(|stream| stream.len).sum();
         let bytes = pixels * bytes_per_pixel + elements * size_of::<f32>();
         let room = limits.frame_len - limits.header_len;
-        ensure!(
+        ensure_usage!(
             bytes <= room,
             "an observation would have {bytes} bytes, clients take at most {room}: fewer cameras, \
              or a smaller --size"

@@ -102,21 +102,25 @@ fn an_arm_takes_seven_joints_or_nothing() {
 }
 
 #[test]
-fn the_witness_hears_of_every_action() {
+fn the_listener_is_told_of_ignored_actions() {
     #[derive(Default)]
-    struct Heard(Mutex<Vec<usize>>);
-    impl Witness for Arc<Heard> {
-        fn acted(&self, action: &Action) {
-            self.0.lock().unwrap().push(action.values.len());
+    struct Ignored(Mutex<Vec<String>>);
+    impl RobotListener for Arc<Ignored> {
+        fn action_ignored(&self, why: &str) {
+            self.0.lock().unwrap().push(why.to_owned());
         }
     }
 
-    let heard = Arc::new(Heard::default());
-    let spec = spec("--scene noise");
-    let robot = SimulatedRobot::start(spec, Arc::clone(&heard)).unwrap();
-    robot.apply_action(vec![0.0; 3].into()).unwrap();
-    robot.step(vec![0.0; 4].into()).unwrap();
-    assert_eq!(*heard.0.lock().unwrap(), [3, 4]);
+    let ignored = |arguments: &str, action: Vec<f32>| {
+        let listener = Arc::new(Ignored::default());
+        let robot = SimulatedRobot::start(spec(arguments), Arc::clone(&listener)).unwrap();
+        robot.apply_action(action.into()).unwrap();
+        std::mem::take(&mut *listener.0.lock().unwrap())
+    };
+    assert_eq!(ignored("--cameras 0", vec![0.0; 7]).len(), 0);
+    assert_eq!(ignored("--cameras 0", vec![]), ["it has no values"]);
+    assert!(ignored("--cameras 0", vec![f32::NAN; 7])[0].contains("finite"));
+    assert_eq!(ignored("--scene noise", vec![0.0; 3]), ["nothing in this scene moves"]);
 }
 
 #[test]

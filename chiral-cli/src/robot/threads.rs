@@ -30,7 +30,7 @@ impl Threads {
         work();
         let stop = Arc::clone(&self.stop);
         let thread = Builder::new().name(name).spawn(move || {
-            while !stop.came_by(ticks.next(Instant::now())) {
+            while !stop.wait_until(ticks.next(Instant::now())) {
                 work();
             }
         })?;
@@ -41,7 +41,7 @@ impl Threads {
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        self.stop.give();
+        self.stop.request();
         for handle in self.handles.drain(..) {
             if handle.join().is_err() {
                 tracing::error!("a sensor thread had panicked");
@@ -52,25 +52,25 @@ impl Drop for Threads {
 
 #[derive(Debug, Default)]
 struct Stop {
-    given: Mutex<bool>,
+    requested: Mutex<bool>,
     changed: Condvar,
 }
 
 impl Stop {
-    fn give(&self) {
-        *self.given.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    fn request(&self) {
+        *self.requested.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.changed.notify_all();
     }
 
-    /// Waits until an instant; whether the stop was given by then.
-    fn came_by(&self, deadline: Instant) -> bool {
-        let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Waits until an instant; returns whether the stop was requested by then.
+    fn wait_until(&self, deadline: Instant) -> bool {
+        let requested = self.requested.lock().unwrap_or_else(PoisonError::into_inner);
         let left = deadline.saturating_duration_since(Instant::now());
-        let (given, _) = self
+        let (requested, _) = self
             .changed
-            .wait_timeout_while(given, left, |given| !*given)
+            .wait_timeout_while(requested, left, |requested| !*requested)
             .unwrap_or_else(PoisonError::into_inner);
-        *given
+        *requested
     }
 }
 

@@ -11,6 +11,29 @@ pub(crate) fn chiral() -> Command {
     Command::new(env!("CARGO_BIN_EXE_chiral"))
 }
 
+/// What the program writes to a terminal, with its exit status.
+#[cfg(unix)]
+pub(crate) fn on_terminal(arguments: &[&str]) -> (ExitStatus, String) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let mut terminal = std::fs::File::from(openpt(OpenptFlags::RDWR).expect("a terminal"));
+    grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("it can be opened");
+    let name = ptsname(&terminal, Vec::new()).expect("it has a name");
+    let name = name.to_str().expect("it is text");
+    let other_end = std::fs::File::options().read(true).write(true).open(name).expect(name);
+    let mut child = chiral()
+        .args(arguments)
+        .env("TERM", "xterm")
+        .stdin(Stdio::null())
+        .stdout(other_end.try_clone().expect("it is open"))
+        .stderr(other_end)
+        .spawn()
+        .expect("the program starts");
+    let mut said = Vec::new();
+    // The end of the program ends the terminal with an error.
+    let _ = terminal.read_to_end(&mut said);
+    (child.wait().expect("it can be waited for"), String::from_utf8_lossy(&said).into_owned())
+}
+
 /// A running `chiral serve`. Dropped, it is killed.
 pub(crate) struct Served {
     child: Child,

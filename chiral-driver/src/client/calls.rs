@@ -119,12 +119,15 @@ impl ClientCalls {
 
     /// The newest observation that this handle has not returned yet, or what to wait for.
     fn poll_next_obs(&self) -> Result<Result<Arc<Observation>, EventListener>, CallError> {
-        let state = self.connection.0.lock();
+        let mut state = self.connection.0.lock();
         if let Some(latest) = state.latest()
             && latest.number > self.seen.load(Ordering::Relaxed)
         {
             self.seen.store(latest.number, Ordering::Relaxed);
             return Ok(Ok(Arc::clone(&latest.observation)));
+        }
+        if let Some(error) = state.take_stream_error() {
+            return Err(error.into());
         }
         if let Some(error) = state.machine.error() {
             return Err(RequestError::Disconnected(error.clone()).into());
@@ -281,7 +284,14 @@ impl ClientCalls {
 
     /// What was counted so far.
     pub fn stats(&self) -> Stats {
-        self.connection.0.lock().machine.stats()
+        self.connection.0.lock().machine.stats(Instant::now())
+    }
+
+    /// Whether nothing at all has come from the robot for longer than
+    /// [`Config::silence`](chiral_proto::client::Config::silence), although something is waited
+    /// for: the link may be dead, and the policy blind. The log has a line when it begins and ends.
+    pub fn is_silent(&self) -> bool {
+        self.connection.0.lock().is_silent()
     }
 
     /// Why the connection has ended, if it has.

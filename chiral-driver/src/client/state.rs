@@ -20,6 +20,10 @@ pub struct ClientState {
     calls: HashMap<RequestKey, Call>,
     /// The number of the newest observation that was told.
     told: u64,
+    /// The stream got no answer in time, and nobody was told yet.
+    stream_error: Option<RequestError>,
+    /// Nothing comes from the server although something is waited for.
+    silent: bool,
     /// Notified by each observation, and at the end.
     on_observation: event_listener::Event,
 }
@@ -40,6 +44,8 @@ impl ClientState {
             machine,
             calls: HashMap::new(),
             told: 0,
+            stream_error: None,
+            silent: false,
             on_observation: event_listener::Event::new(),
         }
     }
@@ -52,6 +58,16 @@ impl ClientState {
     /// The newest observation.
     pub(super) fn latest(&self) -> Option<&Latest> {
         self.machine.latest_observation()
+    }
+
+    /// Why the stream brings nothing, if that was not told yet.
+    pub(super) fn take_stream_error(&mut self) -> Option<RequestError> {
+        self.stream_error.take()
+    }
+
+    /// Whether nothing comes from the server although something is waited for.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent
     }
 
     pub(super) fn listen(&self) -> EventListener {
@@ -82,6 +98,19 @@ impl ClientState {
                 }
             }
             Event::Failed { id, error } => self.fail(id, error),
+            Event::StreamTimedOut(error) => {
+                tracing::warn!("the observation stream got no answer: {error}");
+                self.stream_error = Some(error);
+                self.on_observation.notify(usize::MAX);
+            }
+            Event::Silent { silent_for } => {
+                tracing::warn!("nothing has come from the robot for {silent_for:.1?}");
+                self.silent = true;
+            }
+            Event::Resumed { silent_for } => {
+                tracing::info!("the robot is there again after {silent_for:.1?}");
+                self.silent = false;
+            }
             Event::Disconnected(_) => {
                 self.on_observation.notify(usize::MAX);
             }
@@ -113,6 +142,7 @@ impl State for ClientState {
         }
         let latest = self.latest().map_or(0, |latest| latest.number);
         if std::mem::replace(&mut self.told, latest) != latest {
+            self.stream_error = None;
             self.on_observation.notify(usize::MAX);
         }
     }

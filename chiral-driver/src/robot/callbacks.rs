@@ -1,11 +1,14 @@
 //! Operates a robot by calling it, for as long as a policy has it.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Instant;
 
-use chiral_proto::server::Event;
+use chiral_proto::Observation;
+use chiral_proto::server::{Answer, Event};
 use event_listener::EventListener;
 use futures_lite::FutureExt;
 use futures_lite::future::{or, zip};
@@ -72,6 +75,9 @@ fn fail_to_start(connection: &Connection<ServerState>, error: &io::Error) {
     connection.call(|state, _| state.machine.fail(why));
 }
 
+/// An observation that is to be made when its answer can leave.
+type Deferred = Box<dyn FnOnce(Instant) -> Observation + Send>;
+
 /// A robot, and the policy for which it is called. The lease ends with the last clone.
 struct Calls<B, F> {
     lease: Arc<Lease>,
@@ -120,6 +126,10 @@ impl<B: Robot, F: Fn() + Send + Sync> Calls<B, F> {
                     Event::Action(action) => self.robot.apply_action(action).await?,
                     Event::Watchdog { silent_for } => self.robot.on_watchdog(silent_for).await,
                     Event::Disconnected(reason) => self.robot.on_disconnect(&reason).await,
+                    Event::ActionsDropped { count, reason } => {
+                        self.connection().lock().warn_of_drops(count, &reason);
+                        self.robot.on_actions_dropped(count, &reason).await;
+                    }
                     _ => {}
                 }
                 Ok(())
@@ -134,6 +144,7 @@ impl<B: Robot, F: Fn() + Send + Sync> Calls<B, F> {
 
     /// Answers requests, until the connection ends.
     async fn dispatch_requests(&self) {
+        let mut deferred = VecDeque::new();
         loop {
             let request = wait_for(self.connection(), ServerState::listen_request, |state| {
                 match state.machine.poll_request() {
@@ -149,9 +160,9 @@ impl<B: Robot, F: Fn() + Send + Sync> Calls<B, F> {
             .await;
             let Some(request) = request else { return };
             match request {
-                Event::Reset(_) | Event::Step(..) => self.answer(request).await,
+                Event::Reset(_) | Event::Step(..) => self.answer_motion(request).await,
                 // What moves nothing is let go when nobody waits for it any more.
-                _ => or(self.answer(request), self.wait_for_end()).await,
+                _ => or(self.answer(request, &mut deferred), self.wait_for_end()).await,
             }
             (self.send_replies)();
         }
@@ -159,7 +170,7 @@ impl<B: Robot, F: Fn() + Send + Sync> Calls<B, F> {
 
     // That nobody waits for the answer any more is no fault of the robot's: such an error of a
     // reply is dropped.
-    async fn answer(&self, request: Event) {
+    async fn answer(&self, request: Event, deferred: &mut VecDeque<Deferred>) {
         match request {
             Event::Metadata(reply) => {
                 let metadata = self.robot.metadata();
@@ -167,11 +178,34 @@ impl<B: Robot, F: Fn() + Send + Sync> Calls<B, F> {
                     let _ = self.call(|state| state.machine.reply_metadata(reply, data));
                 }
             }
-            Event::Observe(reply) => {
-                if let Some(answer) = self.attempt("observing", self.robot.observe()).await {
-                    let _ = self.call(|state| state.machine.reply_observation(reply, answer));
+            // The transport can take the answer now.
+            Event::Observe(reply) if reply.is_due() => {
+                let Some(observe) = deferred.pop_front() else { return };
+                let observing = async { Ok(observe(Instant::now())) };
+                if let Some(observation) = self.attempt("observing", observing).await {
+                    let _ = self.call(|state| state.machine.reply_observation(reply, observation));
                 }
             }
+            Event::Observe(reply) => {
+                match self.attempt("observing", self.robot.observe()).await {
+                    None => {}
+                    // Here and not by the machine, behind whose lock everybody would wait.
+                    Some(Answer::WhenSent(observe)) => {
+                        deferred.push_back(observe);
+                        let _ = self.call(|state| state.machine.defer_observation(reply));
+                    }
+                    Some(answer) => {
+                        let _ = self.call(|state| state.machine.reply_observation(reply, answer));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Answers what moves the robot.
+    async fn answer_motion(&self, request: Event) {
+        match request {
             Event::Reset(reply) => {
                 if !self.take_over().await {
                     return;

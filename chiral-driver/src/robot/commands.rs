@@ -1,6 +1,6 @@
 use std::any::Any;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chiral_proto::sensors::Sensors;
 use chiral_proto::server::{Event, ReplyError, ResetReply, Server, Stats, StepReply};
@@ -90,7 +90,10 @@ impl CommandSlot {
     pub fn machine(&self, config: &ServerConfig) -> Server {
         let mut machine = config.machine.clone();
         config.watchdog.apply(&mut machine, true);
-        Server::new(machine)
+        let mut server = Server::new(Instant::now(), machine);
+        server.set_default_observation(self.sensors.clone());
+        server.set_default_metadata(self.metadata.clone());
+        server
     }
 
     fn lock(&self) -> MutexGuard<'_, SlotState> {
@@ -252,6 +255,12 @@ impl Commands {
             }
             Event::Reset(reply) => Some(Command::Reset(reply)),
             Event::Step(action, reply) => Some(Command::Step(action, reply)),
+            Event::ActionsDropped { count, reason } => {
+                if let Some(lease) = &self.lease {
+                    lease.connection().lock().warn_of_drops(count, &reason);
+                }
+                self.poll()
+            }
             // The machine answers the others itself.
             _ => self.poll(),
         }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chiral_proto::sensors::Sensors;
-use chiral_proto::server::Answer;
+use chiral_proto::server::{Answer, DropReason};
 use chiral_proto::{Action, ConnectionError, Map, ResetResult, StepResult};
 
 /// Why a robot could not do what was asked: any error. The connection then ends, and the policy
@@ -105,6 +105,18 @@ pub trait Robot: Send + Sync + 'static {
         async {}
     }
 
+    /// Actions came that were not applied, and will not be: they were superseded by newer ones, too
+    /// old, or not what the robot accepts. `count` is how many since the last call for this reason.
+    /// Default: nothing; the log has one line for each reason, the statistics count them.
+    fn on_actions_dropped(
+        &self,
+        count: u64,
+        reason: &DropReason,
+    ) -> impl Future<Output = ()> + Send {
+        let _ = (count, reason);
+        async {}
+    }
+
     /// No action has come for longer than the server's watchdog allows: hold still. Default:
     /// nothing.
     fn on_watchdog(&self, silent_for: Duration) -> impl Future<Output = ()> + Send {
@@ -145,6 +157,14 @@ impl<B: Robot> Robot for Arc<B> {
 
     fn on_disconnect(&self, reason: &ConnectionError) -> impl Future<Output = ()> + Send {
         (**self).on_disconnect(reason)
+    }
+
+    fn on_actions_dropped(
+        &self,
+        count: u64,
+        reason: &DropReason,
+    ) -> impl Future<Output = ()> + Send {
+        (**self).on_actions_dropped(count, reason)
     }
 
     fn on_watchdog(&self, silent_for: Duration) -> impl Future<Output = ()> + Send {

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Instant;
 
 use chiral_proto::sensors::Sensors;
 use chiral_proto::server::Server;
@@ -26,8 +27,9 @@ pub(super) trait Operate: Clone + Send + Sync + 'static {
 pub fn machine_of_callbacks(config: &ServerConfig, sensors: &Sensors) -> Server {
     let mut machine = config.machine.clone();
     config.watchdog.apply(&mut machine, false);
-    let _ = sensors;
-    Server::new(machine)
+    let mut server = Server::new(Instant::now(), machine);
+    server.set_sensors(sensors.clone());
+    server
 }
 
 /// A robot that is called.

@@ -1,6 +1,8 @@
 //! A server's connection: the machine, and whoever works for it.
 
-use chiral_proto::server::Server;
+use std::mem::{Discriminant, discriminant};
+
+use chiral_proto::server::{DropReason, Server};
 use event_listener::{Event, EventListener};
 
 use crate::connection::State;
@@ -13,6 +15,8 @@ pub struct ServerState {
     pub(crate) motion: Motion,
     /// What the transport has beyond its frames.
     pub(crate) extension: Option<Extension>,
+    /// For which reasons actions were dropped, as far as the log has been told.
+    warned_of: Vec<Discriminant<DropReason>>,
     /// Notified when there may be something to do with the robot's motion.
     on_motion: Event,
     /// Notified when there may be something to do with requests.
@@ -73,6 +77,7 @@ impl ServerState {
             machine,
             motion: Motion::Idle,
             extension: None,
+            warned_of: Vec::new(),
             on_motion: Event::new(),
             on_request: Event::new(),
         }
@@ -91,6 +96,16 @@ impl ServerState {
         self.on_request.listen()
     }
 
+    /// Tells the log, once for each reason, that the robot does not get all actions; the statistics
+    /// count the rest.
+    pub(crate) fn warn_of_drops(&mut self, count: u64, reason: &DropReason) {
+        let kind = discriminant(reason);
+        if !self.warned_of.contains(&kind) {
+            self.warned_of.push(kind);
+            tracing::warn!("{count} actions did not reach the robot: {reason}");
+        }
+    }
+
     /// What moved the robot is done: a reset or a step may be waiting for just this.
     pub(crate) fn rest(&mut self) {
         self.motion.rest();
@@ -104,6 +119,10 @@ impl State for ServerState {
 
     fn machine(&mut self) -> &mut Server {
         &mut self.machine
+    }
+
+    fn wants_message(&self) -> bool {
+        self.machine.wants_message()
     }
 
     fn dispatch_events(&mut self) {

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn out_of_reach_is_reported() {
+    fn a_goal_out_of_reach_is_reported() {
         let solution = solve(&Reach::from_above(Point3::new(2.0, 0.0, 0.1)), &home());
         assert!(!solution.converged());
         assert!(solution.position_error > 0.5);

@@ -72,7 +72,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn commands_keep_to_the_pace_and_arrive(from in angles(), to in angles()) {
+        fn commands_stay_within_the_speed_limit_and_arrive(from in angles(), to in angles()) {
             let mut planner = ChunkPlanner::new(5, PERIOD, 0.6);
             let mut arm = from;
             for _ in 0..100 {
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn an_arm_that_does_not_move_is_waited_for() {
+    fn commands_wait_for_an_arm_that_does_not_move() {
         let goal = home() + Joints::repeat(1.0);
         let mut planner = ChunkPlanner::new(5, PERIOD, 0.6);
         for _ in 0..50 {

@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hues_of_the_colour_wheel() {
+    fn hues_match_the_colour_wheel() {
         for (pixel, degrees) in [
             ([255, 0, 0], 0.0),
             ([200, 100, 0], 30.0),
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn shade_does_not_matter_and_neighbours_are_refused() {
+    fn any_shade_matches_and_neighbouring_hues_do_not() {
         let filter = HueFilter::new([255, 0, 10]);
         for brightness in [0.3, 0.6, 1.0] {
             let shaded = [255.0, 0.0, 10.0].map(|channel: f32| (channel * brightness) as u8);

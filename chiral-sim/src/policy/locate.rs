@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_ball_is_enough() {
+    fn a_half_hidden_ball_is_located() {
         let center = Point3::new(0.4, 0.0, 0.1);
         let screen = Body::plain(
             Solid::Cuboid {
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn without_depth_there_is_no_place() {
+    fn a_ball_without_depth_is_not_located() {
         let mut frame = picture(Point3::new(1.6, 0.0, 0.6), &[ball(Point3::new(0.4, 0.0, 0.1))]);
         assert!(find(&frame).is_some());
         frame.depth.fill(0.0);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn one_contradiction_spoils_the_consensus() {
+    fn views_that_disagree_give_no_location() {
         let sighting = |x, pixels| Sighting { center: Point3::new(x, 0.0, 0.0), pixels };
         let close = [sighting(0.400, 30), sighting(0.404, 10)];
         let agreed = agree(&close).unwrap();

@@ -38,7 +38,7 @@ pub struct Renderer {
     seen: Vec<u32>,
 }
 
-/// A body on the camera's stage.
+/// A body in front of the camera.
 #[derive(Debug, Clone)]
 struct Actor {
     shape: AnyShape,
@@ -287,15 +287,15 @@ mod tests {
     use proptest::prelude::*;
 
     /// Any scene with the arm in any posture, seen by any camera that is not inside something.
-    fn stage() -> impl Strategy<Value = (Camera, Vec<Body>)> {
+    fn scene() -> impl Strategy<Value = (Camera, Vec<Body>)> {
         let angles = JOINTS.map(|joint| joint.lower..joint.upper);
-        let stage = (any::<u64>(), angles, prop::sample::select(&Viewpoint::ALL)).prop_map(
+        let scene = (any::<u64>(), angles, prop::sample::select(&Viewpoint::ALL)).prop_map(
             |(seed, angles, viewpoint)| {
                 let posture = Arm::new(&Joints::from(angles)).posture();
                 (viewpoint.camera(96, 72, &posture), Scene::new(seed).bodies(&posture))
             },
         );
-        stage.prop_filter("the lens is inside a solid", |(camera, bodies)| {
+        scene.prop_filter("the lens is inside a solid", |(camera, bodies)| {
             let lens = Point3::from(camera.pose.translation.vector);
             bodies.iter().all(|body| body.solid.signed_distance(&lens) > 2.0 * NEAR)
         })
@@ -303,7 +303,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn culling_changes_nothing((camera, bodies) in stage()) {
+        fn culling_changes_nothing((camera, bodies) in scene()) {
             let mut renderer = Renderer::new();
             let culled = renderer.frame(&camera, &bodies);
             let mut whole = CameraFrame::blank(&camera);
@@ -312,7 +312,7 @@ mod tests {
         }
 
         #[test]
-        fn depth_leads_back_onto_the_surfaces((camera, bodies) in stage()) {
+        fn unprojected_depth_lies_on_the_surfaces((camera, bodies) in scene()) {
             let frame = Renderer::new().frame(&camera, &bodies);
             let view = frame.view().unwrap();
             let inverse = frame.intrinsics.try_inverse().unwrap();
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_zero_depth_and_sky() {
+    fn pixels_without_a_body_show_the_sky_at_zero_depth() {
         let camera = Camera::new(8, 4, 1.0, Isometry3::identity());
         let mut frame = CameraFrame::blank(&camera);
         frame.depth.fill(7.0);

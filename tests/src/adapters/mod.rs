@@ -69,7 +69,8 @@ macro_rules! calls_that_do_not_wait {
 
         #[cfg(feature = "zenoh")]
         fn shares_memory(&self) -> Option<bool> {
-            Some(self.0.zenoh_stats()?.uses_shared_memory())
+            let counts = self.0.transport_extension::<chiral_zenoh::Counts>()?;
+            Some(counts.read().uses_shared_memory())
         }
     };
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::Recorder;
 use chiral_driver::ConnectError;
-use chiral_driver::zenoh::Error;
+use chiral_zenoh::Error;
 
 use crate::adapter::{Adapter, ClientSettings, Policy, ServerSettings, Serving};
 
@@ -62,7 +62,8 @@ impl Adapter for OverZenoh {
     }
 
     fn is_refusal(&self, error: &ConnectError) -> bool {
-        let ConnectError::Zenoh(error) = error else { return false };
+        let ConnectError::Transport(error) = error else { return false };
+        let Some(error) = error.downcast_ref::<Error>() else { return false };
         match self.how {
             // Zenoh does not let a second session in, and the policy tries again until its time is
             // over.

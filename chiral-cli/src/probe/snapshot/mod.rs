@@ -14,11 +14,41 @@ use crate::text::{self, Table, printable};
 use picture::Picture;
 
 /// Characters of a camera's name in a file name, at the most.
-const LONGEST_NAME: usize = 40;
+const MAX_NAME_CHARS: usize = 40;
+
+/// How much a snapshot writes at the most, however much a robot shows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caps {
+    files: usize,
+    /// Of samples, before they are compressed.
+    bytes: usize,
+}
+
+impl Default for Caps {
+    fn default() -> Self {
+        Self { files: 64, bytes: 256 << 20 }
+    }
+}
+
+impl Caps {
+    /// Takes a picture off what is left.
+    fn take(&mut self, picture: &Picture<'_>) -> Result<(), String> {
+        let left = (self.files.checked_sub(1), self.bytes.checked_sub(picture.samples.len()));
+        let (Some(files), Some(bytes)) = left else {
+            let Self { files, bytes } = Self::default();
+            return Err(format!(
+                "not written: a snapshot has at most {files} files and {} MiB",
+                bytes >> 20
+            ));
+        };
+        *self = Self { files, bytes };
+        Ok(())
+    }
+}
 
 /// One image or depth map of a snapshot.
 #[derive(Debug, Serialize)]
-pub(super) struct Shot {
+pub(super) struct SnapshotFile {
     camera: String,
     part: &'static str,
     /// Absent when no file could show it.
@@ -28,38 +58,43 @@ pub(super) struct Shot {
 }
 
 /// Writes the images and depth maps of an observation to a folder, which is made if need be.
-pub(super) fn write(folder: &Path, observation: &Observation) -> anyhow::Result<Vec<Shot>> {
+pub(super) fn write(
+    folder: &Path,
+    observation: &Observation,
+    mut left: Caps,
+) -> anyhow::Result<Vec<SnapshotFile>> {
     fs::create_dir_all(folder)
         .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let mut shots = Vec::new();
+    let mut files = Vec::new();
     for (index, camera) in observation.cameras.iter().enumerate() {
-        let mut shoot = |part: &'static str, made: Result<Picture<'_>, String>| {
+        let mut write = |part: &'static str, made: Result<Picture<'_>, String>| {
             let name = file_name(index, &camera.name, part);
-            let shot = |file, note| Shot { camera: camera.name.to_string(), part, file, note };
-            match made {
+            let file_of =
+                |file, note| SnapshotFile { camera: camera.name.to_string(), part, file, note };
+            match made.and_then(|picture| left.take(&picture).map(|()| picture)) {
                 Ok(picture) => {
                     let path = folder.join(name);
                     let title = format!("{part} of {}", text::name(&camera.name));
                     encode(&path, &picture, &title)
                         .with_context(|| format!("cannot write {}", path.display()))?;
-                    shots.push(shot(Some(path.display().to_string()), picture.note));
+                    files.push(file_of(Some(path.display().to_string()), picture.note));
                 }
-                Err(why) => shots.push(shot(None, why)),
+                Err(why) => files.push(file_of(None, why)),
             }
             anyhow::Ok(())
         };
-        shoot("image", Picture::of_image(&camera.image))?;
+        write("image", Picture::of_image(&camera.image))?;
         if let Some(depth) = &camera.depth {
-            shoot("depth", Picture::of_depth(depth))?;
+            write("depth", Picture::of_depth(depth))?;
         }
     }
-    Ok(shots)
+    Ok(files)
 }
 
 /// The number keeps names apart that look the same here, and away from names with a meaning.
 fn file_name(index: usize, camera: &str, part: &str) -> String {
     let is_safe = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
-    let safe = camera.chars().take(LONGEST_NAME).map(|c| if is_safe(c) { c } else { '_' });
+    let safe = camera.chars().take(MAX_NAME_CHARS).map(|c| if is_safe(c) { c } else { '_' });
     format!("{index:02}_{}_{part}.png", safe.collect::<String>())
 }
 
@@ -79,12 +114,12 @@ fn encode(path: &Path, picture: &Picture<'_>, title: &str) -> anyhow::Result<()>
 }
 
 /// The files of a snapshot, for people.
-pub(super) fn to_text(shots: &[Shot]) -> String {
-    if shots.is_empty() {
+pub(super) fn to_text(files: &[SnapshotFile]) -> String {
+    if files.is_empty() {
         return "no camera to take a picture with\n".to_owned();
     }
     let mut table = Table::default();
-    for Shot { camera, part, file, note } in shots {
+    for SnapshotFile { camera, part, file, note } in files {
         let file = file.as_deref().map(printable);
         let file = file.unwrap_or_else(|| format!("no {part} of {}", text::name(camera)));
         table.row([file, note.clone()]);

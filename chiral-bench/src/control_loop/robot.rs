@@ -1,20 +1,20 @@
 //! The robot with the loop that is measured, in a process of its own.
 
 use std::io::{self, BufRead as _};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use chiral_blocking::{Commands, PolicyServer, Robot as _};
+use chiral_cli::bench::BenchRobot;
+use chiral_cli::output;
+use chiral_cli::ticks::Ticks;
 use chiral_proto::{Map, Rate};
 use clap::Args;
 
-use super::{CAMERAS, LOOP_HZ, Turn};
-use crate::bench::robot::noisy;
-use crate::output;
-use crate::robot::Memory;
-use crate::ticks::Ticks;
+use super::{CAMERAS, LOOP_HZ, Round};
 
-/// The measured side of `chiral bench --control-loop`; started by it.
+/// The robot whose loop is measured.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// No cameras, and nothing of chiral.
@@ -29,7 +29,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         output::print("null\n")?;
         return answer(None);
     }
-    let robot = noisy(&Memory::default(), CAMERAS)?;
+    let robot = BenchRobot::start(CAMERAS, &(Arc::new(|picture| picture) as _))?;
     let server = PolicyServer::bind("127.0.0.1:0")?;
     let mut commands = server.pull(robot.sensors(), Map::new().with("robot", "chiral bench"))?;
     let uri = format!("ws://{}", server.local_addr()?);
@@ -40,17 +40,17 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 fn answer(mut commands: Option<&mut Commands>) -> anyhow::Result<()> {
     for seconds in io::stdin().lock().lines() {
         let seconds: f64 = serde_json::from_str(&seconds?)?;
-        let turn = control(commands.as_deref_mut(), Duration::try_from_secs_f64(seconds)?)?;
-        output::print(&format!("{}\n", serde_json::to_string(&turn)?))?;
+        let round = control(commands.as_deref_mut(), Duration::try_from_secs_f64(seconds)?)?;
+        output::print(&format!("{}\n", serde_json::to_string(&round)?))?;
     }
     Ok(())
 }
 
 /// The loop.
-fn control(mut commands: Option<&mut Commands>, duration: Duration) -> anyhow::Result<Turn> {
+fn control(mut commands: Option<&mut Commands>, duration: Duration) -> anyhow::Result<Round> {
     let rate = Rate::hz(LOOP_HZ)?;
     let room = (duration.as_secs_f64() * LOOP_HZ) as usize + 1;
-    let mut turn = Turn {
+    let mut round = Round {
         off: Vec::with_capacity(room),
         empty_calls: Vec::with_capacity(room),
         full_calls: Vec::with_capacity(room),
@@ -70,16 +70,17 @@ fn control(mut commands: Option<&mut Commands>, duration: Duration) -> anyhow::R
         let woke = Instant::now();
         rounds += 1;
         if let Some(last) = last.replace(woke) {
-            turn.off.push(nanoseconds(woke.duration_since(last).abs_diff(rate.period())));
+            round.off.push(nanoseconds(woke.duration_since(last).abs_diff(rate.period())));
         }
         if let Some(commands) = &mut commands {
             let action = commands.try_next_action();
             let took = nanoseconds(woke.elapsed());
-            if action.is_some() { &mut turn.full_calls } else { &mut turn.empty_calls }.push(took);
+            if action.is_some() { &mut round.full_calls } else { &mut round.empty_calls }
+                .push(took);
         }
     }
-    turn.missed = ticks.passed() - 1 - rounds;
-    Ok(turn)
+    round.missed = ticks.passed() - 1 - rounds;
+    Ok(round)
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

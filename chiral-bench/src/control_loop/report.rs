@@ -3,11 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use chiral_cli::samples::Samples;
 use serde::{Serialize, Serializer};
 
-use super::{STREAM_HZ, Turn};
-use crate::bench::samples::Samples;
+use super::{Round, STREAM_HZ};
 
+/// What was measured.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     rate_hz: f64,
@@ -38,10 +39,7 @@ pub(super) struct Case {
 
 /// Durations, shown by their quantiles.
 #[derive(Debug, Default)]
-struct Quantiles {
-    samples: Samples,
-    count: usize,
-}
+struct Quantiles(Samples);
 
 #[derive(Serialize)]
 struct Values {
@@ -60,23 +58,22 @@ impl Report {
 }
 
 impl Case {
-    pub(super) fn add(&mut self, turn: &Turn) {
-        self.off_ms.add(&turn.off);
-        self.empty_call_ms.add(&turn.empty_calls);
-        self.full_call_ms.add(&turn.full_calls);
-        self.ticks_missed += turn.missed;
+    pub(super) fn add(&mut self, round: &Round) {
+        self.off_ms.add(&round.off);
+        self.empty_call_ms.add(&round.empty_calls);
+        self.full_call_ms.add(&round.full_calls);
+        self.ticks_missed += round.missed;
     }
 }
 
 impl Quantiles {
     fn add(&mut self, nanoseconds: &[u64]) {
-        self.count += nanoseconds.len();
-        self.samples.extend(nanoseconds.iter().copied().map(Duration::from_nanos));
+        self.0.extend(nanoseconds.iter().copied().map(Duration::from_nanos));
     }
 
     fn values(&self) -> Option<Values> {
-        let [p50, p99, p999, max] = [0.5, 0.99, 0.999, 1.0].map(|q| self.samples.quantile_ms(q));
-        Some(Values { p50: p50?, p99: p99?, p999: p999?, max: max?, count: self.count })
+        let [p50, p99, p999, max] = [0.5, 0.99, 0.999, 1.0].map(|q| self.0.quantile_ms(q));
+        Some(Values { p50: p50?, p99: p99?, p999: p999?, max: max?, count: self.0.count() })
     }
 }
 

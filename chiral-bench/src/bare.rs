@@ -166,4 +166,4 @@ mod exchange {
     }
 }
 
-pub(super) use exchange::{Client, Server};
+pub(crate) use exchange::{Client, Server};

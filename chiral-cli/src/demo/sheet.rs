@@ -3,7 +3,7 @@ use std::sync::Arc;
 use chiral_proto::Observation;
 use chiral_sim::sheet::{Moment, contact_sheet};
 
-use super::description::Score;
+use super::description::EpisodeStatus;
 use super::pictures::Picture;
 
 /// Rows of the contact sheet at the most.
@@ -13,31 +13,31 @@ const FIRST_EPISODE_ROWS: usize = 3;
 /// Simulated seconds between the observations kept of the first episode.
 const INTERVAL: f64 = 0.5;
 
-/// Observations, as the policy received them, for the contact sheet: the course of the first
+/// Observations, as the policy received them, for the contact sheet: the first of the first
 /// episode, and the ends of those after it.
 #[derive(Debug, Default)]
-pub(super) struct Album {
-    course: Vec<Entry>,
+pub(super) struct SheetFrames {
+    first: Vec<Entry>,
     ends: Vec<Entry>,
 }
 
 #[derive(Debug, Clone)]
 struct Entry {
-    score: Score,
+    status: EpisodeStatus,
     observation: Arc<Observation>,
 }
 
-impl Album {
+impl SheetFrames {
     /// Keeps an observation if it is wanted.
-    pub(super) fn keep(&mut self, score: Score, observation: &Arc<Observation>) {
+    pub(super) fn keep(&mut self, status: EpisodeStatus, observation: &Arc<Observation>) {
         let observation = Arc::clone(observation);
-        let entry = Entry { score, observation };
-        if score.episode == 1 {
-            let previous = self.course.last().map(|entry| entry.score.time);
-            if score.over || previous.is_none_or(|previous| score.time >= previous + INTERVAL) {
-                self.course.push(entry);
+        let entry = Entry { status, observation };
+        if status.episode == 1 {
+            let previous = self.first.last().map(|entry| entry.status.time);
+            if status.over || previous.is_none_or(|previous| status.time >= previous + INTERVAL) {
+                self.first.push(entry);
             }
-        } else if score.over && self.ends.len() < ROWS - FIRST_EPISODE_ROWS {
+        } else if status.over && self.ends.len() < ROWS - FIRST_EPISODE_ROWS {
             self.ends.push(entry);
         }
     }
@@ -47,18 +47,18 @@ impl Album {
     /// # Errors
     /// When there is nothing to show, or it cannot be encoded.
     pub(super) fn to_png(&self) -> anyhow::Result<Vec<u8>> {
-        let last = self.course.len().saturating_sub(1);
-        let rows = FIRST_EPISODE_ROWS.min(self.course.len());
-        let course = (0..rows).map(|row| &self.course[row * last / (rows - 1).max(1)]);
+        let last = self.first.len().saturating_sub(1);
+        let rows = FIRST_EPISODE_ROWS.min(self.first.len());
+        let first = (0..rows).map(|row| &self.first[row * last / (rows - 1).max(1)]);
         let moments =
-            course.chain(&self.ends).map(Entry::moment).collect::<anyhow::Result<Vec<_>>>()?;
+            first.chain(&self.ends).map(Entry::moment).collect::<anyhow::Result<Vec<_>>>()?;
         Ok(contact_sheet(&moments)?)
     }
 }
 
 impl Entry {
     fn moment(&self) -> anyhow::Result<Moment> {
-        let Score { episode, time, solved, over } = self.score;
+        let EpisodeStatus { episode, time, solved, over } = self.status;
         let outcome = match (solved, over) {
             (true, _) => ", solved",
             (false, true) => ", lost",
