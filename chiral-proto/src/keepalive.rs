@@ -246,7 +246,10 @@ mod tests {
         for round in 1..5 {
             let due = start + seconds(20) * round;
             assert_eq!(heartbeat.poll_timeout(), Some(due));
-            assert_eq!(heartbeat.handle_timeout(start + seconds(20) * round - seconds(1)), Ok(()));
+            assert_eq!(
+                heartbeat.handle_timeout(start + seconds(u64::from(20 * round - 1))),
+                Ok(())
+            );
             assert!(!heartbeat.take_ping());
             ping(&mut heartbeat, due);
             heartbeat.ping_sent(due);

@@ -10,7 +10,7 @@ use allocation_counter::{AllocationInfo, measure};
 use bytes::Bytes;
 use chiral_proto::client::{self, Client, Event, Lossy};
 use chiral_proto::server::{self, Answer, Server};
-use chiral_proto::testing::{Happening, Link, Pair};
+use chiral_proto::testing::{Happening, Network, Pair};
 use chiral_proto::wire::{ClientMessage, ServerMessage};
 use chiral_proto::{Observation, Rate};
 
@@ -178,8 +178,8 @@ fn live(pair: &mut Pair, minutes: u32) {
 fn a_day(config: client::Config, loss: f64) -> AllocationInfo {
     let config = client::Config { max_age: Some(Duration::from_secs(50)), ..config };
     let mut pair = Pair::new(start(), config, server::Config::default());
-    pair.to_server = Link::default().latency(ms(15)).loss(loss, 1);
-    pair.to_client = Link::default().latency(ms(15)).loss(loss, 2);
+    pair.to_server = Network::default().latency(ms(15)).loss(loss, 1);
+    pair.to_client = Network::default().latency(ms(15)).loss(loss, 2);
     let hertz = Rate::hz(1.0).unwrap();
     pair.client.start_obs_stream(pair.now(), hertz).unwrap();
     pair.client.start_action_dispatch(pair.now(), hertz).unwrap();

@@ -241,19 +241,22 @@ fn the_steady_stream_allocates_no_pixel_memory_and_uses_its_buffers_again() {
     }
 }
 
+/// WebSocket frames of an observation.
+const FRAGMENTS: usize = OBSERVATION.div_ceil(256 << 10);
+
 #[test]
 fn observations_are_written_from_where_they_lie() {
     let message = Bytes::from(observation(1000));
     let frame = Frame::parse(message.clone(), &Limits::default()).expect("a frame");
     let (_, mut writer) = open(Role::Server);
     writer.push(frame.clone()).expect("nothing is being written");
-    writer.bytes_written(epoch(), OBSERVATION + 10);
+    writer.bytes_written(epoch(), OBSERVATION + 10 * FRAGMENTS);
     let allocated = allocated(|| {
         writer.push(frame.clone()).expect("nothing is being written");
         let mut slices = [IoSlice::new(&[]); 4];
-        assert_eq!(writer.transmit(&mut slices), 3);
+        assert_eq!(writer.transmit(&mut slices), 4);
         assert_eq!(slices[2].as_ptr(), message[1004..].as_ptr());
-        writer.bytes_written(epoch(), OBSERVATION + 10);
+        writer.bytes_written(epoch(), OBSERVATION + 10 * FRAGMENTS);
     });
     assert!(allocated < 200, "{allocated}");
 }
@@ -265,9 +268,9 @@ fn a_clients_masked_copy_lies_in_the_same_memory_every_time() {
     let mut send = || {
         writer.push(frame.clone()).expect("nothing is being written");
         let mut slices = [IoSlice::new(&[]); 4];
-        assert_eq!(writer.transmit(&mut slices), 1);
+        assert_eq!(writer.transmit(&mut slices), 4);
         let address = slices[0].as_ptr();
-        writer.bytes_written(epoch(), OBSERVATION + 14);
+        writer.bytes_written(epoch(), OBSERVATION + 14 * FRAGMENTS);
         address
     };
     let first = send();

@@ -20,8 +20,11 @@ struct Input {
     pending: u8,
     capacity: u8,
     max_age: Option<Time>,
-    /// Retry, timeout and linger.
-    lossy: Option<[Time; 3]>,
+    /// Retry and linger.
+    lossy: Option<[Time; 2]>,
+    request_timeout: Option<Time>,
+    motion_timeout: Option<Time>,
+    silence: Option<Time>,
     ops: Vec<Op>,
 }
 
@@ -48,6 +51,8 @@ enum Op {
     /// The robot sends an answer that may not have been asked for.
     Unasked(Kind),
     Hear(Hostile),
+    /// Bytes come that are no whole message.
+    Activity,
     Poll,
     PollAll,
     Disconnect,
@@ -78,9 +83,8 @@ struct Policy {
 
 impl Policy {
     fn new(input: &Input) -> Self {
-        let lossy = input.lossy.map(|[retry_after, timeout, linger]| Lossy {
+        let lossy = input.lossy.map(|[retry_after, linger]| Lossy {
             retry_after: retry_after.into(),
-            timeout: timeout.into(),
             linger: linger.into(),
         });
         let config = Config {
@@ -90,6 +94,10 @@ impl Policy {
             max_age: input.max_age.map(Duration::from),
             limits: Limits { frame_len: 1 << 20, ..Limits::default() },
             lossy,
+            request_timeout: input.request_timeout.map(Duration::from),
+            motion_timeout: input.motion_timeout.map(Duration::from),
+            silence: input.silence.map(Duration::from),
+            ..Config::default()
         };
         Self {
             client: Client::new(config.clone()),
@@ -168,6 +176,7 @@ impl Policy {
                 self.client.handle_message(now, message);
                 self.deceived = true;
             }
+            Op::Activity => self.client.note_activity(now),
             Op::Poll => drop(self.polls()),
             Op::PollAll => while self.polls() {},
             Op::Disconnect => {
@@ -222,6 +231,7 @@ impl Policy {
                 self.steps.push(number);
                 self.asked.push_back(Kind::Step);
             }
+            other => panic!("a {} is not known here", other.message_type()),
         }
         true
     }
@@ -256,12 +266,18 @@ impl Policy {
                 self.told(Kind::Observe, || observation.timestamp as u32);
             }
             Event::Failed { id, .. } => drop(self.over(id)),
+            Event::StreamTimedOut(_) => assert!(self.config.request_timeout.is_some()),
+            Event::Silent { silent_for } => {
+                assert!(self.config.silence.is_some_and(|silence| silent_for >= silence));
+            }
+            Event::Resumed { .. } => assert!(self.config.silence.is_some()),
             Event::Disconnected(error) => {
                 assert_eq!(self.client.error(), Some(&error));
                 self.told_end = true;
                 let open = self.made.iter().filter(|(_, open)| open.is_some()).count();
                 assert_eq!(open, 0, "requests without an end");
             }
+            other => panic!("{other:?} is not known here"),
         }
         true
     }
@@ -281,16 +297,17 @@ impl Policy {
         }
     }
 
-    fn assert_sleeps(&self) {
+    fn assert_sleeps(&mut self) {
         if let Some(next) = self.client.poll_timeout() {
             assert!(next > self.now, "asks for a call in the past");
         }
+        assert!(!self.client.needs_wake() || self.client.has_transmit() || self.client.error().is_some());
     }
 
     fn assert_bounds(&mut self) {
         let Self { client, config, .. } = self;
         assert!(client.queued_actions() <= config.queue_capacity);
-        let stats = client.stats();
+        let stats = client.stats(self.now);
         assert!(
             stats.actions.count() + stats.actions_expired + stats.actions_dropped
                 <= self.put.len() as u64

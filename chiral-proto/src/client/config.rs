@@ -29,14 +29,15 @@ pub struct Config {
     pub pending_requests: usize,
     /// The deadline of a request for metadata or an observation that is made without one, and of
     /// each request of the stream. It does not run while the robot is at a reset or a step, before
-    /// which it answers nothing else. Default: 10 s; `None` waits for ever.
+    /// which it answers nothing else. Less than a millisecond counts as one. Default: 10 s; `None`
+    /// waits for ever.
     pub request_timeout: Option<Duration>,
     /// The deadline of a reset or a step that is made without one. Both take as long as the
     /// robot's motion does. Default: 120 s; `None` waits for ever.
     pub motion_timeout: Option<Duration>,
     /// [`Event::Silent`](super::Event::Silent) tells when something needs an answer and nothing at
     /// all has come from the server for this long. It is not measured while the robot is at a
-    /// reset or a step. Default: 2 s; `None` never tells.
+    /// reset or a step. Less than a millisecond counts as one. Default: 2 s; `None` never tells.
     pub silence: Option<Duration>,
     /// Whether actions leave as `float32`, whatever dtype they were given in. Default: true, as
     /// every existing robot server reads `float32`, and the C++ one nothing else. With `false`

@@ -377,7 +377,7 @@ impl Client {
         } else {
             self.config.request_timeout
         };
-        timeout.map_or(Deadline::Never, |timeout| Deadline::After { timeout, since: now })
+        timeout.map_or(Deadline::Never, |timeout| Deadline::after(timeout, now))
     }
 
     // ---- observations -------------------------------------------------------------------------

@@ -94,6 +94,13 @@ pub(super) enum Deadline {
 }
 
 impl Deadline {
+    /// A shorter timeout counts as this one: what is sent at this instant is not late yet.
+    const SHORTEST: Duration = Duration::from_millis(1);
+
+    pub(super) fn after(timeout: Duration, now: Instant) -> Self {
+        Self::After { timeout: timeout.max(Self::SHORTEST), since: now }
+    }
+
     fn instant(self) -> Option<Instant> {
         match self {
             Self::Never => None,

@@ -2,6 +2,9 @@ use std::time::{Duration, Instant};
 
 use crate::pacer::after;
 
+/// A shorter threshold counts as this one: what was asked at this instant is not silent yet.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 /// Notices that nothing comes from the server although something is waited for.
 ///
 /// ```text
@@ -26,6 +29,7 @@ enum State {
 
 impl Silence {
     pub(super) fn new(threshold: Option<Duration>) -> Self {
+        let threshold = threshold.map(|threshold| threshold.max(SHORTEST));
         Self { threshold, heard: None, state: State::Hearing }
     }
 

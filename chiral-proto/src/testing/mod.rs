@@ -1,18 +1,18 @@
 //! A client and a server in one thread, on a clock of their own: for tests of robots and policies
 //! that run hours of streaming in milliseconds and give the same result every time.
 //!
-//! A [`Pair`] carries frames between the two machines over a [`Link`] with latency, bandwidth and
+//! A [`Pair`] carries frames between the two machines over a [`Network`] with latency, bandwidth and
 //! loss, one for each direction. [`Pair::next`] lets time run to the next thing that happens:
 //!
 //! ```
 //! use std::time::{Duration, Instant};
-//! use chiral_proto::testing::{Happening, Link, Pair};
+//! use chiral_proto::testing::{Happening, Network, Pair};
 //! use chiral_proto::{Observation, Rate, client, server};
 //!
 //! # #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin at")]
 //! let start = Instant::now();
 //! let mut pair = Pair::new(start, client::Config::default(), server::Config::default());
-//! pair.to_client = Link::default().latency(Duration::from_millis(5));
+//! pair.to_client = Network::default().latency(Duration::from_millis(5));
 //! pair.client.start_obs_stream(pair.now(), Rate::hz(30.0)?)?;
 //!
 //! let end = pair.now() + Duration::from_secs(3600);
@@ -30,8 +30,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod link;
+mod network;
 mod pair;
 
-pub use link::Link;
+pub use network::Network;
 pub use pair::{Happening, Pair};

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use super::link::{Delivery, Link};
+use super::network::{Delivery, Network};
 use crate::ConnectionError;
 use crate::client::{self, Client};
 use crate::server::{self, Server};
@@ -13,9 +13,9 @@ pub struct Pair {
     /// The robot's side.
     pub server: Server,
     /// From client to server.
-    pub to_server: Link,
+    pub to_server: Network,
     /// From server to client.
-    pub to_client: Link,
+    pub to_client: Network,
     start: Instant,
     now: Instant,
 }
@@ -33,14 +33,14 @@ impl Pair {
     /// So many rounds without time passing mean that a machine asks to be called in the past.
     const STUCK: u32 = 1000;
 
-    /// A pair over links that take no time, to be replaced or configured through the fields. Its
+    /// A pair over networks that take no time, to be replaced or configured through the fields. Its
     /// clock begins at `start`, any instant, and time passes only in [`next`](Self::next).
     pub fn new(start: Instant, client: client::Config, server: server::Config) -> Self {
         Self {
             client: Client::new(client),
             server: Server::new(start, server),
-            to_server: Link::default(),
-            to_client: Link::default(),
+            to_server: Network::default(),
+            to_client: Network::default(),
             start,
             now: start,
         }

@@ -104,8 +104,8 @@ impl Frame {
     #[cold]
     fn foreign(start: &[u8]) -> Option<WireError> {
         let key = match *start {
-            [0x80..=0x8f, key, ..] => key, // a short map
-            [0xde, _, _, key, ..] => key,  // one of 16 bits
+            // A map of up to 15 entries, or of a length in 16 bits; then its first key.
+            [0x80..=0x8f, key, ..] | [0xde, _, _, key, ..] => key,
             [b'{' | b'[', ..] => {
                 return Some(
                     WireError::frame(ErrorKind::NotMsgpack, 0)

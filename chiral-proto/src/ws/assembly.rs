@@ -156,7 +156,7 @@ mod tests {
         assembly.expect(None);
         let mut lens = vec![assembly.buffer.len()];
         for _ in 0..68 {
-            assembly.append(&[0; 256 << 10]);
+            assembly.append(&vec![0; 256 << 10]);
             lens.push(assembly.buffer.len());
         }
         lens.dedup();

@@ -68,13 +68,13 @@ impl Head {
 pub(super) fn put_fragment(out: &mut Vec<u8>, fragment: &Fragment, mask: Option<Key>) {
     let Fragment { len, is_first, is_last } = *fragment;
     let opcode = OpCode::Data(if is_first { Data::Binary } else { Data::Continue });
-    put(out, FrameHeader { is_final: is_last, opcode, mask, ..FrameHeader::default() }, len);
+    put(out, &FrameHeader { is_final: is_last, opcode, mask, ..FrameHeader::default() }, len);
 }
 
 /// Appends a whole control frame.
 pub(super) fn put_control(out: &mut Vec<u8>, kind: Control, payload: &[u8], mask: Option<Key>) {
     let opcode = OpCode::Control(kind);
-    put(out, FrameHeader { opcode, mask, ..FrameHeader::default() }, payload.len());
+    put(out, &FrameHeader { opcode, mask, ..FrameHeader::default() }, payload.len());
     let start = out.len();
     out.extend_from_slice(payload);
     if let Some(key) = mask {
@@ -82,7 +82,7 @@ pub(super) fn put_control(out: &mut Vec<u8>, kind: Control, payload: &[u8], mask
     }
 }
 
-fn put(out: &mut Vec<u8>, header: FrameHeader, len: usize) {
+fn put(out: &mut Vec<u8>, header: &FrameHeader, len: usize) {
     header.format(len as u64, out).expect("a Vec takes every byte");
 }
 

@@ -109,11 +109,10 @@ impl Outgoing {
 
     /// Those of them up to the end of the WebSocket frame that is being written.
     pub(super) fn rest_of_frame(&self) -> impl Iterator<Item = &[u8]> {
-        let behind = self.part + usize::from(!self.is_between_frames());
-        let mut next = self.parts.iter().skip(behind);
-        self.chunks(
-            next.position(|part| part.begins_frame).map_or(self.parts.len(), |n| behind + n),
-        )
+        // It may begin in the part that is being written.
+        let behind = self.part + 1;
+        let next = self.parts.iter().skip(behind).position(|part| part.begins_frame);
+        self.chunks(next.map_or(self.parts.len(), |next| behind + next))
     }
 
     fn chunks(&self, end: usize) -> impl Iterator<Item = &[u8]> {

@@ -180,7 +180,9 @@ impl Writer {
         if of_controls > 0 && self.controls_written == self.controls.len() {
             self.controls_sent(now);
         }
-        self.encode_when_possible();
+        if self.controls.is_empty() && self.message.is_between_frames() {
+            self.encode_waiting();
+        }
     }
 
     fn controls_sent(&mut self, now: Instant) {
@@ -215,7 +217,7 @@ impl Writer {
             Some(Ending::Closed(code)) => self.close_for_peer(now, code, ""),
             Some(Ending::Failed { code, reason }) => self.close_for_peer(now, code, &reason),
         }
-        self.encode_when_possible();
+        self.encode_when_idle();
     }
 
     fn close_for_peer(&mut self, now: Instant, code: CloseCode, reason: &str) {
@@ -241,7 +243,7 @@ impl Writer {
                 frame: CloseFrame::Waiting(close::payload(code, reason)),
                 peer_is_done: false,
             };
-            self.encode_when_possible();
+            self.encode_when_idle();
         }
     }
 
@@ -263,7 +265,7 @@ impl Writer {
     pub fn probe(&mut self, now: Instant, within: Duration) {
         if let Lifecycle::Open = self.lifecycle {
             self.heartbeat.probe(now, within);
-            self.encode_when_possible();
+            self.encode_when_idle();
         }
     }
 
@@ -304,13 +306,12 @@ impl Writer {
         }
         match self.heartbeat.handle_timeout(now) {
             Ok(()) => {
-                self.encode_when_possible();
+                self.encode_when_idle();
                 Ok(())
             }
             Err(Unresponsive { silence }) => {
-                let error = Error::Unresponsive { silence };
-                self.give_up_with(&error);
-                Err(error)
+                self.give_up_with(&format!("no sign of life for {silence:?} after a ping"));
+                Err(Error::Unresponsive { silence })
             }
         }
     }
@@ -325,11 +326,11 @@ impl Writer {
 
     /// Gives up with a close frame as the last word, if no frame is written in part: behind that
     /// one the peer would not know it for a frame.
-    fn give_up_with(&mut self, error: &Error) {
+    fn give_up_with(&mut self, reason: &str) {
         let is_between_frames = self.controls_written == 0 && self.message.is_between_frames();
         self.give_up();
         if is_between_frames {
-            let payload = close::payload(CloseCode::INTERNAL, &error.to_string());
+            let payload = close::payload(CloseCode::INTERNAL, reason);
             self.put(ControlOpcode::Close, &payload);
         }
     }
@@ -345,10 +346,10 @@ impl Writer {
         }
     }
 
-    /// Encodes the control frames that wait, if no frame is written in part: what was once begun
-    /// to be written keeps its place.
-    fn encode_when_possible(&mut self) {
-        if self.controls.is_empty() && self.message.is_between_frames() {
+    /// Encodes the control frames that wait, if nothing is being written: what was once given to be
+    /// written keeps its place until the stream has said how much of it it took.
+    fn encode_when_idle(&mut self) {
+        if !self.wants_write() {
             self.encode_waiting();
         }
     }

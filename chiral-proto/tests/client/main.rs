@@ -8,7 +8,7 @@ mod dispatch;
 mod end;
 mod lossy;
 mod outgoing;
-mod over_a_link;
+mod over_a_network;
 mod requests;
 mod silence;
 mod stream;

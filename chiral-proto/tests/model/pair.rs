@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use chiral_proto::client::{self, Event, Lossy, RequestKey};
-use chiral_proto::testing::{Happening, Link, Pair};
+use chiral_proto::testing::{Happening, Network, Pair};
 use chiral_proto::wire::ClientMessage;
 use chiral_proto::{ConnectionError, Rate, server};
 use proptest::collection::vec;
@@ -37,8 +37,8 @@ struct Line {
 }
 
 impl Line {
-    fn link(&self) -> Link {
-        let link = Link::default().latency(self.latency).loss(self.loss, self.seed);
+    fn link(&self) -> Network {
+        let link = Network::default().latency(self.latency).loss(self.loss, self.seed);
         let link = link.repetition(self.repetition);
         match self.bytes_per_second {
             Some(rate) => link.bytes_per_second(f64::from(rate)),
@@ -162,6 +162,7 @@ impl World {
             Event::Failed { id, .. } => self.is_over(id),
             Event::Disconnected(error) => self.ended = Some(error),
             Event::Silent { .. } | Event::Resumed { .. } => {}
+            Event::StreamTimedOut(_) => assert!(!self.in_order, "only a lossy one has a timeout"),
             other => panic!("{other:?} is not expected here"),
         }
     }
@@ -467,8 +468,8 @@ fn an_hour_at_30_hz_is_108_000_observations_and_108_000_actions() {
     const TICKS: u32 = 108_000;
     let config = client::Config { queue_capacity: TICKS as usize + 9, ..client::Config::default() };
     let mut pair = Pair::new(start(), config, server::Config::default());
-    pair.to_server = Link::default().latency(ms(7));
-    pair.to_client = Link::default().latency(ms(9));
+    pair.to_server = Network::default().latency(ms(7));
+    pair.to_client = Network::default().latency(ms(9));
     let rate = Rate::hz(30.0).unwrap();
     let plan = (0..TICKS + 9).map(action);
     pair.client.put_chunk(pair.now(), &observation(0), plan).unwrap();

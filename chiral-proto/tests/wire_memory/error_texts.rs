@@ -101,7 +101,7 @@ fn of_an_observation() {
         &server_error(one_camera(&[("intrinsics", vec![])])),
         message,
         "cameras[0].intrinsics",
-        52,
+        73,
         ["no such key in the map", "the key"],
     );
     let cameras = array(&[camera(&[]), camera(&[("image_size", int(60))])]);

@@ -125,7 +125,7 @@ fn time_passes_for_both() {
     assert_eq!(robot.exchange(pinged), Some(epoch() + seconds(40)));
     assert!(robot.write_to(pinged, &mut policy));
     assert_eq!(robot.exchange(epoch() + seconds(40)), None);
-    assert!(matches!(robot.machine.error(), Some(ConnectionError::EndOfStream { .. })));
+    assert!(matches!(robot.machine.error(), Some(ConnectionError::Unresponsive { .. })));
     assert!(robot.session.writer.is_finished());
 }
 

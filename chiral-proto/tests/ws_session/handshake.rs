@@ -140,12 +140,12 @@ fn refusals_come_in_every_form_of_http() {
         body: body.to_owned(),
     };
     let length = "HTTP/1.1 403 Go Away\r\nContent-Length: 6\r\n\r\nno\x07\x1bpe and what follows";
-    assert_eq!(answer(&[], length), refused(403, "Go Away", r"no\u{7}\u{1b}p"));
+    assert_eq!(answer(&[], length), refused(403, "Go Away", r"no\u{7}\u{1b}pe"));
     let chunks = "HTTP/1.1 502 \r\nTransfer-Encoding: chunked\r\n\r\n\
                   4\r\nbad \r\n7;x=y\r\ngateway\r\n0\r\n\r\n";
     assert_eq!(answer(&[], chunks), refused(502, "Bad Gateway", "bad gateway"));
     let interim = format!("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n{length}");
-    assert_eq!(answer(&[], &interim), refused(403, "Go Away", r"no\u{7}\u{1b}p"));
+    assert_eq!(answer(&[], &interim), refused(403, "Go Away", r"no\u{7}\u{1b}pe"));
     let endless = format!("HTTP/1.0 500 Oh\r\n\r\n{}", "x".repeat(5000));
     let HandshakeError::Refused { body, .. } = answer(&[], &endless) else { panic!("refused") };
     assert_eq!(body, "x".repeat(300) + "…");

@@ -165,7 +165,6 @@ pub struct Request {
 
 impl Request {
     /// The method: `GET`, no other is let through.
-    #[expect(clippy::unused_self, reason = "it is of this request")]
     pub fn method(&self) -> &'static str {
         "GET"
     }

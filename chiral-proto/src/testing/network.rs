@@ -9,7 +9,7 @@ use crate::wire::Frame;
 /// Frames keep their order, and the end of the connection comes behind them. The default takes no
 /// time and loses nothing.
 #[derive(Debug, Clone)]
-pub struct Link {
+pub struct Network {
     latency: Duration,
     bytes_per_second: Option<f64>,
     loss: f64,
@@ -23,7 +23,7 @@ pub struct Link {
     pub lost: u64,
 }
 
-/// What a link brings.
+/// What the network brings.
 #[derive(Debug, Clone)]
 pub(super) enum Delivery {
     Frame(Frame),
@@ -31,7 +31,7 @@ pub(super) enum Delivery {
     End(ConnectionError),
 }
 
-impl Default for Link {
+impl Default for Network {
     fn default() -> Self {
         Self {
             latency: Duration::ZERO,
@@ -47,15 +47,15 @@ impl Default for Link {
     }
 }
 
-impl Link {
-    /// The link with a delay from the end of sending to arrival.
+impl Network {
+    /// The network with a delay from the end of sending to arrival.
     #[must_use]
     pub fn latency(mut self, latency: Duration) -> Self {
         self.latency = latency;
         self
     }
 
-    /// The link with a bandwidth, above zero: the sender takes no other frame while one is being
+    /// The network with a bandwidth, above zero: the sender takes no other frame while one is being
     /// written.
     #[must_use]
     pub fn bytes_per_second(mut self, bytes_per_second: f64) -> Self {
@@ -63,7 +63,7 @@ impl Link {
         self
     }
 
-    /// The link with a share of frames, 0 to 1, that it loses; which ones, `seed` says.
+    /// The network with a share of frames, 0 to 1, that it loses; which ones, `seed` says.
     #[must_use]
     pub fn loss(mut self, share: f64, seed: u64) -> Self {
         self.loss = share;
@@ -71,7 +71,7 @@ impl Link {
         self
     }
 
-    /// The link with a share of frames, 0 to 1, that it delivers twice.
+    /// The network with a share of frames, 0 to 1, that it delivers twice.
     #[must_use]
     pub fn repetition(mut self, share: f64) -> Self {
         self.repetition = share;
@@ -117,7 +117,7 @@ impl Link {
         self.under_way.clear();
     }
 
-    /// When the link next does something by itself after `now`.
+    /// When the network next does something by itself after `now`.
     pub(super) fn next_timeout(&self, now: Instant) -> Option<Instant> {
         let arrival = self.under_way.front().map(|(arrives, _)| *arrives);
         let free = self.busy_until.filter(|until| *until > now);
