@@ -73,6 +73,7 @@ impl Kind {
             ServerMessage::Reset(reset) => (Self::Reset, reset.observation.timestamp as u32),
             ServerMessage::Observation(seen) => (Self::Observe, seen.timestamp as u32),
             ServerMessage::Step(step) => (Self::Step, step.observation.timestamp as u32),
+            other => panic!("{other:?}"),
         }
     }
 }
