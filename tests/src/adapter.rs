@@ -168,7 +168,11 @@ pub struct ServerSettings {
 impl Default for ServerSettings {
     fn default() -> Self {
         Self {
-            machine: server::Config::default(),
+            // A recorder is to get every action.
+            machine: server::Config {
+                action_queue: server::ActionQueue::InOrder { capacity: 4096 },
+                ..server::Config::default()
+            },
             keepalive: Some(Keepalive::default()),
             shutdown_timeout: Duration::from_secs(5),
         }
