@@ -118,8 +118,8 @@ fn tick_of_the_dispatch(bencher: Bencher<'_, '_>) {
 /// written.
 #[divan::bench]
 fn round_of_the_server(bencher: Bencher<'_, '_>) {
-    let mut server = Server::new(server::Config::default());
     let now = start();
+    let mut server = Server::new(now, server::Config::default());
     let request = received(&ClientMessage::Observe.encode());
     let observation = eight_cameras();
     bencher.bench_local(|| {
@@ -136,8 +136,8 @@ fn round_of_the_server(bencher: Bencher<'_, '_>) {
 /// An action, read and told, while as many requests wait for their answers.
 #[divan::bench(args = [0, 63])]
 fn action_to_the_robot(bencher: Bencher<'_, '_>, waiting: usize) {
-    let mut server = Server::new(server::Config::default());
     let now = start();
+    let mut server = Server::new(now, server::Config::default());
     let request = received(&ClientMessage::Observe.encode());
     let mut handles = Vec::new();
     for _ in 0..waiting {

@@ -37,6 +37,9 @@ impl<Motors: FnMut(Option<&[f32]>)> Robot<Motors> {
         let answered = match event {
             Event::Action(action) => return (self.motors)(Some(&action.to_f32())),
             Event::Watchdog { .. } | Event::Disconnected(_) => return (self.motors)(None),
+            Event::ActionsDropped { count, reason } => {
+                return eprintln!("{count} action(s) dropped: {reason}");
+            }
             Event::Step(..) => return server.fail("this robot takes actions, not steps"),
             Event::Metadata(reply) => server.reply_metadata(reply, Map::new().with("robot", "arm")),
             // Taken when the socket has room for it, so as fresh as can be. No pixel is copied.
@@ -46,6 +49,7 @@ impl<Motors: FnMut(Option<&[f32]>)> Robot<Motors> {
                 let observation = self.sensors.snapshot_now();
                 server.reply_reset(reply, ResetResult { observation, info: Map::new() })
             }
+            _ => return,
         };
         drop(answered); // it fails only when the policy has gone, as the next event tells
     }
@@ -156,7 +160,8 @@ impl<Motors: FnMut(Option<&[f32]>)> Service<Motors> {
                 let accepted = request.accept();
                 let session = Session::new(now, Role::Server, &self.config, &accepted.surplus);
                 let watchdog = Some(Duration::from_millis(500));
-                let server = Server::new(server::Config { watchdog, ..server::Config::default() });
+                let server =
+                    Server::new(now, server::Config { watchdog, ..server::Config::default() });
                 // A socket that nothing was written to yet has room for so short a text.
                 if socket.write_all(&accepted.response).is_ok() {
                     self.policy = Some((visitor.0, session, server));

@@ -87,7 +87,7 @@ impl Robot {
         while let Some(event) = self.server.poll_event() {
             match event {
                 server::Event::Action(action) => {
-                    self.commanded = *action.to_f32().first().ok_or("an action has a position")?;
+                    [self.commanded] = action.to_array()?;
                     let seen = action.obs_timestamps.and_then(|seen| seen.get("rail_cam"));
                     let age = (time - seen.unwrap_or(time)).max(0.0);
                     self.age.record(Duration::from_secs_f64(age));
@@ -105,6 +105,7 @@ impl Robot {
                 }
                 // The actions have stopped: hold still.
                 server::Event::Watchdog { .. } => self.commanded = self.position,
+                server::Event::ActionsDropped { .. } => {} // a newer one came first
                 server::Event::Disconnected(reason) => return Err(reason.into()),
                 other => self.server.fail(format!("a simulation has no use for {other:?}")),
             }
@@ -115,7 +116,7 @@ impl Robot {
 
 /// The policy: looks, thinks, and puts a plan of half a second in the place of the last one.
 pub(crate) struct Policy {
-    pub(crate) client: Client,
+    client: Client,
     /// What it thinks about, and since when.
     thinking: Option<(Instant, Arc<Observation>)>,
     resetting: bool,
@@ -159,13 +160,13 @@ impl Policy {
     }
 }
 
-/// Simulates for so long, and returns both sides as they are then.
-pub(crate) fn run(simulated: Duration) -> Result<(Robot, Policy), Box<dyn Error>> {
+/// Simulates for so long, and returns the robot as it is then, and what the policy has counted.
+pub(crate) fn run(simulated: Duration) -> Result<(Robot, client::Stats), Box<dyn Error>> {
     let start = Instant::now(); // an instant has no other origin; this is the only look at a clock
     let watchdog = Some(Duration::from_millis(500));
     let camera = CameraConfig::new("rail_cam", [1, PIXELS]);
     let mut robot = Robot {
-        server: Server::new(server::Config { watchdog, ..server::Config::default() }),
+        server: Server::new(start, server::Config { watchdog, ..server::Config::default() }),
         sensors: Sensors::new([camera], [ProprioConfig::new("position", 1)])?,
         position: 0.0,
         commanded: 0.0,
@@ -187,13 +188,13 @@ pub(crate) fn run(simulated: Duration) -> Result<(Robot, Policy), Box<dyn Error>
         to_policy.carry(now, &mut robot.server, &mut policy.client);
         policy.think(now)?;
     }
-    Ok((robot, policy))
+    Ok((robot, policy.client.stats(start + simulated)))
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let (robot, policy) = run(Duration::from_secs(120))?;
+    let (robot, stats) = run(Duration::from_secs(120))?;
     println!("{} targets reached in two minutes", robot.reached);
     println!("age of the images behind the actions: {}", robot.age);
-    println!("{}", policy.client.stats());
+    println!("{stats}");
     Ok(())
 }

@@ -141,17 +141,19 @@ pub(crate) mod unix {
         let camera = CameraConfig::new("wrist_cam", [480, 640, 3]).depth([480, 640]);
         let sensors = Sensors::new([camera], [ProprioConfig::new("position", 1)])?;
         let mut position = 0.0;
-        Link::run(socket, Server::new(server::Config::default()), |link| {
+        Link::run(socket, Server::new(Instant::now(), server::Config::default()), |link| {
             loop {
                 match link.wait(Server::poll_event) {
                     server::Event::Action(action) => {
-                        position = *action.to_f32().first().ok_or("an action has a position")?;
+                        [position] = action.to_array()?;
                         sensors.update_proprio("position", &[position])?;
                     }
                     // It fails only when the policy has gone, as the next event tells.
                     server::Event::Observe(reply) => {
                         drop(link.call(|server, _| server.reply_observation(reply, &sensors)));
                     }
+                    // A newer one came first, and is told instead.
+                    server::Event::ActionsDropped { .. } => {}
                     server::Event::Disconnected(_) => return Ok(position),
                     other => link.call(|server, _| server.fail(format!("no use for {other:?}"))),
                 }
@@ -168,14 +170,13 @@ pub(crate) mod unix {
                 let client::Event::Streamed(seen) = link.wait(Client::poll_event) else {
                     return Err("the robot has hung up".into());
                 };
-                let position = seen.proprio("position")?.values.to_f32()[0] + 0.01;
-                link.call(|client, now| client.send_action(now, [position.min(1.0)].into()))?;
+                let position = seen.proprio("position")?.values.to_f32()[0];
                 if position >= 1.0 {
-                    // The last action leaves first.
-                    link.call(|client, now| client.shut_down(now, now + Duration::from_secs(1)));
-                    link.wait(|client| client.error().map(drop));
+                    // The robot is there: nothing that it is still to be told is lost.
                     return Ok(());
                 }
+                let next = (position + 0.01).min(1.0);
+                link.call(|client, now| client.send_action(now, [next].into()))?;
             }
         })
     }

@@ -1,6 +1,7 @@
 use std::io;
 use std::time::Duration;
 
+use crate::ActionError;
 use crate::text::printable;
 use crate::wire::{ErrorKind, MessageType, RequestKind, WireError};
 
@@ -8,6 +9,7 @@ use crate::wire::{ErrorKind, MessageType, RequestKind, WireError};
 ///
 /// In four groups: this side ended it because of what the peer sent ([`BadFrame`](Self::BadFrame),
 /// [`UnexpectedReply`](Self::UnexpectedReply), [`TooManyRequests`](Self::TooManyRequests),
+/// [`TooManyBytes`](Self::TooManyBytes), [`RefusedStep`](Self::RefusedStep),
 /// [`TransportViolation`](Self::TransportViolation)); this side ended it by its own will
 /// ([`ClosedLocally`](Self::ClosedLocally), [`ShutDown`](Self::ShutDown)) or fault
 /// ([`Unanswered`](Self::Unanswered), [`RobotFailed`](Self::RobotFailed)); the peer closed it
@@ -33,6 +35,17 @@ pub enum ConnectionError {
         /// How many may wait.
         limit: usize,
     },
+    /// The client's steps, untold, take more bytes than the server keeps waiting.
+    #[error(
+        "the client's steps take more than {limit} bytes while they wait: send smaller ones, or wait for answers"
+    )]
+    TooManyBytes {
+        /// How many bytes may wait.
+        limit: usize,
+    },
+    /// The client's step is not what the robot takes.
+    #[error("a step was refused: {0}")]
+    RefusedStep(ActionError),
     /// The robot let go of a request without answering it; the protocol has no way to say so.
     #[error("the robot dropped a {request} request unanswered")]
     Unanswered {
@@ -118,7 +131,10 @@ impl ConnectionError {
         match self {
             Self::BadFrame(error) if error.kind() == ErrorKind::Limit => 1009,
             Self::BadFrame(_) => 1007,
-            Self::UnexpectedReply { .. } | Self::TooManyRequests { .. } => 1008,
+            Self::UnexpectedReply { .. }
+            | Self::TooManyRequests { .. }
+            | Self::TooManyBytes { .. }
+            | Self::RefusedStep(_) => 1008,
             Self::Unanswered { .. } | Self::RobotFailed(_) | Self::Unresponsive { .. } => 1011,
             Self::ShutDown => 1001,
             Self::TransportViolation(_) => 1002,
@@ -150,6 +166,8 @@ impl ConnectionError {
             Self::BadFrame(_)
                 | Self::UnexpectedReply { .. }
                 | Self::TooManyRequests { .. }
+                | Self::TooManyBytes { .. }
+                | Self::RefusedStep(_)
                 | Self::Unanswered { .. }
                 | Self::RobotFailed(_)
                 | Self::ClosedLocally

@@ -162,6 +162,11 @@ impl Heartbeat {
         self.state != State::Resting
     }
 
+    /// Whether a ping is to be handed to the transport.
+    pub fn wants_ping(&self) -> bool {
+        matches!(self.state, State::Wanted { .. })
+    }
+
     /// Whether a ping is to be handed to the transport now. Said once for each ping.
     #[must_use = "the ping is to be sent: it is not asked for again"]
     pub fn take_ping(&mut self) -> bool {

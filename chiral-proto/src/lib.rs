@@ -56,7 +56,7 @@
 //! fn robot(inbox: Receiver<Bytes>, outbox: Sender<Bytes>) -> Vec<f32> {
 //!     let camera = CameraConfig::new("wrist_cam", [48, 64, 3]);
 //!     let sensors = Sensors::new([camera], []).expect("the camera fits the memory");
-//!     let mut server = server::Server::new(server::Config::default());
+//!     let mut server = server::Server::new(Instant::now(), server::Config::default());
 //!     let mut applied = Vec::new();
 //!     loop {
 //!         turn(&mut server, &inbox, &outbox);
@@ -66,6 +66,7 @@
 //!                 server::Event::Observe(reply) => {
 //!                     let _ = server.reply_observation(reply, &sensors);
 //!                 }
+//!                 server::Event::ActionsDropped { .. } => {} // a newer one came first
 //!                 server::Event::Disconnected(_) => return applied, // and hold still
 //!                 other => panic!("this policy does not ask for {other:?}"),
 //!             }
@@ -81,7 +82,7 @@
 //! let mut client = client::Client::new(client::Config::default());
 //! client.start_obs_stream(Instant::now(), Rate::hz(100)?)?;
 //! client.start_action_dispatch(Instant::now(), Rate::hz(500)?)?;
-//! while client.stats().actions.count() < 10 {
+//! while client.stats(Instant::now()).actions.count() < 10 {
 //!     turn(&mut client, &from_robot, &to_robot);
 //!     while let Some(event) = client.poll_event() {
 //!         if let client::Event::Streamed(observation) = event {

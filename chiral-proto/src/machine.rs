@@ -20,6 +20,12 @@ pub trait Machine {
     /// memory, the other machine's frame as it is, no pixel of which is then copied.
     fn handle_frame(&mut self, now: Instant, frame: &Frame);
 
+    /// Whether the next message is to be handed over; `false` asks the driver to leave it in the
+    /// transport. See [`Server::wants_message`]; a client always wants it.
+    fn wants_message(&self) -> bool {
+        true
+    }
+
     /// Tells that bytes of the peer have arrived that are no whole message yet: a part of one, or
     /// something of the transport's own, such as a pong. It counts against the peer's silence.
     fn note_activity(&mut self, now: Instant);
@@ -51,8 +57,10 @@ pub trait Machine {
 }
 
 macro_rules! machines {
-    ($($machine:ty),*) => {$(
+    ($($machine:ty { $($item:item)* })*) => {$(
         impl Machine for $machine {
+            $($item)*
+
             fn handle_message(&mut self, now: Instant, message: Bytes) {
                 self.handle_message(now, message);
             }
@@ -100,7 +108,14 @@ macro_rules! machines {
     )*};
 }
 
-machines!(Client, Server);
+machines! {
+    Client {}
+    Server {
+        fn wants_message(&self) -> bool {
+            self.wants_message()
+        }
+    }
+}
 
 /// The instant for which a machine's driver was last told to call.
 #[derive(Debug, Default)]

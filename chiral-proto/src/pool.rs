@@ -3,7 +3,7 @@
 //!
 //! # Alignment
 //! Every buffer begins at a 64-byte boundary ([`ALIGNMENT`]): that of a cache line, of the widest
-//! vector registers, and of what Arrow, NumPy, DLPack and the inference runtimes ask for before
+//! vector registers, and of what Arrow, array libraries and inference runtimes ask for before
 //! they use memory in place. It is reached without unsafe code: a buffer is allocated up to 63
 //! bytes longer than asked for, and its first bytes are left out.
 //!
@@ -30,6 +30,8 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut, Range};
+// Not loom's: it knows no unsized contents.
+use std::sync::Arc as SharedArc;
 
 use bytes::Bytes;
 
@@ -47,6 +49,15 @@ pub trait BufferSource: Send + Sync + 'static {
     ///
     /// The pool calls this without holding a lock, from the thread that wants the buffer.
     fn allocate(&self, len: usize) -> Option<Box<dyn BufferMemory>>;
+}
+
+pub(crate) type SharedSource = SharedArc<dyn BufferSource>;
+
+/// A source that several pools share.
+impl<S: BufferSource + ?Sized> BufferSource for SharedArc<S> {
+    fn allocate(&self, len: usize) -> Option<Box<dyn BufferMemory>> {
+        (**self).allocate(len)
+    }
 }
 
 /// A block of memory of a [`BufferSource`]: any type that gives its bytes as a slice. Dropping it
@@ -199,7 +210,12 @@ impl Block {
     fn new(memory: Memory) -> Self {
         let bytes = memory.bytes();
         let start = bytes_to_boundary(bytes).min(bytes.len());
-        Self { start, len: bytes.len() - start, memory }
+        let len = match memory {
+            // What is left over of the reserve for the beginning is not counted.
+            Memory::Heap(_) => (bytes.len() - start) / ALIGNMENT * ALIGNMENT,
+            Memory::Source(_) => bytes.len() - start,
+        };
+        Self { memory, start, len }
     }
 
     fn empty() -> Self {
@@ -247,7 +263,7 @@ impl Block {
             bytes.copy_within(self.start..self.start + self.len, start);
             self.start = start;
         }
-        self.len = bytes.len() - start;
+        self.len = (bytes.len() - start) / ALIGNMENT * ALIGNMENT;
         true
     }
 }
@@ -367,7 +383,8 @@ mod tests {
         let mut kept = Vec::new();
         for len in [0, 1, 7, 63, 64, 65, 1000, 4096, 100_000] {
             let mut buffer = pool.take(len);
-            assert!(buffer.len() >= len && (len == 0 || is_aligned(&buffer)), "{len}");
+            assert_eq!(buffer.len(), len.next_multiple_of(ALIGNMENT));
+            assert!(len == 0 || is_aligned(&buffer), "{len}");
             let written: Vec<u8> = (0..len).map(|byte| byte as u8).collect();
             buffer[..len].copy_from_slice(&written);
             for longer in [len + 1, len + 200, 3 * len + 5000] {

@@ -107,8 +107,8 @@ fn a_tick_of_the_dispatch_allocates_the_frame_and_the_timestamps() {
 
 #[test]
 fn a_round_of_the_server_takes_five_allocations() {
-    let mut server = Server::new(server::Config::default());
     let now = start();
+    let mut server = Server::new(now, server::Config::default());
     let request = received(&ClientMessage::Observe.encode());
     for round in 0..1000 {
         let (told, heard) = counted(|| {
@@ -185,7 +185,7 @@ fn a_day(config: client::Config, loss: f64) -> AllocationInfo {
     pair.client.start_action_dispatch(pair.now(), hertz).unwrap();
     live(&mut pair, 60);
     let ((), allocated) = counted(|| live(&mut pair, 24 * 60));
-    let stats = pair.client.stats();
+    let stats = pair.client.stats(pair.now());
     assert!(stats.observations.count() > 70_000 && stats.actions.count() > 60_000, "{stats}");
     assert!(stats.actions_expired > 10_000 && stats.actions_dropped > 10_000, "{stats}");
     assert!(stats.requests_timed_out > 2000, "{stats}");
@@ -201,8 +201,16 @@ fn a_day_of_streaming_leaves_nothing_behind() {
 
 #[test]
 fn nor_does_a_day_on_a_lossy_line() {
-    let lossy = Some(Lossy { timeout: Duration::from_secs(5), ..Lossy::default() });
-    let day = a_day(client::Config { lossy, ..client::Config::default() }, 0.2);
+    let timeout = Some(Duration::from_secs(5));
+    let day = a_day(
+        client::Config {
+            lossy: Some(Lossy::default()),
+            request_timeout: timeout,
+            motion_timeout: timeout,
+            ..client::Config::default()
+        },
+        0.2,
+    );
     // It may end in the middle of something.
     assert!(day.bytes_current.abs() < 8 << 10, "{day:?}");
     assert!(day.bytes_max < 64 << 10, "{day:?}");

@@ -105,6 +105,7 @@ fn every_frame_decodes_to_what_its_json_expects() {
                 let more = vec!["info", "reward", "terminated", "truncated"];
                 [check.observation(&step.observation, expected), more].concat()
             }
+            Message::Server(other) => panic!("{name}: a {} is not known", other.message_type()),
         };
         checked.sort_unstable();
         assert_eq!(checked, keys, "{name}: every expectation is looked at");

@@ -38,6 +38,10 @@ pub struct Config {
     /// all has come from the server for this long. It is not measured while the robot is at a
     /// reset or a step. Default: 2 s; `None` never tells.
     pub silence: Option<Duration>,
+    /// Whether actions leave as `float32`, whatever dtype they were given in. Default: true, as
+    /// every existing robot server reads `float32`, and the C++ one nothing else. With `false`
+    /// they keep their dtype.
+    pub float32_actions: bool,
     /// For a transport that may lose or repeat messages. Default: `None`, a reliable one.
     pub lossy: Option<Lossy>,
 }
@@ -53,6 +57,7 @@ impl Default for Config {
             request_timeout: Some(Duration::from_secs(10)),
             motion_timeout: Some(Duration::from_secs(120)),
             silence: Some(Duration::from_secs(2)),
+            float32_actions: true,
             lossy: None,
         }
     }
@@ -62,16 +67,13 @@ impl Default for Config {
 ///
 /// One request of a kind is then in flight at a time. Metadata and observations are asked for
 /// again, but not while the robot is at a reset or a step; a reset, a step or an action never is.
-/// A request that has no deadline gets one. Answers that nobody waits for are passed over; one
-/// that the transport repeats only after the next request of its kind was sent cannot be told
+/// Answers that nobody waits for are passed over; one that the transport repeats only after the next request of its kind was sent cannot be told
 /// from the answer to that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lossy {
     /// After this long without an answer, metadata and observations are asked for again; less
     /// than a millisecond counts as one. Default: 500 ms.
     pub retry_after: Duration,
-    /// The deadline of a request that was made without one. Default: 10 s.
-    pub timeout: Duration,
     /// For how long after a request is over another answer to it may still arrive. When one may,
     /// because the request was given up or sent more than once, the next request of the kind
     /// waits that long, so that the answer cannot be taken for its own. Default: 1 s.
@@ -85,10 +87,6 @@ impl Lossy {
 
 impl Default for Lossy {
     fn default() -> Self {
-        Self {
-            retry_after: Duration::from_millis(500),
-            timeout: Duration::from_secs(10),
-            linger: Duration::from_secs(1),
-        }
+        Self { retry_after: Duration::from_millis(500), linger: Duration::from_secs(1) }
     }
 }

@@ -1,7 +1,9 @@
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::request::{RequestId, RequestKey};
+use crate::wire::RequestKind;
 use crate::{Action, ConnectionError, Map, Observation, ResetResult, StepResult};
 
 /// What a [`Client`](super::Client) has to tell.
@@ -72,11 +74,68 @@ pub enum Event {
 #[non_exhaustive]
 pub enum RequestError {
     /// No answer came before the request's deadline. What was asked for may still happen.
-    #[error("no answer before the deadline; the robot may still be at it")]
-    TimedOut,
+    #[error("no {} after {waited:?}: {cause}", request.response())]
+    TimedOut {
+        /// What was asked for.
+        request: RequestKind,
+        /// How long ago.
+        waited: Duration,
+        /// What is most likely behind it.
+        cause: TimeoutCause,
+    },
+    /// The request was given up by [`Client::cancel`](super::Client::cancel). What was asked for
+    /// may still happen.
+    #[error("the request was cancelled")]
+    Cancelled,
     /// The connection ended first.
     #[error("the connection ended before the answer came: {0}")]
     Disconnected(ConnectionError),
+}
+
+/// What is most likely behind a request that was not answered in time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TimeoutCause {
+    /// The transport did not take the request: what was sent before it is stuck.
+    NotSent,
+    /// Nothing at all has come from the server since the request was sent.
+    Silent,
+    /// The server lives, but has never answered a request of this kind.
+    NeverAnswered {
+        /// The kinds that it did answer.
+        answered: Vec<RequestKind>,
+        /// The kind that it did not.
+        request: RequestKind,
+    },
+    /// The server has answered such requests before: it takes its time.
+    Slow,
+}
+
+impl fmt::Display for TimeoutCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (answered, request) = match self {
+            Self::NotSent => return f.write_str("it could not be sent, the connection is stuck"),
+            Self::Silent => {
+                return f.write_str("nothing at all has come, the connection may be dead");
+            }
+            Self::Slow => return f.write_str("the robot may still be at it"),
+            Self::NeverAnswered { answered, request } => (answered, request),
+        };
+        if answered.is_empty() {
+            f.write_str("the server has not answered any request yet")?;
+        } else {
+            let names: Vec<_> = answered.iter().map(|kind| kind.request().name()).collect();
+            write!(f, "the server answered {} before", names.join(" and "))?;
+        }
+        let article = if request.request().name().starts_with(['a', 'o']) { "an" } else { "a" };
+        write!(f, ", but never {article} {request}")?;
+        match request {
+            RequestKind::Observe => {
+                f.write_str("; if it answers only metadata, reset and step, use `step`")
+            }
+            _ => f.write_str("; it may not know this request"),
+        }
+    }
 }
 
 /// A call that the client's state does not allow. The connection goes on as before.

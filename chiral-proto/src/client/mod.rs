@@ -42,12 +42,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod cameras;
 mod config;
 mod dispatch;
 mod event;
 mod latest;
 mod lifecycle;
+mod outgoing;
 mod request;
+mod silence;
 mod stats;
 mod stream;
 
@@ -57,19 +60,21 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+pub use cameras::CameraStats;
 pub use config::{Config, Lossy};
-pub use event::{Event, Misuse, NotQueued, NotQueuedReason, RequestError};
+pub use event::{Event, Misuse, NotQueued, NotQueuedReason, RequestError, TimeoutCause};
 pub use latest::Latest;
 pub use request::{RequestId, RequestKey};
 pub use stats::Stats;
 
 use crate::machine::ToldTimeout;
-use crate::pacer::after;
 use crate::wire::{ClientMessage, Frame, RequestKind, ServerMessage};
 use crate::{Action, ConnectionError, Map, Observation, Rate, ResetResult, StepResult, Timestamps};
+use cameras::Cameras;
 use dispatch::Dispatch;
 use lifecycle::Lifecycle;
-use request::{Answered, Outgoing, Owner, Requests};
+use request::{Answered, Deadline, Expired, Outgoing, Owner, Requests};
+use silence::Silence;
 use stream::ObservationStream;
 
 /// The policy's side of one connection. See the [module](self) for how to drive it.
@@ -81,6 +86,12 @@ pub struct Client {
     stream: ObservationStream,
     dispatch: Dispatch,
     latest: Option<Latest>,
+    cameras: Cameras,
+    silence: Silence,
+    /// How many requests of each kind were answered.
+    answered: [u64; RequestKind::ALL.len()],
+    /// A request of the stream is overdue, which was told.
+    stream_overdue: bool,
     events: VecDeque<Event>,
     lifecycle: Lifecycle,
     timeout_told: ToldTimeout,
@@ -96,6 +107,10 @@ impl Client {
             stream: ObservationStream::default(),
             dispatch: Dispatch::new(config.queue_capacity, config.max_age),
             latest: None,
+            cameras: Cameras::default(),
+            silence: Silence::new(config.silence),
+            answered: [0; RequestKind::ALL.len()],
+            stream_overdue: false,
             events: VecDeque::new(),
             lifecycle: Lifecycle::Open,
             timeout_told: ToldTimeout::default(),
@@ -130,7 +145,7 @@ impl Client {
 
     /// As [`handle_message`](Self::handle_message), for a frame that is taken apart already.
     pub fn handle_frame(&mut self, now: Instant, frame: &Frame) {
-        self.advance(now);
+        self.note_activity(now);
         if self.error().is_some() {
             return;
         }
@@ -154,6 +169,18 @@ impl Client {
     /// or something of the transport's own, such as a pong. It counts against the server's
     /// [silence](Event::Silent).
     pub fn note_activity(&mut self, now: Instant) {
+        if self.error().is_some() {
+            return;
+        }
+        // Before time passes: what waited to be read was no silence.
+        if let Some(silent_for) = self.silence.hear(now) {
+            let told = self.events.len();
+            self.events.retain(|event| !matches!(event, Event::Silent { .. }));
+            // Who does not know yet of the silence need not hear of its end.
+            if self.events.len() == told {
+                self.events.push_back(Event::Resumed { silent_for });
+            }
+        }
         self.advance(now);
     }
 
@@ -248,6 +275,7 @@ impl Client {
             self.dispatch.next_timeout(),
             self.stream.next_timeout(),
             self.requests.next_timeout(self.stream.due),
+            self.silence.next_timeout(self.requests.waiting_since()),
             self.lifecycle.deadline(),
         ]
         .into_iter()
@@ -300,7 +328,8 @@ impl Client {
         self.request(now, RequestKind::Observe, deadline, None)
     }
 
-    /// Sends an action, `[N, D]`, and asks for the result: the legacy, coupled step.
+    /// Sends an action, `[N, D]`, and asks for the result: the legacy, coupled step. A vector
+    /// `[D]` is sent as one row, `[1, D]`: the existing C++ server reads two dimensions unchecked.
     ///
     /// # Errors
     /// When the connection has ended or too many requests are waiting.
@@ -313,15 +342,13 @@ impl Client {
         self.request(now, RequestKind::Step, deadline, Some(action))
     }
 
-    /// Gives a request up, as its deadline would: it fails with [`RequestError::TimedOut`]. False
-    /// if it was over already.
+    /// Gives a request up: it fails with [`RequestError::Cancelled`]. False if it was over already.
     pub fn cancel(&mut self, now: Instant, id: impl Into<RequestKey>) -> bool {
         self.handle_timeout(now);
         let id = id.into();
         let cancelled = self.requests.cancel(id.serial(), now);
         if cancelled {
-            self.stats.requests_timed_out += 1;
-            self.events.push_back(Event::Failed { id, error: RequestError::TimedOut });
+            self.events.push_back(Event::Failed { id, error: RequestError::Cancelled });
         }
         cancelled
     }
@@ -339,9 +366,18 @@ impl Client {
         }
         let serial = self.next_serial;
         self.next_serial += 1;
-        let default = self.config.lossy.as_ref().map(|lossy| after(now, lossy.timeout));
-        self.requests.submit(kind, serial, deadline.or(default), action);
+        let deadline = deadline.map_or_else(|| self.default_deadline(kind, now), Deadline::At);
+        self.requests.submit(kind, serial, now, deadline, action);
         Ok(RequestId::new(serial))
+    }
+
+    fn default_deadline(&self, kind: RequestKind, now: Instant) -> Deadline {
+        let timeout = if kind.moves_robot() {
+            self.config.motion_timeout
+        } else {
+            self.config.request_timeout
+        };
+        timeout.map_or(Deadline::Never, |timeout| Deadline::After { timeout, since: now })
     }
 
     // ---- observations -------------------------------------------------------------------------
@@ -482,10 +518,13 @@ impl Client {
 
     // ---- statistics ---------------------------------------------------------------------------
 
-    /// What was counted so far.
-    pub fn stats(&self) -> Stats {
+    /// What was counted so far, and how old the latest observation is at `now`.
+    pub fn stats(&self, now: Instant) -> Stats {
         let counts = self.dispatch.counts;
+        let age = |latest: &Latest| now.saturating_duration_since(latest.arrived);
         Stats {
+            observation_age: self.latest.as_ref().map(age),
+            cameras: self.cameras.stats(now),
             stream_ticks_missed: self.stream.missed,
             starvations: counts.starved,
             dispatch_ticks_missed: counts.missed,
@@ -516,12 +555,47 @@ impl Client {
     fn advance_parts(&mut self, now: Instant) {
         self.stream.advance(now);
         self.dispatch.advance(now);
-        let Self { requests, events, stats, .. } = self;
-        requests.advance(now, |serial| {
-            stats.requests_timed_out += 1;
-            let id = RequestKey::of(serial);
-            events.push_back(Event::Failed { id, error: RequestError::TimedOut });
-        });
+        let waiting_since = self.requests.waiting_since();
+        if let Some(silent_for) = self.silence.advance(now, waiting_since) {
+            self.stats.silences += 1;
+            self.events.push_back(Event::Silent { silent_for });
+        }
+        let mut expired = Vec::new();
+        self.requests.advance(now, |request| expired.push(request));
+        expired.into_iter().for_each(|request| self.expired(now, request));
+    }
+
+    fn expired(&mut self, now: Instant, request: Expired) {
+        self.stats.requests_timed_out += 1;
+        let Expired { owner, kind, made_at, .. } = request;
+        let waited = now.saturating_duration_since(made_at);
+        let cause = self.cause_of(request);
+        let error = RequestError::TimedOut { request: kind, waited, cause };
+        match owner {
+            Owner::User(serial) => {
+                self.events.push_back(Event::Failed { id: RequestKey::of(serial), error });
+            }
+            Owner::Stream => {
+                let is_told = std::mem::replace(&mut self.stream_overdue, true);
+                if !is_told && self.stream.is_running() {
+                    self.events.push_back(Event::StreamTimedOut(error));
+                }
+            }
+            Owner::Nobody => {}
+        }
+    }
+
+    fn cause_of(&self, Expired { kind, sent_at, .. }: Expired) -> TimeoutCause {
+        let Some(sent_at) = sent_at else { return TimeoutCause::NotSent };
+        if self.silence.heard().is_none_or(|heard| heard < sent_at) {
+            return TimeoutCause::Silent;
+        }
+        let is_answered = |kind: &RequestKind| self.answered[*kind as usize] > 0;
+        if is_answered(&kind) {
+            return TimeoutCause::Slow;
+        }
+        let answered = RequestKind::ALL.into_iter().filter(is_answered).collect();
+        TimeoutCause::NeverAnswered { answered, request: kind }
     }
 
     fn next_message(&mut self, now: Instant) -> Option<ClientMessage> {
@@ -538,19 +612,26 @@ impl Client {
                 Outgoing::Metadata => ClientMessage::Metadata,
                 Outgoing::Reset => ClientMessage::Reset,
                 Outgoing::Observe => ClientMessage::Observe,
-                Outgoing::Step(action) => ClientMessage::Step(self.stamped(action)),
+                Outgoing::Step(action) => {
+                    ClientMessage::Step(outgoing::as_rows(self.stamped(action)))
+                }
             });
         }
         let room = self.requests.streaming() < self.config.stream_window
             && self.requests.len() < self.config.pending_requests;
-        if self.stream.due && room && self.requests.transmit_stream(now) {
+        let deadline = self.default_deadline(RequestKind::Observe, now);
+        if self.stream.due && room && self.requests.transmit_stream(now, deadline) {
             self.stream.due = false;
             return Some(ClientMessage::Observe);
         }
         None
     }
 
+    /// The action as it leaves.
     fn stamped(&self, mut action: Action) -> Action {
+        if self.config.float32_actions {
+            action = outgoing::as_float32(action);
+        }
         if action.obs_timestamps.is_none() {
             let latest = self.latest.as_ref();
             action.obs_timestamps = latest.map(|latest| latest.observation.camera_timestamps());
@@ -565,6 +646,7 @@ impl Client {
             .requests
             .answer(kind, now)
             .map_err(|expected| ConnectionError::UnexpectedReply { found, expected })?;
+        self.answered[kind as usize] += 1;
         let Some(Answered { owner, sent_at }) = answered else {
             self.stats.strays += 1;
             return Ok(());
@@ -587,6 +669,7 @@ impl Client {
             ServerMessage::Observation(observation) => {
                 let observation = self.observed(now, observation);
                 if owner == Owner::Stream {
+                    self.stream_overdue = false;
                     self.events.retain(|event| !matches!(event, Event::Streamed(_)));
                     self.events.push_back(Event::Streamed(observation));
                 } else {
@@ -599,6 +682,7 @@ impl Client {
 
     fn observed(&mut self, now: Instant, observation: Observation) -> Arc<Observation> {
         self.stats.observations.record(now);
+        self.cameras.observe(now, &observation);
         let number = self.latest.as_ref().map_or(0, |latest| latest.number) + 1;
         let observation = Arc::new(observation);
         self.latest = Some(Latest { number, arrived: now, observation: observation.clone() });

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::config::Lossy;
 use crate::Action;
@@ -80,6 +80,51 @@ pub(super) enum Owner {
     Nobody,
 }
 
+/// When a request is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Deadline {
+    Never,
+    /// As the caller wished.
+    At(Instant),
+    /// By default; `since` moves on while the robot moves for an earlier request.
+    After {
+        timeout: Duration,
+        since: Instant,
+    },
+}
+
+impl Deadline {
+    fn instant(self) -> Option<Instant> {
+        match self {
+            Self::Never => None,
+            Self::At(instant) => Some(instant),
+            Self::After { timeout, since } => Some(after(since, timeout)),
+        }
+    }
+
+    fn is_due(self, now: Instant) -> bool {
+        self.instant().is_some_and(|deadline| deadline <= now)
+    }
+
+    /// A default deadline counts from `now` at the earliest.
+    fn postpone(&mut self, now: Instant) {
+        if let Self::After { since, .. } = self {
+            *since = now;
+        }
+    }
+}
+
+/// A request whose deadline has come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Expired {
+    /// A user's, or the stream's.
+    pub(super) owner: Owner,
+    pub(super) kind: RequestKind,
+    /// When it was made, and when it was sent, if it was.
+    pub(super) made_at: Instant,
+    pub(super) sent_at: Option<Instant>,
+}
+
 /// A request to put on the wire now.
 #[derive(Debug)]
 pub(super) enum Outgoing {
@@ -93,7 +138,8 @@ pub(super) enum Outgoing {
 struct Queued {
     kind: RequestKind,
     serial: u64,
-    deadline: Option<Instant>,
+    made_at: Instant,
+    deadline: Deadline,
     action: Option<Action>,
 }
 
@@ -101,7 +147,10 @@ struct Queued {
 struct InFlight {
     kind: RequestKind,
     owner: Owner,
-    deadline: Option<Instant>,
+    made_at: Instant,
+    deadline: Deadline,
+    /// Its deadline has come, or it was cancelled: its answer may never come.
+    is_overdue: bool,
     /// When it was sent, the first time.
     sent_at: Instant,
     /// Since when its answer is due: since the last time, or since the robot was busy.
@@ -110,6 +159,13 @@ struct InFlight {
     repeated: bool,
     /// It is to be sent again, as soon as the transport takes it.
     again: bool,
+}
+
+impl InFlight {
+    /// Whether the robot moves for it, as far as can be told.
+    fn is_awaited_motion(&self) -> bool {
+        self.kind.moves_robot() && !self.is_overdue
+    }
 }
 
 /// An answer and the request that it answers.
@@ -130,6 +186,9 @@ pub(super) struct Requests {
     /// On a lossy transport, by kind: until when answers may still come for requests that are
     /// over.
     lingering: [Option<Instant>; RequestKind::ALL.len()],
+    /// On a reliable transport, by kind: overdue requests that the server has passed over, by
+    /// answering later ones. Should it answer them after all, the answers are swallowed.
+    passed_over: [u64; RequestKind::ALL.len()],
 }
 
 impl Requests {
@@ -154,10 +213,11 @@ impl Requests {
         &mut self,
         kind: RequestKind,
         serial: u64,
-        deadline: Option<Instant>,
+        now: Instant,
+        deadline: Deadline,
         action: Option<Action>,
     ) {
-        self.queued.push_back(Queued { kind, serial, deadline, action });
+        self.queued.push_back(Queued { kind, serial, made_at: now, deadline, action });
     }
 
     /// Whether a request of the user's waits, or one is to be sent again.
@@ -174,8 +234,8 @@ impl Requests {
         if !self.may_send(kind) {
             return None;
         }
-        let Queued { serial, deadline, action, .. } = self.queued.pop_front()?;
-        self.sent(kind, Owner::User(serial), deadline, now);
+        let Queued { serial, made_at, deadline, action, .. } = self.queued.pop_front()?;
+        self.sent(kind, Owner::User(serial), made_at, deadline, now);
         let outgoing = match kind {
             RequestKind::Metadata => Outgoing::Metadata,
             RequestKind::Reset => Outgoing::Reset,
@@ -188,10 +248,10 @@ impl Requests {
     }
 
     /// Sends a request of the stream, unless an answer of its kind is not yet told apart.
-    pub(super) fn transmit_stream(&mut self, now: Instant) -> bool {
+    pub(super) fn transmit_stream(&mut self, now: Instant, deadline: Deadline) -> bool {
         let may = self.may_send(RequestKind::Observe);
         if may {
-            self.sent(RequestKind::Observe, Owner::Stream, None, now);
+            self.sent(RequestKind::Observe, Owner::Stream, now, deadline, now);
         }
         may
     }
@@ -216,11 +276,20 @@ impl Requests {
                 && self.lingering[kind as usize].is_none())
     }
 
-    fn sent(&mut self, kind: RequestKind, owner: Owner, deadline: Option<Instant>, now: Instant) {
+    fn sent(
+        &mut self,
+        kind: RequestKind,
+        owner: Owner,
+        made_at: Instant,
+        deadline: Deadline,
+        now: Instant,
+    ) {
         self.in_flight.push_back(InFlight {
             kind,
             owner,
+            made_at,
             deadline,
+            is_overdue: false,
             sent_at: now,
             due_since: now,
             repeated: false,
@@ -236,12 +305,7 @@ impl Requests {
         now: Instant,
     ) -> Result<Option<Answered>, Option<MessageType>> {
         let Some(lossy) = &self.lossy else {
-            let due = self.in_flight.front().map(|request| request.kind);
-            if due != Some(kind) {
-                return Err(due.map(RequestKind::response));
-            }
-            let request = self.in_flight.pop_front().expect("its kind was just seen");
-            return Ok(Some(Answered { owner: request.owner, sent_at: Some(request.sent_at) }));
+            return self.answer_in_order(kind);
         };
         let Some(index) = self.in_flight.iter().position(|request| request.kind == kind) else {
             return Ok(None);
@@ -256,11 +320,40 @@ impl Requests {
         Ok(Some(Answered { owner: request.owner, sent_at }))
     }
 
-    /// Lets time pass; `expired` gets the serial of each request whose deadline has come.
+    /// As [`answer`](Self::answer), on a reliable transport: the answer is that of the oldest
+    /// request, unless that is overdue and of another kind. Then the server has passed it over.
+    fn answer_in_order(
+        &mut self,
+        kind: RequestKind,
+    ) -> Result<Option<Answered>, Option<MessageType>> {
+        let may_be_answered = |request: &&InFlight| request.kind == kind || !request.is_overdue;
+        let due = self.in_flight.iter().find(may_be_answered).map(|request| request.kind);
+        if due == Some(kind) {
+            loop {
+                let request = self.in_flight.pop_front().expect("one of its kind is there");
+                if request.kind == kind {
+                    return Ok(Some(Answered {
+                        owner: request.owner,
+                        sent_at: Some(request.sent_at),
+                    }));
+                }
+                self.passed_over[request.kind as usize] += 1;
+            }
+        }
+        match &mut self.passed_over[kind as usize] {
+            0 => Err(due.map(RequestKind::response)),
+            passed_over => {
+                *passed_over -= 1;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Lets time pass; `expired` gets each request whose deadline has come.
     ///
     /// What is due is noted here, not only when it is sent: the transport may be blocked, and
     /// [`next_timeout`](Self::next_timeout) must not ask for an instant that has passed.
-    pub(super) fn advance(&mut self, now: Instant, expired: impl FnMut(u64)) {
+    pub(super) fn advance(&mut self, now: Instant, expired: impl FnMut(Expired)) {
         self.expire(now, expired);
         for lingering in &mut self.lingering {
             lingering.take_if(|until| *until <= now);
@@ -281,19 +374,27 @@ impl Requests {
         self.in_flight.iter().any(|request| request.kind.moves_robot())
     }
 
-    fn expire(&mut self, now: Instant, mut expired: impl FnMut(u64)) {
-        let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
-        while let Some(index) = self.in_flight.iter().position(|request| due(request.deadline)) {
-            if let Owner::User(serial) = self.in_flight[index].owner {
-                expired(serial);
-            }
+    fn expire(&mut self, now: Instant, mut expired: impl FnMut(Expired)) {
+        // What waits behind a motion of the robot is not late as long as that is not.
+        let motion = self.in_flight.iter().position(InFlight::is_awaited_motion);
+        if let Some(motion) = motion {
+            let behind = self.in_flight.iter_mut().skip(motion + 1);
+            behind.for_each(|request| request.deadline.postpone(now));
+            self.queued.iter_mut().for_each(|request| request.deadline.postpone(now));
+        }
+        let is_due = |request: &InFlight| request.deadline.is_due(now);
+        while let Some(index) = self.in_flight.iter().position(is_due) {
+            let InFlight { owner, kind, made_at, sent_at, .. } = self.in_flight[index];
+            expired(Expired { owner, kind, made_at, sent_at: Some(sent_at) });
             self.let_go(index, now);
         }
         self.queued.retain(|request| {
-            if due(request.deadline) {
-                expired(request.serial);
+            let Queued { serial, kind, made_at, .. } = *request;
+            let is_due = request.deadline.is_due(now);
+            if is_due {
+                expired(Expired { owner: Owner::User(serial), kind, made_at, sent_at: None });
             }
-            !due(request.deadline)
+            !is_due
         });
     }
 
@@ -309,15 +410,28 @@ impl Requests {
         self.queued.len() < queued
     }
 
-    /// A reliable transport still brings the answer, in its turn; a lossy one may not.
+    /// A reliable transport may still bring the answer, in its turn. The stream goes on waiting
+    /// for it, with its window full: a server that does not answer is not asked without end.
     fn let_go(&mut self, index: usize, now: Instant) {
-        if let Some(Lossy { linger, .. }) = self.lossy {
-            let over = self.in_flight.remove(index).expect("the index of a request in flight");
-            self.lingering[over.kind as usize] = Some(after(now, linger));
-        } else {
-            self.in_flight[index].owner = Owner::Nobody;
-            self.in_flight[index].deadline = None;
+        let request = &mut self.in_flight[index];
+        request.deadline = Deadline::Never;
+        request.is_overdue = true;
+        if request.owner == Owner::Stream {
+            return;
         }
+        request.owner = Owner::Nobody;
+        if let Some(Lossy { linger, .. }) = self.lossy {
+            self.lingering[request.kind as usize] = Some(after(now, linger));
+            self.in_flight.remove(index);
+        }
+    }
+
+    /// Since when the oldest answer is waited for that may come at any moment: not while the
+    /// robot moves for a reset or a step.
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
+        let mut awaited = self.in_flight.iter().filter(|request| !request.is_overdue).peekable();
+        let oldest = awaited.peek()?.sent_at;
+        (!awaited.any(InFlight::is_awaited_motion)).then_some(oldest)
     }
 
     /// Ends all requests of the user; `ended` gets the serial of each.
@@ -333,12 +447,19 @@ impl Requests {
     /// When [`advance`](Self::advance) next has something to do, always later than it was last
     /// called. `stream_waits`: the stream has a tick that is not sent yet.
     pub(super) fn next_timeout(&self, stream_waits: bool) -> Option<Instant> {
-        let deadlines = self
-            .queued
-            .iter()
-            .map(|request| request.deadline)
-            .chain(self.in_flight.iter().map(|request| request.deadline))
-            .flatten();
+        let motion = self.in_flight.iter().position(InFlight::is_awaited_motion);
+        // The default deadlines of what waits behind a motion do not run.
+        let runs = |deadline: &Deadline, is_behind: bool| {
+            !(is_behind && matches!(deadline, Deadline::After { .. }))
+        };
+        let queued = self.queued.iter().map(|request| (request.deadline, motion.is_some()));
+        let in_flight = self.in_flight.iter().enumerate().map(|(index, request)| {
+            (request.deadline, motion.is_some_and(|motion| motion < index))
+        });
+        let deadlines = queued
+            .chain(in_flight)
+            .filter(|(deadline, is_behind)| runs(deadline, *is_behind))
+            .filter_map(|(deadline, _)| deadline.instant());
         let retries = self.lossy.iter().filter(|_| !self.is_robot_busy()).flat_map(|lossy| {
             let waiting = self.in_flight.iter().filter(|request| !request.again);
             waiting.map(|request| after(request.due_since, lossy.retry_after))

@@ -1,5 +1,7 @@
 use std::fmt;
+use std::time::Duration;
 
+use super::cameras::CameraStats;
 use crate::stats::{Histogram, Meter};
 
 /// What a [`Client`](super::Client) has counted since it was made.
@@ -19,6 +21,10 @@ pub struct Stats {
     pub frames_in_place: u64,
     /// Observations received, of the stream and otherwise.
     pub observations: Meter,
+    /// How long ago the latest observation arrived; `None` before the first.
+    pub observation_age: Option<Duration>,
+    /// The cameras of the latest observation, in its order.
+    pub cameras: Vec<CameraStats>,
     /// From a request handed to the transport to its answer.
     pub round_trip: Histogram,
     /// Stream ticks that were skipped, because the request of an earlier one was still waiting, or
@@ -36,11 +42,14 @@ pub struct Stats {
     pub actions_expired: u64,
     /// Actions that were not sent because they were cleared, replaced, or left at the end.
     pub actions_dropped: u64,
-    /// Requests that got no answer in time.
+    /// Requests that got no answer in time, of the stream too.
     pub requests_timed_out: u64,
+    /// How often nothing came for [`Config::silence`](super::Config::silence) although an answer
+    /// was waited for.
+    pub silences: u64,
     /// Requests that were sent again, on a lossy transport.
     pub retries: u64,
-    /// Answers that nobody waited for, on a lossy transport.
+    /// Answers that nobody waited for: on a lossy transport, or to requests given up.
     pub strays: u64,
 }
 
@@ -70,8 +79,13 @@ impl fmt::Display for Stats {
         )?;
         write!(
             f,
-            "requests      {} timed out, {} retried, {} strays",
-            self.requests_timed_out, self.retries, self.strays
-        )
+            "requests      {} timed out, {} retried, {} strays, {} silences",
+            self.requests_timed_out, self.retries, self.strays, self.silences
+        )?;
+        for camera in &self.cameras {
+            let CameraStats { name, frames, unchanged_for, .. } = camera;
+            write!(f, "\ncamera        {name}: {frames} frames, the last {unchanged_for:.1?} ago")?;
+        }
+        Ok(())
     }
 }

@@ -1,4 +1,6 @@
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytemuck::Pod;
 use bytes::Bytes;
@@ -6,11 +8,13 @@ use nalgebra::{Matrix3, Matrix4};
 
 use super::Shared;
 use super::channel::Channel;
-use super::error::{Part, SensorError};
+use super::error::{Part, SensorError, StaleCamera};
 use super::frame::CameraFrame;
 use super::reading::{Reading, SensorBuffer};
+use super::stats::{CameraState, CameraStats};
+use crate::pool::SharedSource;
 use crate::sync::{Arc, Mutex, lock};
-use crate::{Camera, CameraConfig, Element};
+use crate::{Camera, CameraConfig, Element, WhenStale};
 
 /// One declared camera and its latest frame.
 pub(super) struct CameraSlot {
@@ -20,47 +24,134 @@ pub(super) struct CameraSlot {
     latest: Mutex<Latest>,
 }
 
-/// What belongs together. Cloning it counts two references up and copies two matrices: that, or
-/// an exchange of the same fields, is all that ever happens under the lock.
-#[derive(Clone)]
+/// What belongs together. Counting two references up and copying two matrices, or exchanging the
+/// same fields, is all that ever happens under the lock.
 struct Latest {
     timestamp: f64,
+    /// When the image was published, by the sensors' clock.
+    published_at: Option<f64>,
     intrinsics: Matrix3<f64>,
     extrinsics: Matrix4<f64>,
     image: Bytes,
     depth: Option<Bytes>,
     sequence: u64,
+    /// Writers that have published an image.
+    writers: usize,
+    /// The last of them was dropped, and nobody has published since.
+    is_stopped: bool,
+    /// The image that a snapshot showed last.
+    shown: Option<u64>,
+    repeated: u64,
+    stale: u64,
+}
+
+/// A camera whose image is over its maximal age, and what to do about it.
+pub(super) struct Stale {
+    pub(super) camera: StaleCamera,
+    pub(super) action: WhenStale,
 }
 
 impl CameraSlot {
-    pub(super) fn new(config: CameraConfig) -> Result<Self, SensorError> {
-        let name = &config.name;
-        let image = Channel::new(Part::Image, name, config.image_dtype, &config.image_shape)?;
+    pub(super) fn new(
+        config: CameraConfig,
+        source: Option<&SharedSource>,
+    ) -> Result<Self, SensorError> {
+        let CameraConfig { name, image_dtype, image_shape, .. } = &config;
+        let image = Channel::new(Part::Image, name, *image_dtype, image_shape, source)?;
         let depth = config.depth.as_ref();
         let depth = depth
-            .map(|(shape, dtype)| Channel::new(Part::Depth, name, *dtype, shape))
+            .map(|(shape, dtype)| Channel::new(Part::Depth, name, *dtype, shape, source))
             .transpose()?;
         let latest = Mutex::new(Latest {
             timestamp: 0.0,
+            published_at: None,
             intrinsics: config.intrinsics,
             extrinsics: config.extrinsics,
             image: image.zeros()?,
             depth: depth.as_ref().map(Channel::zeros).transpose()?,
             sequence: 0,
+            writers: 0,
+            is_stopped: false,
+            shown: None,
+            repeated: 0,
+            stale: 0,
         });
         Ok(Self { config, image, depth, latest })
     }
 
-    pub(super) fn snapshot(&self) -> Camera {
-        let latest = lock(&self.latest).clone();
-        Camera {
+    /// The camera as it is now. `times` are those of the making of the sensors and of now, by their
+    /// clock; without them nothing is stale.
+    pub(super) fn snapshot(&self, times: Option<Times>) -> (Camera, Option<Stale>) {
+        let mut latest = lock(&self.latest);
+        let stale = self.find_stale(&latest, times);
+        latest.stale += u64::from(stale.is_some());
+        let sequence = latest.sequence;
+        let is_repeated = latest.shown.replace(sequence) == Some(sequence);
+        latest.repeated += u64::from(is_repeated);
+        let (image, depth) = (latest.image.clone(), latest.depth.clone());
+        let (timestamp, intrinsics, extrinsics) =
+            (latest.timestamp, latest.intrinsics, latest.extrinsics);
+        drop(latest);
+        let camera = Camera {
             name: self.config.name.clone(),
-            timestamp: latest.timestamp,
-            intrinsics: latest.intrinsics,
-            extrinsics: latest.extrinsics,
-            image: self.image.array(latest.image),
-            depth: self.depth.as_ref().zip(latest.depth).map(|(depth, bytes)| depth.array(bytes)),
+            timestamp,
+            intrinsics,
+            extrinsics,
+            image: self.image.array(image),
+            depth: self.depth.as_ref().zip(depth).map(|(depth, bytes)| depth.array(bytes)),
+        };
+        (camera, stale)
+    }
+
+    fn find_stale(&self, latest: &Latest, times: Option<Times>) -> Option<Stale> {
+        let ((max_age, action), Times { start, now }) = self.config.max_age.zip(times)?;
+        let age = seconds(now - latest.published_at.unwrap_or(start));
+        let name = || self.config.name.clone();
+        (age > max_age)
+            .then(|| Stale { camera: StaleCamera { name: name(), age, max_age }, action })
+    }
+
+    pub(super) fn stats(&self, times: Option<Times>, now: Option<f64>) -> CameraStats {
+        let latest = lock(&self.latest);
+        let state = if latest.is_stopped {
+            CameraState::Stopped
+        } else if self.find_stale(&latest, times).is_some() {
+            CameraState::Stale
+        } else if latest.sequence == 0 {
+            CameraState::Waiting
+        } else {
+            CameraState::Live
+        };
+        CameraStats {
+            name: self.config.name.clone(),
+            state,
+            images: latest.sequence,
+            age: latest
+                .published_at
+                .zip(now)
+                .map(|(published_at, now)| seconds(now - published_at)),
+            repeated: latest.repeated,
+            stale: latest.stale,
         }
+    }
+
+    /// Counts a writer that has published its first image.
+    fn add_writer(&self) {
+        lock(&self.latest).writers += 1;
+    }
+
+    fn remove_writer(&self) {
+        let mut latest = lock(&self.latest);
+        latest.writers -= 1;
+        latest.is_stopped = latest.writers == 0;
+    }
+
+    pub(super) fn update_intrinsics(&self, intrinsics: Matrix3<f64>) {
+        lock(&self.latest).intrinsics = intrinsics;
+    }
+
+    pub(super) fn update_extrinsics(&self, extrinsics: Matrix4<f64>) {
+        lock(&self.latest).extrinsics = extrinsics;
     }
 
     pub(super) fn publish(
@@ -70,14 +161,11 @@ impl CameraSlot {
     ) -> Result<(), SensorError> {
         // The clock first: what comes after takes time. All that can fail or take long, before
         // the lock.
-        let timestamp = match (frame.captured_at, &frame.image, clock) {
-            (Some(given), _, _) => Some(given),
-            (None, None, _) => None,
-            (None, Some(_), Some(clock)) => Some(clock()),
-            (None, Some(_), None) => {
-                return Err(SensorError::NoClock { name: self.config.name.clone() });
-            }
-        };
+        let published_at = frame.image.as_ref().and(clock).map(|clock| clock());
+        let timestamp = frame.captured_at.or(published_at);
+        if frame.image.is_some() && timestamp.is_none() {
+            return Err(SensorError::NoClock { name: self.config.name.clone() });
+        }
         let image = frame.image.map(|image| self.image.accept(image)).transpose()?;
         let depth = frame.depth.map(|depth| self.depth_channel()?.accept(depth)).transpose()?;
 
@@ -85,7 +173,9 @@ impl CameraSlot {
         latest.timestamp = timestamp.unwrap_or(latest.timestamp);
         latest.intrinsics = frame.intrinsics.unwrap_or(latest.intrinsics);
         latest.extrinsics = frame.extrinsics.unwrap_or(latest.extrinsics);
+        latest.published_at = published_at.or(latest.published_at);
         latest.sequence += u64::from(image.is_some());
+        latest.is_stopped &= image.is_none();
         let old_image = image.map(|image| std::mem::replace(&mut latest.image, image));
         let old_depth = depth.map(|depth| latest.depth.replace(depth));
         drop(latest);
@@ -94,26 +184,66 @@ impl CameraSlot {
         Ok(())
     }
 
+    /// How long ago, in seconds, the frame of a capture time was the newest, by the clock's `now`:
+    /// the time since the latest image was published, and the time between the two captures. `None`
+    /// before the first image.
+    pub(super) fn age_of(&self, timestamp: f64, now: f64) -> Option<f64> {
+        let latest = lock(&self.latest);
+        let (published_at, newest) = (latest.published_at?, latest.timestamp);
+        drop(latest);
+        let age = (now - published_at).max(0.0) + (newest - timestamp).max(0.0);
+        age.is_finite().then_some(age)
+    }
+
     fn depth_channel(&self) -> Result<&Channel, SensorError> {
         self.depth.as_ref().ok_or_else(|| SensorError::NoDepth { name: self.config.name.clone() })
     }
 }
 
+/// Two times by the sensors' clock, in seconds.
+#[derive(Clone, Copy)]
+pub(super) struct Times {
+    /// When the sensors were made.
+    pub(super) start: f64,
+    pub(super) now: f64,
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
+}
+
 /// The handle with which a sensor thread writes one camera.
+///
+/// When the last writer that has published an image is dropped, as at the end of the camera's
+/// thread, the camera counts as [stopped](CameraState::Stopped) until somebody publishes again.
 ///
 /// Cloning it is cheap; it may be sent to and shared between threads. A write waits for no other
 /// camera, and for a snapshot or another writer of the same camera only while they exchange
 /// references, nanoseconds at any resolution. Of two writers the one that comes later counts,
 /// whatever their capture times.
-#[derive(Clone)]
 pub struct CameraWriter {
     shared: Arc<Shared>,
     index: usize,
+    has_published: AtomicBool,
+}
+
+impl Clone for CameraWriter {
+    fn clone(&self) -> Self {
+        Self::new(&self.shared, self.index)
+    }
+}
+
+impl Drop for CameraWriter {
+    fn drop(&mut self) {
+        if *self.has_published.get_mut() {
+            self.slot().remove_writer();
+        }
+    }
 }
 
 impl CameraWriter {
     pub(super) fn new(shared: &Arc<Shared>, index: usize) -> Self {
-        Self { shared: shared.clone(), index }
+        Self { shared: shared.clone(), index, has_published: AtomicBool::new(false) }
     }
 
     fn slot(&self) -> &CameraSlot {
@@ -160,12 +290,12 @@ impl CameraWriter {
 
     /// Publishes K, in pixels.
     pub fn update_intrinsics(&self, intrinsics: Matrix3<f64>) {
-        lock(&self.slot().latest).intrinsics = intrinsics;
+        self.slot().update_intrinsics(intrinsics);
     }
 
     /// Publishes T, camera to world, translation in metres.
     pub fn update_extrinsics(&self, extrinsics: Matrix4<f64>) {
-        lock(&self.slot().latest).extrinsics = extrinsics;
+        self.slot().update_extrinsics(extrinsics);
     }
 
     /// Publishes the parts of a frame together: a snapshot shows all of them or none.
@@ -175,7 +305,12 @@ impl CameraWriter {
     /// and the camera has none, or there is an image without a capture time and the sensors have
     /// no clock. Then nothing of the frame is published.
     pub fn publish(&self, frame: CameraFrame<'_>) -> Result<(), SensorError> {
-        self.slot().publish(frame, self.shared.clock())
+        let has_image = frame.image.is_some();
+        self.slot().publish(frame, self.shared.clock())?;
+        if has_image && !self.has_published.swap(true, Ordering::Relaxed) {
+            self.slot().add_writer();
+        }
+        Ok(())
     }
 
     /// A recycled buffer for the next image, to be filled in place and then published.

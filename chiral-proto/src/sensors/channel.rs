@@ -3,7 +3,7 @@ use bytes::Bytes;
 
 use super::error::{Part, SensorError};
 use super::reading::{Elements, Reading, SensorBuffer};
-use crate::pool::BufferPool;
+use crate::pool::{Buffer, BufferPool, SharedSource};
 use crate::{Array, Dtype, Element, Name, Shape, byte_len};
 
 /// Unused buffers that a channel keeps. At most times four are about: the latest frame, the one
@@ -28,12 +28,25 @@ impl Channel {
         sensor: &Name,
         dtype: Dtype,
         shape: &Shape,
+        source: Option<&SharedSource>,
     ) -> Result<Self, SensorError> {
         let too_large =
             || SensorError::TooLarge { part, name: sensor.clone(), dtype, shape: shape.clone() };
         let len = byte_len(dtype, shape).ok_or_else(too_large)?;
         let (sensor, shape) = (sensor.clone(), shape.clone());
-        Ok(Self { part, sensor, dtype, shape, len, pool: BufferPool::new(KEEP) })
+        let pool = match source {
+            Some(source) => BufferPool::with_source(KEEP, source.clone()),
+            None => BufferPool::new(KEEP),
+        };
+        Ok(Self { part, sensor, dtype, shape, len, pool })
+    }
+
+    fn take(&self) -> Result<Buffer, SensorError> {
+        self.pool.try_take(self.len).ok_or_else(|| SensorError::NoMemory {
+            part: self.part,
+            name: self.sensor.clone(),
+            bytes: self.len,
+        })
     }
 
     /// A frame of zeros.
@@ -67,7 +80,7 @@ impl Channel {
         Ok(match reading.elements {
             Elements::Owned(bytes) => bytes,
             Elements::Borrowed(bytes) => {
-                let mut buffer = self.pool.take(self.len);
+                let mut buffer = self.take()?;
                 buffer[..self.len].copy_from_slice(bytes);
                 buffer.freeze(0..self.len)
             }
@@ -77,7 +90,7 @@ impl Channel {
     /// A recycled buffer for the next frame.
     pub(super) fn buffer<T: Element + Pod>(&self) -> Result<SensorBuffer<T>, SensorError> {
         self.check_dtype(T::DTYPE)?;
-        Ok(SensorBuffer::new(self.pool.take(self.len), self.len))
+        Ok(SensorBuffer::new(self.take()?, self.len))
     }
 
     /// Bytes that this channel accepted, as the array that they are.

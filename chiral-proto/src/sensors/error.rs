@@ -1,4 +1,5 @@
 use std::fmt;
+use std::time::Duration;
 
 use crate::{Dtype, Name, Shape, UnknownName};
 
@@ -46,6 +47,28 @@ pub enum SensorError {
         dtype: Dtype,
         /// The declared shape.
         shape: Shape,
+    },
+
+    /// There is no memory for another frame.
+    #[error(
+        "there is no memory for {part} {name:?}, {bytes} bytes: let go of older observations, or give the source of the sensors' memory more"
+    )]
+    NoMemory {
+        /// The buffer.
+        part: Part,
+        /// The sensor's name.
+        name: Name,
+        /// Bytes of a frame.
+        bytes: usize,
+    },
+
+    /// A camera was declared with a maximal age, and the sensors have no clock to tell it by.
+    #[error(
+        "camera {name:?} has a `max_age`, and the sensors have no clock: build them with `Sensors::with_clock`, or declare the camera without"
+    )]
+    NoClockForAge {
+        /// The camera's name.
+        name: Name,
     },
 
     /// The elements are of another type than declared.
@@ -112,4 +135,19 @@ pub enum SensorError {
         /// The camera's name.
         name: Name,
     },
+}
+
+/// A camera whose latest image is too old, and which was declared to
+/// [fail](crate::WhenStale::Fail) then.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "camera {name:?} has published no image for {age:.1?}, over the {max_age:.1?} of its `max_age`"
+)]
+pub struct StaleCamera {
+    /// The camera's name.
+    pub name: Name,
+    /// The time since its latest image was published, or since the sensors were made.
+    pub age: Duration,
+    /// The age allowed.
+    pub max_age: Duration,
 }

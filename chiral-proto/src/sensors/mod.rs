@@ -66,6 +66,7 @@
 //! condition variable or a channel that its camera thread notifies, or to its simulator's next
 //! step. Read the sequence *before* the snapshot, then the snapshot is at least that new.
 
+mod builder;
 mod camera;
 mod channel;
 mod error;
@@ -74,22 +75,28 @@ mod frame;
 mod loom_model;
 mod proprio;
 mod reading;
+mod stats;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
 use std::fmt;
+use std::time::Duration;
 
 use nalgebra::{Matrix3, Matrix4};
 
+pub use builder::SensorsBuilder;
 pub use camera::CameraWriter;
-pub use error::{Part, SensorError};
+pub use error::{Part, SensorError, StaleCamera};
 pub use frame::CameraFrame;
 pub use proprio::ProprioWriter;
 pub use reading::{Reading, SensorBuffer};
+pub use stats::{CameraState, CameraStats};
 
 use crate::sync::Arc;
-use crate::{CameraConfig, Map, Observation, ProprioConfig, UnknownName};
-use camera::CameraSlot;
+use crate::{
+    CameraConfig, Map, Observation, ProprioConfig, Timestamps, UnknownName, Value, WhenStale,
+};
+use camera::{CameraSlot, Stale, Times};
 use proprio::ProprioSlot;
 
 /// The latest frames of all cameras and proprioception streams of a robot. See the
@@ -104,6 +111,8 @@ struct Shared {
     cameras: Box<[CameraSlot]>,
     proprios: Box<[ProprioSlot]>,
     clock: Option<Box<Clock>>,
+    /// When the sensors were made, if a camera has a maximal age.
+    start: Option<f64>,
 }
 
 type Clock = dyn Fn() -> f64 + Send + Sync;
@@ -111,6 +120,12 @@ type Clock = dyn Fn() -> f64 + Send + Sync;
 impl Shared {
     fn clock(&self) -> Option<&dyn Fn() -> f64> {
         self.clock.as_deref().map(|clock| clock as _)
+    }
+
+    /// What it takes to tell whether a camera is stale, if any camera can be.
+    fn times(&self) -> Option<Times> {
+        let (start, clock) = self.start.zip(self.clock())?;
+        Some(Times { start, now: clock() })
     }
 }
 
@@ -120,12 +135,17 @@ impl Sensors {
     /// Two cameras, or two streams, may bear one name; a look-up finds the first.
     ///
     /// # Errors
-    /// When a declared buffer is larger than any memory could be.
+    /// When there is no memory for a declared buffer.
     pub fn new(
         cameras: impl IntoIterator<Item = CameraConfig>,
         proprios: impl IntoIterator<Item = ProprioConfig>,
     ) -> Result<Self, SensorError> {
-        Self::build(cameras, proprios, None)
+        Self::builder().cameras(cameras).proprios(proprios).build()
+    }
+
+    /// Sensors to be declared one after the other, with a clock or memory of one's own.
+    pub fn builder() -> SensorsBuilder {
+        SensorsBuilder::default()
     }
 
     /// The declared sensors, and the clock that stamps the images that come without a capture
@@ -134,23 +154,40 @@ impl Sensors {
     /// The clock is called by the threads that publish, never under a lock.
     ///
     /// # Errors
-    /// When a declared buffer is larger than any memory could be.
+    /// When there is no memory for a declared buffer.
     pub fn with_clock(
         cameras: impl IntoIterator<Item = CameraConfig>,
         proprios: impl IntoIterator<Item = ProprioConfig>,
         clock: impl Fn() -> f64 + Send + Sync + 'static,
     ) -> Result<Self, SensorError> {
-        Self::build(cameras, proprios, Some(Box::new(clock)))
+        Self::builder().cameras(cameras).proprios(proprios).clock(clock).build()
     }
 
-    fn build(
-        cameras: impl IntoIterator<Item = CameraConfig>,
-        proprios: impl IntoIterator<Item = ProprioConfig>,
-        clock: Option<Box<Clock>>,
-    ) -> Result<Self, SensorError> {
-        let cameras = cameras.into_iter().map(CameraSlot::new).collect::<Result<_, _>>()?;
-        let proprios = proprios.into_iter().map(ProprioSlot::new).collect::<Result<_, _>>()?;
-        Ok(Self(Arc::new(Shared { cameras, proprios, clock })))
+    /// The time of the sensors' clock, in seconds; `None` without a clock.
+    pub fn now(&self) -> Option<f64> {
+        self.0.clock().map(|clock| clock())
+    }
+
+    /// How old the observation of these camera timestamps is, by the sensors' clock: the age of
+    /// the newest frame among them.
+    ///
+    /// It is the time since that camera's latest image was published, and the time between the
+    /// captures of both images. So it needs the clock only for the former, and the capture times
+    /// may be those of another clock, a camera's own, as long as they are in seconds. A timestamp
+    /// that is ahead of the camera's latest image counts as that image's.
+    ///
+    /// `None` when nothing can be said: the sensors have no clock, or no timestamp is that of a
+    /// declared camera that has published an image. The timestamp 0 says nothing either: it is
+    /// that of a camera that had not delivered.
+    pub fn observation_age(&self, timestamps: &Timestamps) -> Option<Duration> {
+        let now = self.now()?;
+        let known = timestamps.iter().filter(|(_, timestamp)| *timestamp != 0.0);
+        let ages = known.filter_map(|(name, timestamp)| {
+            let slot = self.0.cameras.iter().find(|slot| slot.config.name == *name)?;
+            slot.age_of(timestamp, now)
+        });
+        let newest = ages.min_by(f64::total_cmp)?;
+        Some(Duration::try_from_secs_f64(newest).unwrap_or(Duration::MAX))
     }
 
     /// The latest of all sensors, in declaration order: cameras, then proprioception streams.
@@ -158,6 +195,9 @@ impl Sensors {
     /// `timestamp` is the observation's own, in seconds, the application's choice. Image, depth,
     /// K, T and capture time of a camera are those of one moment; different cameras are read one
     /// after the other. No pixel is copied.
+    ///
+    /// A camera over its [`max_age`](CameraConfig::max_age) is treated as it says; where that is to
+    /// fail, which this cannot, it is flagged.
     pub fn snapshot(&self, timestamp: f64) -> Observation {
         let mut observation = Observation::default();
         self.snapshot_into(timestamp, &mut observation);
@@ -166,21 +206,75 @@ impl Sensors {
 
     /// A [`snapshot`](Self::snapshot) whose timestamp is the clock's, or 0 without a clock.
     pub fn snapshot_now(&self) -> Observation {
-        self.snapshot(self.0.clock().map_or(0.0, |clock| clock()))
+        self.snapshot(self.now().unwrap_or(0.0))
     }
 
     /// A [`snapshot`](Self::snapshot) in the place of an earlier observation. Where that was of
-    /// the same sensors, and no shape has more than four dimensions, nothing is allocated.
+    /// the same sensors, no camera is flagged, and no shape has more than four dimensions, nothing
+    /// is allocated.
     ///
     /// What the earlier observation held is let go first, so that its buffers can be used again.
     pub fn snapshot_into(&self, timestamp: f64, observation: &mut Observation) {
+        // A camera that is to fail is flagged.
+        drop(self.fill(timestamp, observation));
+    }
+
+    /// As [`snapshot`](Self::snapshot), or an error when a camera that is to
+    /// [fail](WhenStale::Fail) is over its [`max_age`](CameraConfig::max_age).
+    ///
+    /// # Errors
+    /// The first such camera.
+    pub fn try_snapshot(&self, timestamp: f64) -> Result<Observation, StaleCamera> {
+        let mut observation = Observation::default();
+        self.fill(timestamp, &mut observation)?;
+        Ok(observation)
+    }
+
+    /// A [`try_snapshot`](Self::try_snapshot) whose timestamp is the clock's, or 0 without a clock.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn try_snapshot_now(&self) -> Result<Observation, StaleCamera> {
+        self.try_snapshot(self.now().unwrap_or(0.0))
+    }
+
+    fn fill(&self, timestamp: f64, observation: &mut Observation) -> Result<(), StaleCamera> {
+        let times = self.0.times();
         let Observation { timestamp: time, cameras, proprios, extra } = observation;
         *time = timestamp;
         *extra = Map::new();
         cameras.clear();
         proprios.clear();
-        cameras.extend(self.0.cameras.iter().map(CameraSlot::snapshot));
+        cameras.reserve(self.0.cameras.len());
+        let mut flagged: Vec<(Value, Value)> = Vec::new();
+        let mut failed = None;
+        for slot in &self.0.cameras {
+            let (camera, stale) = slot.snapshot(times);
+            match stale {
+                None | Some(Stale { action: WhenStale::Hold, .. }) => {}
+                Some(Stale { action: WhenStale::Omit, .. }) => continue,
+                Some(Stale { action, camera: stale }) => {
+                    let (name, age) = (&*stale.name, stale.age.as_secs_f64());
+                    flagged.push((name.into(), age.into()));
+                    if action == WhenStale::Fail {
+                        failed.get_or_insert(stale);
+                    }
+                }
+            }
+            cameras.push(camera);
+        }
         proprios.extend(self.0.proprios.iter().map(ProprioSlot::snapshot));
+        if !flagged.is_empty() {
+            extra.insert("stale_cameras", Value::Map(flagged));
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// What is known of every camera, in declaration order: how old its latest image is, and
+    /// whether more are to be expected.
+    pub fn camera_stats(&self) -> Vec<CameraStats> {
+        let (times, now) = (self.0.times(), self.now());
+        self.0.cameras.iter().map(|slot| slot.stats(times, now)).collect()
     }
 
     /// The writer of a camera; where two bear the name, of the first.
@@ -188,11 +282,13 @@ impl Sensors {
     /// # Errors
     /// When no camera bears it; the error lists the names that exist.
     pub fn camera(&self, name: &str) -> Result<CameraWriter, UnknownName> {
+        Ok(CameraWriter::new(&self.0, self.index_of_camera(name)?))
+    }
+
+    fn index_of_camera(&self, name: &str) -> Result<usize, UnknownName> {
         let names = self.0.cameras.iter().map(|slot| &slot.config.name);
-        match names.clone().position(|known| *known == *name) {
-            Some(index) => Ok(CameraWriter::new(&self.0, index)),
-            None => Err(UnknownName::new("camera", name, names)),
-        }
+        let index = names.clone().position(|known| *known == *name);
+        index.ok_or_else(|| UnknownName::new("camera", name, names))
     }
 
     /// The writer of the camera declared at `index`, from 0; `None` when there are not so many.
@@ -240,7 +336,7 @@ impl Sensors {
         camera: &str,
         image: impl Into<Reading<'a>>,
     ) -> Result<(), SensorError> {
-        self.camera(camera)?.update_image(image)
+        self.publish(camera, CameraFrame::new().image(image))
     }
 
     /// Publishes a camera's image with its capture time, in monotonic seconds. See
@@ -254,7 +350,7 @@ impl Sensors {
         image: impl Into<Reading<'a>>,
         captured_at: f64,
     ) -> Result<(), SensorError> {
-        self.camera(camera)?.update_image_at(image, captured_at)
+        self.publish(camera, CameraFrame::new().image(image).captured_at(captured_at))
     }
 
     /// Publishes a camera's depth map. See [`CameraWriter::update_depth`].
@@ -266,7 +362,7 @@ impl Sensors {
         camera: &str,
         depth: impl Into<Reading<'a>>,
     ) -> Result<(), SensorError> {
-        self.camera(camera)?.update_depth(depth)
+        self.publish(camera, CameraFrame::new().depth(depth))
     }
 
     /// Publishes a camera's K, in pixels.
@@ -278,7 +374,7 @@ impl Sensors {
         camera: &str,
         intrinsics: Matrix3<f64>,
     ) -> Result<(), SensorError> {
-        self.camera(camera)?.update_intrinsics(intrinsics);
+        self.0.cameras[self.index_of_camera(camera)?].update_intrinsics(intrinsics);
         Ok(())
     }
 
@@ -291,7 +387,7 @@ impl Sensors {
         camera: &str,
         extrinsics: Matrix4<f64>,
     ) -> Result<(), SensorError> {
-        self.camera(camera)?.update_extrinsics(extrinsics);
+        self.0.cameras[self.index_of_camera(camera)?].update_extrinsics(extrinsics);
         Ok(())
     }
 
@@ -300,7 +396,7 @@ impl Sensors {
     /// # Errors
     /// As there, and when no camera bears the name.
     pub fn publish(&self, camera: &str, frame: CameraFrame<'_>) -> Result<(), SensorError> {
-        self.camera(camera)?.publish(frame)
+        self.0.cameras[self.index_of_camera(camera)?].publish(frame, self.0.clock())
     }
 
     /// Publishes the values of a proprioception stream. See [`ProprioWriter::update`].

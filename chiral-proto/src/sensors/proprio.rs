@@ -7,6 +7,7 @@ use super::Shared;
 use super::channel::Channel;
 use super::error::{Part, SensorError};
 use super::reading::{Reading, SensorBuffer};
+use crate::pool::SharedSource;
 use crate::sync::{Arc, Mutex, lock};
 use crate::{Element, Proprio, ProprioConfig, Shape};
 
@@ -23,9 +24,12 @@ struct Latest {
 }
 
 impl ProprioSlot {
-    pub(super) fn new(config: ProprioConfig) -> Result<Self, SensorError> {
+    pub(super) fn new(
+        config: ProprioConfig,
+        source: Option<&SharedSource>,
+    ) -> Result<Self, SensorError> {
         let shape = Shape::from(config.len);
-        let values = Channel::new(Part::Proprio, &config.name, config.dtype, &shape)?;
+        let values = Channel::new(Part::Proprio, &config.name, config.dtype, &shape, source)?;
         let latest = Mutex::new(Latest { values: values.zeros()?, sequence: 0 });
         Ok(Self { config, values, latest })
     }

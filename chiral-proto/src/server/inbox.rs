@@ -1,8 +1,12 @@
 use std::collections::VecDeque;
+use std::time::Instant;
 
+use super::config::ActionQueue;
+use super::drops::{DropReason, Drops};
 use super::event::Event;
 use super::reply::{MetadataReply, ObserveReply, Place, PlaceNote, ResetReply, StepReply};
 use crate::Action;
+use crate::pacer::after;
 use crate::wire::RequestKind;
 
 /// What a client asked that is not an action.
@@ -28,20 +32,41 @@ impl Request {
     pub(super) fn is_barrier(&self) -> bool {
         self.kind().moves_robot()
     }
+
+    fn size(&self) -> usize {
+        match self {
+            Self::Step(action) => size_of_action(action),
+            Self::Metadata | Self::Reset | Self::Observe => 0,
+        }
+    }
 }
 
 /// What has arrived and is not told yet, in the order in which to tell it.
 ///
 /// Actions overtake requests, but not a reset, nor a step, which is an action itself. What comes
 /// behind a reset is held back until it is answered; behind a step, only requests are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Inbox {
-    actions: VecDeque<(u64, Action)>,
+    queue: ActionQueue,
+    /// Bytes that may wait.
+    budget: usize,
+    /// Bytes of the actions and steps that wait.
+    bytes: usize,
+    actions: VecDeque<WaitingAction>,
     requests: VecDeque<(u64, Request, Place)>,
+    /// The request for an observation that is to be told once more: its answer can leave.
+    due: Option<Place>,
     arrivals: u64,
     /// The reset or step that is being worked on.
     working: Option<(Work, PlaceNote)>,
-    pub(super) dropped: u64,
+    pub(super) drops: Drops,
+}
+
+#[derive(Debug)]
+struct WaitingAction {
+    arrival: u64,
+    since: Instant,
+    action: Action,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,19 +76,95 @@ enum Work {
 }
 
 impl Inbox {
-    /// Takes an action in; the oldest goes when there are more than `backlog`.
-    pub(super) fn push_action(&mut self, action: Action, backlog: usize) {
-        self.arrivals += 1;
-        self.actions.push_back((self.arrivals, action));
-        while self.actions.len() > backlog.max(1) {
-            self.actions.pop_front();
-            self.dropped += 1;
+    pub(super) fn new(queue: ActionQueue, budget: usize) -> Self {
+        Self {
+            queue,
+            budget,
+            bytes: 0,
+            actions: VecDeque::new(),
+            requests: VecDeque::new(),
+            due: None,
+            arrivals: 0,
+            working: None,
+            drops: Drops::default(),
         }
     }
 
-    pub(super) fn push_request(&mut self, request: Request, place: Place) {
+    /// Takes an action in, and drops what the queue has no place for.
+    pub(super) fn push_action(&mut self, now: Instant, action: Action) {
+        if self.queue == ActionQueue::Latest && self.is_last_untold() {
+            let superseded = self.actions.pop_back();
+            self.drop_action(superseded, DropReason::Superseded);
+        }
         self.arrivals += 1;
+        self.bytes += size_of_action(&action);
+        self.actions.push_back(WaitingAction { arrival: self.arrivals, since: now, action });
+        self.keep_budget();
+    }
+
+    /// Takes a request in. False when it is a step that finds no room.
+    pub(super) fn push_request(&mut self, request: Request, place: Place) -> bool {
+        self.arrivals += 1;
+        self.bytes += request.size();
         self.requests.push_back((self.arrivals, request, place));
+        self.keep_budget()
+    }
+
+    /// Tells the request for an observation once more.
+    pub(super) fn push_due(&mut self, place: Place) {
+        self.due = Some(place);
+    }
+
+    /// Whether an action waits that no barrier separates from what comes next.
+    fn is_last_untold(&self) -> bool {
+        let Some(last) = self.actions.back() else { return false };
+        let barrier = self.requests.iter().rev().find(|(_, request, _)| request.is_barrier());
+        barrier.is_none_or(|(barrier, ..)| *barrier < last.arrival)
+    }
+
+    /// Drops the oldest actions until what waits is within the budget; false when even that does
+    /// not help.
+    fn keep_budget(&mut self) -> bool {
+        while self.bytes > self.budget {
+            let Some(oldest) = self.actions.pop_front() else { return false };
+            self.drop_action(Some(oldest), DropReason::OverBudget);
+        }
+        true
+    }
+
+    fn drop_action(&mut self, dropped: Option<WaitingAction>, reason: DropReason) {
+        if let Some(WaitingAction { action, .. }) = dropped {
+            self.bytes -= size_of_action(&action);
+            self.drops.record(reason);
+        }
+    }
+
+    /// Drops the actions that have waited too long.
+    pub(super) fn expire(&mut self, now: Instant) {
+        while self.next_timeout().is_some_and(|timeout| timeout <= now) {
+            let oldest = self.actions.pop_front();
+            self.drop_action(oldest, DropReason::TooOld);
+        }
+    }
+
+    /// When the next action will have waited too long.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        match self.queue {
+            ActionQueue::MaxAge(max_age) => Some(after(self.actions.front()?.since, max_age)),
+            ActionQueue::Latest | ActionQueue::InOrder { .. } => None,
+        }
+    }
+
+    /// Whether another message of at most `len` bytes is welcome.
+    pub(super) fn has_room_for(&self, len: usize) -> bool {
+        match self.queue {
+            ActionQueue::InOrder { capacity } => {
+                let within_budget =
+                    self.bytes == 0 || self.bytes.saturating_add(len) <= self.budget;
+                self.actions.len() < capacity.max(1) && within_budget
+            }
+            ActionQueue::Latest | ActionQueue::MaxAge(_) => true,
+        }
     }
 
     /// Notes that a request was answered: what was held back behind it may go on.
@@ -71,46 +172,44 @@ impl Inbox {
         self.working.take_if(|(_, working)| working.is(place));
     }
 
-    /// Drops what was never told, when the connection ends during a reset: a robot that was reset
-    /// for a client that has gone must not move on its old commands.
+    /// Drops everything: the connection has ended, and a robot must not move on for a client that
+    /// has gone.
     pub(super) fn end(&mut self) {
-        if self.is_at_reset() {
-            self.dropped += self.actions.len() as u64;
-            self.actions.clear();
-        }
+        let is_step =
+            |(_, request, _): &&(u64, Request, Place)| matches!(request, Request::Step(_));
+        let steps = self.requests.iter().filter(is_step).count();
+        self.drops.end(self.actions.len() + steps);
+        self.actions = VecDeque::new();
+        self.requests = VecDeque::new();
+        self.bytes = 0;
+        self.due = None;
         self.working = None;
-        // Requests cannot be answered any more, and a step's action goes with it. Actions behind
-        // an untold reset are void as well.
-        let is_step = |(_, request, _): &&(_, Request, _)| matches!(request, Request::Step(_));
-        self.dropped += self.requests.iter().filter(is_step).count() as u64;
-        let reset = self.requests.iter().find(|(_, request, _)| matches!(request, Request::Reset));
-        if let Some(&(barrier, ..)) = reset {
-            let before = self.actions.len();
-            self.actions.retain(|(arrival, _)| *arrival < barrier);
-            self.dropped += (before - self.actions.len()) as u64;
-        }
-        self.requests.clear();
     }
 
     /// The next action that nothing holds back.
     pub(super) fn poll_action(&mut self) -> Option<Action> {
-        if self.may_tell_action() {
-            self.actions.pop_front().map(|(_, action)| action)
-        } else {
-            None
+        if !self.may_tell_action() {
+            return None;
         }
+        let WaitingAction { action, .. } = self.actions.pop_front()?;
+        self.bytes -= size_of_action(&action);
+        Some(action)
     }
 
     /// The next request that nothing holds back: not a reset or step being worked on, nor, for
     /// another of these, an action from before it that is not told yet.
     pub(super) fn poll_request(&mut self) -> Option<Event> {
+        if let Some(place) = self.due.take() {
+            return Some(Event::Observe(ObserveReply::due(place)));
+        }
         if !self.may_tell_request() {
             return None;
         }
         let (_, request, place) = self.requests.pop_front()?;
+        self.bytes -= request.size();
         Some(match request {
             Request::Metadata => Event::Metadata(MetadataReply(place)),
-            Request::Observe => Event::Observe(ObserveReply(place)),
+            Request::Observe => Event::Observe(ObserveReply::new(place)),
             Request::Reset => {
                 self.working = Some((Work::Reset, place.note()));
                 Event::Reset(ResetReply(place))
@@ -128,19 +227,35 @@ impl Inbox {
             || self.requests.iter().any(|(_, request, _)| matches!(request, Request::Reset))
     }
 
+    /// Whether a reset or a step is being worked on or waits for it.
+    pub(super) fn has_barrier(&self) -> bool {
+        self.working.is_some() || self.requests.iter().any(|(_, request, _)| request.is_barrier())
+    }
+
     fn is_at_reset(&self) -> bool {
         matches!(self.working, Some((Work::Reset, _)))
     }
 
     pub(super) fn may_tell_action(&self) -> bool {
-        let Some((action, _)) = self.actions.front() else { return false };
+        let Some(next) = self.actions.front() else { return false };
         let barrier = self.requests.iter().find(|(_, request, _)| request.is_barrier());
-        !self.is_at_reset() && barrier.is_none_or(|(barrier, ..)| action < barrier)
+        !self.is_at_reset() && barrier.is_none_or(|(barrier, ..)| next.arrival < *barrier)
     }
 
     pub(super) fn may_tell_request(&self) -> bool {
+        if self.due.is_some() {
+            return true;
+        }
         let Some((arrival, request, _)) = self.requests.front() else { return false };
-        let earlier_action = self.actions.front().is_some_and(|(action, _)| action < arrival);
+        let earlier_action = self.actions.front().is_some_and(|action| action.arrival < *arrival);
         self.working.is_none() && !(request.is_barrier() && earlier_action)
     }
+}
+
+/// Bytes that an action takes while it waits, about.
+fn size_of_action(action: &Action) -> usize {
+    let timestamps = action.obs_timestamps.as_ref().map_or(0, |timestamps| {
+        timestamps.iter().map(|(name, _)| size_of::<(crate::Name, f64)>() + name.len()).sum()
+    });
+    size_of::<WaitingAction>() + action.values.bytes().len() + timestamps
 }

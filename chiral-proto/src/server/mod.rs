@@ -8,6 +8,13 @@
 //! to tell them apart by. Actions are told the moment they arrive, ahead of requests that wait to
 //! be told and of answers that wait to leave; only a reset holds back what comes behind it.
 //!
+//! # What the robot is not told
+//! The robot hears of an action only while it is worth obeying. It is not told, and
+//! [told so](Event::ActionsDropped), of an action that a newer one superseded ([`ActionQueue`]),
+//! that was decided on an observation of long ago ([`Config::max_obs_age`]), or that is not what
+//! an action must look like ([`Config::action_spec`]). When the connection ends everything that
+//! waits is dropped, and [`Event::Disconnected`] is the very next event.
+//!
 //! ```
 //! use std::time::Instant;
 //! use chiral_proto::server::{Config, Event, Server};
@@ -16,7 +23,7 @@
 //!
 //! # #[expect(clippy::disallowed_methods, reason = "an application reads its clock")]
 //! let now = Instant::now();
-//! let mut server = Server::new(Config::default());
+//! let mut server = Server::new(now, Config::default());
 //!
 //! server.handle_message(now, ClientMessage::Observe.encode().to_bytes());
 //! server.handle_message(now, ClientMessage::ApplyAction([0.5].into()).encode().to_bytes());
@@ -29,28 +36,33 @@
 //! # Ok::<(), chiral_proto::server::ReplyError>(())
 //! ```
 
+mod answers;
 mod config;
+mod drops;
 mod event;
 mod inbox;
+mod lifecycle;
 mod reply;
 mod stats;
 mod watchdog;
 
-use std::collections::VecDeque;
-use std::fmt;
 use std::time::Instant;
 
 use bytes::Bytes;
 
-pub use config::Config;
+pub use config::{ActionQueue, Config};
+pub use drops::{DropCounts, DropReason};
 pub use event::Event;
 pub use reply::{Answer, MetadataReply, ObserveReply, ReplyError, ResetReply, StepReply};
 pub use stats::Stats;
 
 use crate::machine::ToldTimeout;
-use crate::wire::{ClientMessage, Frame, RequestKind, ServerMessage};
-use crate::{ConnectionError, Map, ResetResult, StepResult};
+use crate::sensors::Sensors;
+use crate::wire::{ClientMessage, Frame, ServerMessage};
+use crate::{Action, ConnectionError, Map, ResetResult, StepResult};
+use answers::{Answers, Reply, State};
 use inbox::{Inbox, Request};
+use lifecycle::Lifecycle;
 use reply::Place;
 use watchdog::Watchdog;
 
@@ -58,56 +70,72 @@ use watchdog::Watchdog;
 #[derive(Debug)]
 pub struct Server {
     config: Config,
+    lifecycle: Lifecycle,
     inbox: Inbox,
-    /// The requests that are not answered yet, in the order in which the answers must leave.
-    waiting: VecDeque<Waiting>,
+    answers: Answers,
     watchdog: Watchdog,
-    shut_down_by: Option<Instant>,
-    error: Option<ConnectionError>,
-    /// The end of the connection was told.
-    end_told: bool,
+    sensors: Option<Sensors>,
+    /// Requests for an observation are answered with a snapshot of the sensors.
+    answers_observe: bool,
+    /// What requests for metadata are answered with.
+    metadata: Option<Map>,
+    /// How many requests have come.
+    requests: u64,
     timeout_told: ToldTimeout,
+    /// The driver was told to hand no message over.
+    is_held_up: bool,
     stats: Stats,
 }
 
-struct Waiting {
-    place: Place,
-    request: RequestKind,
-    arrived: Instant,
-    reply: Option<Reply>,
-}
-
-enum Reply {
-    Message(ServerMessage),
-    Observation(Answer),
-}
-
-impl fmt::Debug for Waiting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.request, if self.reply.is_some() { " (answered)" } else { "" })
-    }
-}
-
 impl Server {
-    /// A server of a connection that has just been made.
-    pub fn new(config: Config) -> Self {
+    /// A server of a connection that has been made now.
+    pub fn new(now: Instant, config: Config) -> Self {
         Self {
-            inbox: Inbox::default(),
-            waiting: VecDeque::new(),
-            watchdog: Watchdog::new(config.watchdog),
-            shut_down_by: None,
-            error: None,
-            end_told: false,
+            lifecycle: Lifecycle::Open,
+            inbox: Inbox::new(config.action_queue, config.queue_bytes),
+            answers: Answers::default(),
+            watchdog: Watchdog::new(now, config.watchdog),
+            sensors: None,
+            answers_observe: false,
+            metadata: None,
+            requests: 0,
             timeout_told: ToldTimeout::default(),
+            is_held_up: false,
             stats: Stats::default(),
             config,
         }
+    }
+
+    // ---- what the robot gives up front --------------------------------------------------------
+
+    /// Tells the server of the robot's sensors: their clock says how old the observation is that
+    /// an action was decided on ([`Config::max_obs_age`]), and [`stats`](Self::stats) show the age
+    /// of every camera.
+    ///
+    /// The [clock](Sensors::with_clock) is then called within `handle_message` and `poll_motion`,
+    /// once an action; it must take no time.
+    pub fn set_sensors(&mut self, sensors: Sensors) {
+        self.sensors = Some(sensors);
+    }
+
+    /// Answers requests for an observation with a [snapshot](Answer::Snapshot) of the sensors, as
+    /// they come: they are no events any more. Includes [`set_sensors`](Self::set_sensors).
+    pub fn set_default_observation(&mut self, sensors: Sensors) {
+        self.set_sensors(sensors);
+        self.answers_observe = true;
+    }
+
+    /// Answers requests for metadata with this map, as they come: they are no events any more.
+    pub fn set_default_metadata(&mut self, metadata: Map) {
+        self.metadata = Some(metadata);
     }
 
     // ---- what came in -------------------------------------------------------------------------
 
     /// Takes one message of the transport: one whole frame. A frame that cannot be read ends the
     /// connection; see [`error`](Self::error).
+    ///
+    /// Time passes too, as in [`handle_timeout`](Self::handle_timeout).
     pub fn handle_message(&mut self, now: Instant, message: Bytes) {
         match Frame::parse(message, &self.config.limits) {
             Ok(frame) => self.handle_frame(now, &frame),
@@ -126,7 +154,8 @@ impl Server {
 
     /// As [`handle_message`](Self::handle_message), for a frame that is taken apart already.
     pub fn handle_frame(&mut self, now: Instant, frame: &Frame) {
-        if self.error.is_some() {
+        self.handle_timeout(now);
+        if self.lifecycle.is_ended() {
             return;
         }
         self.stats.frames_received += 1;
@@ -139,21 +168,38 @@ impl Server {
         }
     }
 
+    /// Whether the next message is to be handed over. `false` asks the driver to leave it in the
+    /// transport, which holds the client up, until this is `true` again; so only with
+    /// [`ActionQueue::InOrder`], when as many actions wait as may. What makes it `true` is that the
+    /// robot takes an action or answers a reset, or the connection ends.
+    ///
+    /// The driver goes on watching for the transport's end meanwhile, and does not count the
+    /// client's silence against it.
+    pub fn wants_message(&self) -> bool {
+        self.lifecycle.is_ended() || self.inbox.has_room_for(self.config.limits.frame_len)
+    }
+
     /// Lets time pass: to be called when [`poll_timeout`](Self::poll_timeout)'s instant has come.
     /// Calling it early, late or often does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.shut_down_by.is_some_and(|deadline| deadline <= now) {
+        if self.lifecycle.shut_down_deadline().is_some_and(|deadline| deadline <= now) {
             self.end(ConnectionError::ShutDown);
         }
+        if self.lifecycle.is_ended() {
+            return;
+        }
+        self.inbox.expire(now);
         // A robot at a reset moves by itself.
-        if self.error.is_none() && !self.inbox.is_resetting() {
+        if !self.inbox.is_resetting() {
             self.watchdog.check(now);
         }
     }
 
-    /// Tells that bytes of the peer have arrived that are no whole message yet.
-    #[expect(clippy::unused_self, reason = "every machine is told; this one does not look yet")]
-    pub fn note_activity(&mut self, _now: Instant) {}
+    /// Tells that bytes of the peer have arrived that are no whole message yet. Time passes too,
+    /// as in [`handle_timeout`](Self::handle_timeout); a robot is commanded by whole actions only.
+    pub fn note_activity(&mut self, now: Instant) {
+        self.handle_timeout(now);
+    }
 
     /// Tells that the transport's connection has ended.
     pub fn handle_disconnect(&mut self, _now: Instant, reason: ConnectionError) {
@@ -169,7 +215,7 @@ impl Server {
     /// answers taken by the transport, at `deadline` at the latest. Requests that still come are
     /// passed over; actions are not.
     pub fn shut_down(&mut self, deadline: Instant) {
-        self.shut_down_by = Some(deadline);
+        self.lifecycle.shut_down(deadline);
     }
 
     /// Ends the connection because the robot cannot do what was asked; the client is told why.
@@ -180,19 +226,32 @@ impl Server {
     // ---- what goes out ------------------------------------------------------------------------
 
     /// The next frame to send. To be called only when the transport can take one: an observation
-    /// that is [taken late](Answer::WhenSent) is taken here.
+    /// that is [taken late](Answer) is taken here, and a request that was
+    /// [deferred](Self::defer_observation) is told again.
+    ///
+    /// Time passes too, as in [`handle_timeout`](Self::handle_timeout).
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Frame> {
+        self.handle_timeout(now);
         self.check_abandoned();
-        if self.shut_down_by.is_some() && self.waiting.is_empty() {
+        if self.lifecycle.is_shutting_down() && self.answers.is_empty() {
             self.end(ConnectionError::ShutDown);
         }
-        if self.error.is_some() || self.waiting.front()?.reply.is_none() {
+        if self.lifecycle.is_ended() {
             return None;
         }
-        let Waiting { arrived, reply, .. } = self.waiting.pop_front()?;
-        let message = match reply? {
+        if let Some(place) = self.answers.recall_first() {
+            self.inbox.push_due(place);
+        }
+        let (arrived, reply) = self.answers.take_first()?;
+        let message = match reply {
             Reply::Message(message) => message,
-            Reply::Observation(answer) => ServerMessage::Observation(answer.take(now)),
+            Reply::Observation(answer) => match answer.take(now) {
+                Ok(observation) => ServerMessage::Observation(observation),
+                Err(stale) => {
+                    self.fail(stale.to_string());
+                    return None;
+                }
+            },
         };
         let frame = message.encode();
         self.stats.frames_sent += 1;
@@ -201,17 +260,18 @@ impl Server {
         if !matches!(message, ServerMessage::Metadata(_)) {
             self.stats.observations.record(now);
         }
-        if matches!(message, ServerMessage::Step(_)) && !self.inbox.is_resetting() {
-            self.watchdog.wind_up(now);
+        let was_barrier = matches!(message, ServerMessage::Reset(_) | ServerMessage::Step(_));
+        if was_barrier && !self.inbox.has_barrier() {
+            self.watchdog.resume(now);
         }
         Some(frame)
     }
 
-    /// Whether [`poll_transmit`](Self::poll_transmit) may have a frame, or bring about the end;
+    /// Whether [`poll_transmit`](Self::poll_transmit) may have a frame, or bring anything about;
     /// `false` when it surely does not, as far as no reply handle was dropped.
     pub fn has_transmit(&self) -> bool {
-        let is_answered = self.waiting.front().is_some_and(|waiting| waiting.reply.is_some());
-        self.error.is_none() && (is_answered || self.shut_down_by.is_some())
+        !self.lifecycle.is_ended()
+            && (self.answers.is_first_movable() || self.lifecycle.is_shutting_down())
     }
 
     /// The next event: what concerns the robot's motion first, then requests.
@@ -219,8 +279,8 @@ impl Server {
         self.poll_motion().or_else(|| self.poll_request())
     }
 
-    /// The next event that concerns the robot's motion: an action, the watchdog's alarm, or the
-    /// end of the connection.
+    /// The next event that concerns the robot's motion: an action, the watchdog's alarm, actions
+    /// that were dropped, or the end of the connection, which comes before all that waits.
     ///
     /// This and [`poll_request`](Self::poll_request), in the place of
     /// [`poll_event`](Self::poll_event), are for a robot that moves and answers requests in
@@ -228,26 +288,29 @@ impl Server {
     /// reset or a step only when it is done with the actions that it took before.
     pub fn poll_motion(&mut self) -> Option<Event> {
         self.check_abandoned();
-        if let Some(action) = self.inbox.poll_action() {
-            return Some(Event::Action(action));
+        if self.lifecycle.is_ended() {
+            return self.lifecycle.tell_end().map(Event::Disconnected);
+        }
+        while let Some(action) = self.inbox.poll_action() {
+            // It may have waited for long.
+            match self.check_age(&action) {
+                Ok(()) => return Some(Event::Action(action)),
+                Err(reason) => self.inbox.drops.record(reason),
+            }
         }
         if let Some(silent_for) = self.watchdog.take_alarm() {
             self.stats.watchdog_alarms += 1;
             return Some(Event::Watchdog { silent_for });
         }
-        if self.end_told {
-            return None;
-        }
-        let error = self.error.clone()?;
-        self.end_told = true;
-        Some(Event::Disconnected(error))
+        self.inbox.drops.poll()
     }
 
     /// Whether [`poll_motion`](Self::poll_motion) has something to tell.
     pub fn has_motion(&self) -> bool {
-        self.inbox.may_tell_action()
-            || self.watchdog.has_alarm()
-            || (self.error.is_some() && !self.end_told)
+        if self.lifecycle.is_ended() {
+            return self.lifecycle.is_end_untold();
+        }
+        self.inbox.may_tell_action() || self.watchdog.has_alarm() || self.inbox.drops.is_untold()
     }
 
     /// Whether [`poll_request`](Self::poll_request) has something to tell.
@@ -265,29 +328,33 @@ impl Server {
     /// or a call can bring anything about.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
         let timeout = self.next_timeout();
+        self.is_held_up = !self.wants_message();
         self.timeout_told.tell(timeout)
     }
 
     /// Whether the driver must be woken; see [`Machine::needs_wake`](crate::Machine::needs_wake).
+    /// Also when messages [are wanted](Self::wants_message) again.
     pub fn needs_wake(&self) -> bool {
         self.has_transmit()
-            || self.error.is_some()
+            || self.lifecycle.is_ended()
+            || (self.is_held_up && self.wants_message())
             || self.timeout_told.is_later_than(self.next_timeout())
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        if self.error.is_some() {
+        if self.lifecycle.is_ended() {
             return None;
         }
         let watchdog = self.watchdog.next_timeout().filter(|_| !self.inbox.is_resetting());
-        watchdog.into_iter().chain(self.shut_down_by).min()
+        let deadlines = [watchdog, self.inbox.next_timeout(), self.lifecycle.shut_down_deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Why the connection has ended, if it has. When [it is ours](ConnectionError::is_ours) the
     /// transport is to be closed with its [code](ConnectionError::close_code) and its
     /// [words](ConnectionError::close_reason).
     pub fn error(&self) -> Option<&ConnectionError> {
-        self.error.as_ref()
+        self.lifecycle.error()
     }
 
     // ---- answers ------------------------------------------------------------------------------
@@ -299,7 +366,7 @@ impl Server {
     /// When the connection has ended, or the handle is of another one.
     #[expect(clippy::needless_pass_by_value, reason = "the handle is used up")]
     pub fn reply_metadata(&mut self, reply: MetadataReply, data: Map) -> Result<(), ReplyError> {
-        self.reply(&reply.0, Reply::Message(ServerMessage::Metadata(data)))
+        self.reply(&reply.0, State::Ready(Reply::Message(ServerMessage::Metadata(data))))
     }
 
     /// Answers a reset. What came behind it goes on now.
@@ -312,11 +379,11 @@ impl Server {
         reply: ResetReply,
         result: ResetResult,
     ) -> Result<(), ReplyError> {
-        self.reply(&reply.0, Reply::Message(ServerMessage::Reset(result)))
+        self.reply(&reply.0, State::Ready(Reply::Message(ServerMessage::Reset(result))))
     }
 
     /// Answers a request for an observation, with one at hand or one to be
-    /// [taken when the answer leaves](Answer::when_sent).
+    /// [taken when the answer leaves](Answer).
     ///
     /// # Errors
     /// When the connection has ended, or the handle is of another one.
@@ -326,7 +393,44 @@ impl Server {
         reply: ObserveReply,
         answer: impl Into<Answer>,
     ) -> Result<(), ReplyError> {
-        self.reply(&reply.0, Reply::Observation(answer.into()))
+        self.reply(&reply.place, State::Ready(Reply::Observation(answer.into())))
+    }
+
+    /// Asks to be told of a request for an observation again when its answer can leave: when every
+    /// earlier answer has left and [`poll_transmit`](Self::poll_transmit) is called, as it is when
+    /// the transport can take a frame. It returns `None` then, and
+    /// [`poll_request`](Self::poll_request) gives the request once more, marked as
+    /// [due](ObserveReply::is_due).
+    ///
+    /// It is for an observation that is to be as fresh as can be and takes time to make. Made by
+    /// [`Answer::WhenSent`] it holds the machine up, and with it the actions; made after this, it
+    /// does not.
+    ///
+    /// ```
+    /// # use std::time::Instant;
+    /// # use chiral_proto::server::{Config, Event, Server};
+    /// # use chiral_proto::{Observation, wire::ClientMessage};
+    /// # #[expect(clippy::disallowed_methods, reason = "an application reads its clock")]
+    /// # let now = Instant::now();
+    /// # let mut server = Server::new(now, Config::default());
+    /// # server.handle_message(now, ClientMessage::Observe.encode().to_bytes());
+    /// let Some(Event::Observe(reply)) = server.poll_request() else { panic!("it is next") };
+    /// server.defer_observation(reply)?;
+    /// // Later, when the transport can take a frame:
+    /// assert!(server.poll_transmit(now).is_none());
+    /// let Some(Event::Observe(reply)) = server.poll_request() else { panic!("it is due") };
+    /// assert!(reply.is_due());
+    /// let observation = Observation::default(); // made here, without the machine
+    /// server.reply_observation(reply, observation)?;
+    /// assert!(server.poll_transmit(now).is_some());
+    /// # Ok::<(), chiral_proto::server::ReplyError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the connection has ended, or the handle is of another one.
+    #[expect(clippy::needless_pass_by_value, reason = "the handle is used up")]
+    pub fn defer_observation(&mut self, reply: ObserveReply) -> Result<(), ReplyError> {
+        self.reply(&reply.place, State::Deferred)
     }
 
     /// Answers a legacy step.
@@ -335,15 +439,14 @@ impl Server {
     /// When the connection has ended, or the handle is of another one.
     #[expect(clippy::needless_pass_by_value, reason = "the handle is used up")]
     pub fn reply_step(&mut self, reply: StepReply, result: StepResult) -> Result<(), ReplyError> {
-        self.reply(&reply.0, Reply::Message(ServerMessage::Step(result)))
+        self.reply(&reply.0, State::Ready(Reply::Message(ServerMessage::Step(result))))
     }
 
-    fn reply(&mut self, place: &Place, reply: Reply) -> Result<(), ReplyError> {
-        if let Some(error) = &self.error {
+    fn reply(&mut self, place: &Place, state: State) -> Result<(), ReplyError> {
+        if let Some(error) = self.lifecycle.error() {
             return Err(ReplyError::Disconnected(error.clone()));
         }
-        let waiting = self.waiting.iter_mut().find(|waiting| waiting.place.is(place));
-        waiting.ok_or(ReplyError::ForeignHandle)?.reply = Some(reply);
+        self.answers.find(place).ok_or(ReplyError::ForeignHandle)?.state = state;
         self.inbox.answered(place);
         Ok(())
     }
@@ -352,7 +455,11 @@ impl Server {
 
     /// What was counted so far.
     pub fn stats(&self) -> Stats {
-        Stats { actions_dropped: self.inbox.dropped, ..self.stats.clone() }
+        Stats {
+            actions_dropped: self.inbox.drops.counts,
+            cameras: self.sensors.as_ref().map(Sensors::camera_stats).unwrap_or_default(),
+            ..self.stats.clone()
+        }
     }
 
     // ---- inside -------------------------------------------------------------------------------
@@ -364,61 +471,91 @@ impl Server {
     ) -> Result<(), ConnectionError> {
         let request = match message {
             ClientMessage::ApplyAction(action) => {
-                self.stats.actions.record(now);
-                self.watchdog.wind_up(now);
-                self.inbox.push_action(action, self.config.action_backlog);
+                self.handle_action(now, &action);
                 return Ok(());
             }
             ClientMessage::Metadata => Request::Metadata,
             ClientMessage::Observe => Request::Observe,
             ClientMessage::Reset => Request::Reset,
-            ClientMessage::Step(action) => Request::Step(action),
+            ClientMessage::Step(action) => Request::Step(action.compact()),
         };
-        if self.shut_down_by.is_some() {
+        if self.lifecycle.is_shutting_down() {
             return Ok(());
         }
         let limit = self.config.pending_replies;
-        if self.waiting.len() >= limit {
+        if self.answers.len() >= limit {
             return Err(ConnectionError::TooManyRequests { limit });
         }
         if request.is_barrier() {
-            self.watchdog.run_down();
+            self.watchdog.pause();
         }
-        if matches!(request, Request::Step(_)) {
-            self.stats.actions.record(now);
+        self.requests += 1;
+        let (place, kind) = (Place::new(self.requests), request.kind());
+        let own_answer = match &request {
+            Request::Metadata => {
+                self.metadata.clone().map(|data| Reply::Message(ServerMessage::Metadata(data)))
+            }
+            Request::Observe if self.answers_observe => {
+                self.sensors.as_ref().map(|sensors| Reply::Observation(sensors.into()))
+            }
+            Request::Step(action) => {
+                self.stats.actions.record(now);
+                self.config.action_spec.check_step(action).map_err(|error| {
+                    self.inbox.drops.record(DropReason::Refused(error.clone()));
+                    ConnectionError::RefusedStep(error)
+                })?;
+                None
+            }
+            Request::Observe | Request::Reset => None,
+        };
+        if let Some(reply) = own_answer {
+            self.answers.push(place, kind, now, State::Ready(reply));
+            return Ok(());
         }
-        let place = Place::new();
-        self.waiting.push_back(Waiting {
-            place: place.clone(),
-            request: request.kind(),
-            arrived: now,
-            reply: None,
-        });
-        self.inbox.push_request(request, place);
+        self.answers.push(place.clone(), kind, now, State::Awaited);
+        if self.inbox.push_request(request, place) {
+            Ok(())
+        } else {
+            Err(ConnectionError::TooManyBytes { limit: self.config.queue_bytes })
+        }
+    }
+
+    fn handle_action(&mut self, now: Instant, action: &Action) {
+        self.stats.actions.record(now);
+        let fits = self.config.action_spec.check(action).map_err(DropReason::Refused);
+        if let Err(reason) = fits.and_then(|()| self.check_age(action)) {
+            self.inbox.drops.record(reason);
+            return;
+        }
+        self.watchdog.restart(now);
+        self.inbox.push_action(now, action.compact());
+    }
+
+    fn check_age(&self, action: &Action) -> Result<(), DropReason> {
+        let judged = self.config.max_obs_age.zip(self.sensors.as_ref());
+        if let Some((limit, sensors)) = judged
+            && let Some(timestamps) = &action.obs_timestamps
+            && let Some(age) = sensors.observation_age(timestamps)
+            && age > limit
+        {
+            return Err(DropReason::StaleObservation { age, limit });
+        }
         Ok(())
     }
 
     /// Ends the connection when a handle was dropped: its answer, and all behind it, would never
     /// leave.
     fn check_abandoned(&mut self) {
-        let abandoned = self
-            .waiting
-            .iter()
-            .find(|waiting| waiting.reply.is_none() && waiting.place.is_abandoned());
-        if self.error.is_none()
-            && let Some(Waiting { request, .. }) = abandoned
-        {
-            let request = *request;
+        if let Some(request) = self.answers.abandoned() {
             self.end(ConnectionError::Unanswered { request });
         }
     }
 
     /// Ends the connection, once.
     fn end(&mut self, error: ConnectionError) {
-        if self.error.is_none() {
+        if self.lifecycle.end(error) {
             self.inbox.end();
-            self.waiting.clear();
-            self.error = Some(error);
+            self.answers.clear();
         }
     }
 }

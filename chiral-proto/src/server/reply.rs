@@ -2,17 +2,17 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use crate::sensors::Sensors;
+use crate::sensors::{Sensors, StaleCamera};
 use crate::{ConnectionError, Observation};
 
 /// The place of one answer in the order in which answers leave, known to its server and to the
 /// handle that will fill it.
 #[derive(Debug, Clone)]
-pub(super) struct Place(Arc<()>);
+pub(super) struct Place(Arc<u64>);
 
 impl Place {
-    pub(super) fn new() -> Self {
-        Self(Arc::new(()))
+    pub(super) fn new(number: u64) -> Self {
+        Self(Arc::new(number))
     }
 
     pub(super) fn is(&self, other: &Self) -> bool {
@@ -32,7 +32,7 @@ impl Place {
 
 /// A note of a place; it does not keep a dropped handle's place from being noticed.
 #[derive(Debug)]
-pub(super) struct PlaceNote(Weak<()>);
+pub(super) struct PlaceNote(Weak<u64>);
 
 impl PlaceNote {
     pub(super) fn is(&self, place: &Place) -> bool {
@@ -62,34 +62,84 @@ reply_handles! {
     MetadataReply
     /// The right to answer a reset; see [`Server::reply_reset`](super::Server::reply_reset).
     ResetReply
-    /// The right to answer a request for an observation; see
-    /// [`Server::reply_observation`](super::Server::reply_observation).
-    ObserveReply
     /// The right to answer a legacy step; see [`Server::reply_step`](super::Server::reply_step).
     StepReply
+}
+
+/// The right to answer a request for an observation; see
+/// [`Server::reply_observation`](super::Server::reply_observation) and
+/// [`Server::defer_observation`](super::Server::defer_observation).
+///
+/// It belongs to one request of one connection, and is used up by answering or deferring. Dropping
+/// it ends the connection, because the protocol cannot say "no".
+#[must_use = "the client waits for the answer: dropping its handle ends the connection"]
+pub struct ObserveReply {
+    pub(super) place: Place,
+    is_due: bool,
+}
+
+impl ObserveReply {
+    pub(super) fn new(place: Place) -> Self {
+        Self { place, is_due: false }
+    }
+
+    pub(super) fn due(place: Place) -> Self {
+        Self { place, is_due: true }
+    }
+
+    /// The request's number among all requests of the connection: the same when it is told again
+    /// after it was deferred.
+    pub fn number(&self) -> u64 {
+        *self.place.0
+    }
+
+    /// Whether the request was [deferred](super::Server::defer_observation) and its answer can
+    /// leave now.
+    pub fn is_due(&self) -> bool {
+        self.is_due
+    }
+}
+
+impl fmt::Debug for ObserveReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ObserveReply")
+    }
 }
 
 /// An observation to answer with: one that is at hand, or one to be taken when the answer leaves.
 ///
 /// Taken late it is as fresh as can be, although the socket may still be busy with an earlier
 /// answer when the request comes.
+#[non_exhaustive]
 pub enum Answer {
     /// An observation at hand.
     Ready(Observation),
+    /// A snapshot of the sensors, taken when the answer leaves and stamped with their clock. It
+    /// takes nanoseconds a sensor. If a camera is stale and declared to
+    /// [fail](crate::WhenStale::Fail) then, the connection ends and the client is told which.
+    Snapshot(Sensors),
     /// Called when the answer leaves, with the time of leaving.
+    ///
+    /// It is called within [`poll_transmit`](super::Server::poll_transmit): for as long as it runs
+    /// the machine does nothing else, actions wait, and so does whoever wants the lock under which
+    /// the machine may be. In a loop of one thread that is as good as calling it anywhere. A driver
+    /// with threads or tasks calls [`defer_observation`](super::Server::defer_observation) instead
+    /// and runs the function where it delays nobody.
     WhenSent(Box<dyn FnOnce(Instant) -> Observation + Send>),
 }
 
 impl Answer {
-    /// An observation to be taken by `snapshot` when the answer leaves.
+    /// An observation to be taken by `snapshot` when the answer leaves; see
+    /// [`WhenSent`](Self::WhenSent) for what a slow one delays.
     pub fn when_sent(snapshot: impl FnOnce(Instant) -> Observation + Send + 'static) -> Self {
         Self::WhenSent(Box::new(snapshot))
     }
 
-    pub(super) fn take(self, now: Instant) -> Observation {
+    pub(super) fn take(self, now: Instant) -> Result<Observation, StaleCamera> {
         match self {
-            Self::Ready(observation) => observation,
-            Self::WhenSent(snapshot) => snapshot(now),
+            Self::Ready(observation) => Ok(observation),
+            Self::Snapshot(sensors) => sensors.try_snapshot_now(),
+            Self::WhenSent(snapshot) => Ok(snapshot(now)),
         }
     }
 }
@@ -103,8 +153,14 @@ impl From<Observation> for Answer {
 /// A snapshot taken when the answer leaves, stamped with the sensors' clock.
 impl From<&Sensors> for Answer {
     fn from(sensors: &Sensors) -> Self {
-        let sensors = sensors.clone();
-        Self::when_sent(move |_| sensors.snapshot_now())
+        Self::Snapshot(sensors.clone())
+    }
+}
+
+/// A snapshot taken when the answer leaves, stamped with the sensors' clock.
+impl From<Sensors> for Answer {
+    fn from(sensors: Sensors) -> Self {
+        Self::Snapshot(sensors)
     }
 }
 
@@ -112,6 +168,7 @@ impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ready(observation) => f.debug_tuple("Ready").field(observation).finish(),
+            Self::Snapshot(sensors) => f.debug_tuple("Snapshot").field(sensors).finish(),
             Self::WhenSent(_) => f.write_str("WhenSent(…)"),
         }
     }

@@ -1,5 +1,7 @@
 use std::fmt;
 
+use super::drops::DropCounts;
+use crate::sensors::CameraStats;
 use crate::stats::{Histogram, Meter};
 
 /// What a [`Server`](super::Server) has counted since it was made.
@@ -20,11 +22,13 @@ pub struct Stats {
     pub response_time: Histogram,
     /// Actions received, of legacy steps too.
     pub actions: Meter,
-    /// Actions that were never told: more came than the robot took, or the client went during a
-    /// reset or before its step was told.
-    pub actions_dropped: u64,
-    /// How often the robot was told that the watchdog barked.
+    /// Those of them that the robot was never told, by reason.
+    pub actions_dropped: DropCounts,
+    /// How often the robot was told to hold still because no action had come.
     pub watchdog_alarms: u64,
+    /// The cameras of the [sensors](super::Server::set_sensors), if they were given: the age of
+    /// each, among others.
+    pub cameras: Vec<CameraStats>,
 }
 
 /// A table of a few lines, for a log or a terminal.
@@ -40,8 +44,9 @@ impl fmt::Display for Stats {
         writeln!(f, "response time {}", self.response_time)?;
         write!(
             f,
-            "actions       {}; {} dropped, {} watchdog alarms",
+            "actions       {}; dropped {}; {} watchdog alarms",
             self.actions, self.actions_dropped, self.watchdog_alarms
-        )
+        )?;
+        self.cameras.iter().try_for_each(|camera| write!(f, "\ncamera        {camera}"))
     }
 }

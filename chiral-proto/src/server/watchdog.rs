@@ -2,37 +2,50 @@ use std::time::{Duration, Instant};
 
 use crate::pacer::after;
 
-/// Barks once when no action has come for too long. An action winds it up, and so does the answer
-/// of a step, before which its policy cannot act again; a reset, which leaves the robot at rest,
-/// lets it run down.
+/// Notices when no action has come for too long.
+///
+/// ```text
+///             action                    deadline has come
+///   Armed ───────────────► Armed    Armed ───────────────► Fired (an alarm to tell)
+///
+///            reset or step                   action, or the answer leaves
+///   any ─────────────────────► Paused     Paused, Fired ──────────────────► Armed
+/// ```
 #[derive(Debug)]
 pub(super) struct Watchdog {
-    patience: Option<Duration>,
-    last_action: Option<Instant>,
-    /// It barked, and the robot is not told yet.
+    timeout: Option<Duration>,
+    /// The last sign of life; `None` while paused and once fired.
+    since: Option<Instant>,
+    /// It has fired, and the robot is not told yet.
     alarm: Option<Duration>,
 }
 
 impl Watchdog {
-    pub(super) fn new(patience: Option<Duration>) -> Self {
-        Self { patience, last_action: None, alarm: None }
+    pub(super) fn new(now: Instant, timeout: Option<Duration>) -> Self {
+        Self { timeout, since: Some(now), alarm: None }
     }
 
-    /// An alarm that the robot was not told of is over: what came now is newer.
-    pub(super) fn wind_up(&mut self, now: Instant) {
-        self.last_action = Some(now);
+    /// An action has come. An alarm that the robot was not told of is over: the action is newer.
+    pub(super) fn restart(&mut self, now: Instant) {
+        self.since = Some(now);
         self.alarm = None;
     }
 
-    pub(super) fn run_down(&mut self) {
-        self.last_action = None;
+    /// The answer of a reset or of a step leaves: from now on the policy can act again. An action
+    /// that came meanwhile counts from when it came.
+    pub(super) fn resume(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+    }
+
+    pub(super) fn pause(&mut self) {
+        self.since = None;
         self.alarm = None;
     }
 
-    /// Barks, when it has been silent for too long.
+    /// Fires, when it has been silent for too long.
     pub(super) fn check(&mut self, now: Instant) {
         if self.next_timeout().is_some_and(|timeout| timeout <= now) {
-            self.alarm = self.last_action.take().map(|last| now.duration_since(last));
+            self.alarm = self.since.take().map(|since| now.duration_since(since));
         }
     }
 
@@ -40,12 +53,12 @@ impl Watchdog {
         self.alarm.is_some()
     }
 
-    /// How long it had been silent when it barked, if the robot is to be told.
+    /// How long it had been silent when it fired, if the robot is to be told.
     pub(super) fn take_alarm(&mut self) -> Option<Duration> {
         self.alarm.take()
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        Some(after(self.last_action?, self.patience?))
+        Some(after(self.since?, self.timeout?))
     }
 }

@@ -38,7 +38,7 @@ impl Pair {
     pub fn new(start: Instant, client: client::Config, server: server::Config) -> Self {
         Self {
             client: Client::new(client),
-            server: Server::new(server),
+            server: Server::new(start, server),
             to_server: Link::default(),
             to_client: Link::default(),
             start,

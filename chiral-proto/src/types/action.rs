@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 
+use super::action_spec::is_vector;
 use super::array::Array;
 use super::observation::{Observation, Timestamps};
 use super::shape::Shape;
@@ -8,12 +9,30 @@ use super::value::Map;
 /// What the policy tells the robot to do: an array of any shape, usually `float32` of `[D]`, or
 /// `[N, D]` for the legacy step.
 ///
+/// It is made with `into()` or `Action::from` of numbers as people have them, `f32` or `f64`, and
+/// is `float32` then, the only dtype of actions that every existing peer reads:
+///
+/// | from | shape |
+/// |---|---|
+/// | `f32` | `[1]` |
+/// | `[f32; D]`, `&[f32; D]`, `&[f32]`, `Vec<f32>`, `&Vec<f32>` | `[D]` |
+/// | `[[f32; D]; N]`, `Vec<[f32; D]>` | `[N, D]` |
+/// | a nalgebra column vector, such as `SVector<f32, D>` or `DVector<f32>` | `[D]` |
+/// | any other nalgebra matrix | `[rows, columns]` |
+/// | [`Array`] | as it is, in its dtype |
+///
+/// `f64` is rounded to the nearest `f32`. An action that is to travel as `float64` is made by
+/// [`Action::float64`].
+///
 /// ```
 /// use chiral_proto::Action;
 ///
 /// let action = Action::from(vec![0.1, 0.2, 0.3]);
-/// assert_eq!(*action.values.shape(), [3]);
+/// assert_eq!(*action.shape(), [3]);
 /// assert_eq!(*action.to_f32(), [0.1, 0.2, 0.3]);
+///
+/// let joints = nalgebra::SVector::<f64, 7>::repeat(0.5);
+/// assert_eq!(*Action::from(joints).shape(), [7]);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Action {
@@ -32,6 +51,12 @@ impl Action {
         Self { values, obs_timestamps: None }
     }
 
+    /// A 1-D action that travels as `float64`. The existing Python peer casts it to `float32`; the
+    /// existing C++ peer takes its bytes for `float32` and so reads other numbers.
+    pub fn float64(values: impl Into<Vec<f64>>) -> Self {
+        Self::new(Array::vector(values.into()))
+    }
+
     /// The action, bound to the observation on which it was decided.
     #[must_use]
     pub fn decided_on(mut self, observation: &Observation) -> Self {
@@ -39,9 +64,44 @@ impl Action {
         self
     }
 
+    /// The same action in memory of its own: it keeps nothing of the frame that it came in.
+    pub(crate) fn compact(&self) -> Self {
+        let bytes = bytes::Bytes::copy_from_slice(self.values.bytes());
+        let values = Array::new(self.values.dtype(), self.shape().clone(), bytes);
+        Self {
+            values: values.expect("as many bytes as before"),
+            obs_timestamps: self.obs_timestamps.as_ref().map(Timestamps::compact),
+        }
+    }
+
     /// The dimensions of the values.
     pub fn shape(&self) -> &Shape {
         self.values.shape()
+    }
+
+    /// The values of a vector of `D` elements, as `f32`, whatever dtype the policy sent: of shape
+    /// `[D]`, or `[1, D]` as some policies send it.
+    ///
+    /// ```
+    /// use chiral_proto::Action;
+    ///
+    /// let [x, y, gripper] = Action::from([0.1, 0.2, 1.0]).to_array()?;
+    /// assert_eq!((x, y, gripper), (0.1, 0.2, 1.0));
+    ///
+    /// let error = Action::from([0.1, 0.2]).to_array::<3>().unwrap_err();
+    /// assert_eq!(error.to_string(), "the action has shape [2], expected [3] or [1, 3]");
+    /// # Ok::<(), chiral_proto::ActionShapeError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the shape is another. An [`ActionSpec`](crate::ActionSpec) keeps such actions from the
+    /// robot altogether.
+    pub fn to_array<const D: usize>(&self) -> Result<[f32; D], ActionShapeError> {
+        let wrong_shape = || ActionShapeError { found: self.shape().clone(), expected: D };
+        if !is_vector(self.shape(), D) {
+            return Err(wrong_shape());
+        }
+        self.to_f32().as_ref().try_into().map_err(|_| wrong_shape())
     }
 
     /// The values as `f32`, whatever dtype the policy sent; row-major.
@@ -56,25 +116,14 @@ impl From<Array> for Action {
     }
 }
 
-/// A 1-D `float32` action.
-impl From<Vec<f32>> for Action {
-    fn from(values: Vec<f32>) -> Self {
-        Self::new(Array::vector(values))
-    }
-}
-
-/// A 1-D `float32` action.
-impl From<&[f32]> for Action {
-    fn from(values: &[f32]) -> Self {
-        values.to_vec().into()
-    }
-}
-
-/// A 1-D `float32` action.
-impl<const DIM: usize> From<[f32; DIM]> for Action {
-    fn from(values: [f32; DIM]) -> Self {
-        values.to_vec().into()
-    }
+/// An action that is not the vector that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the action has shape {found}, expected [{expected}] or [1, {expected}]")]
+pub struct ActionShapeError {
+    /// The action's shape.
+    pub found: Shape,
+    /// How many elements were asked for.
+    pub expected: usize,
 }
 
 /// What a reset of the robot gives back.

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use nalgebra::{Matrix3, Matrix4};
 
 use super::array::Array;
@@ -31,6 +33,28 @@ pub struct CameraConfig {
     pub intrinsics: Matrix3<f64>,
     /// T, camera to world, in metres; the identity unless set.
     pub extrinsics: Matrix4<f64>,
+    /// How old the latest image may be, and what becomes of an older one; `None`, unless set, for
+    /// an image that is shown however old it is.
+    pub max_age: Option<(Duration, WhenStale)>,
+}
+
+/// What a snapshot does with a camera whose latest image is older than
+/// [`CameraConfig::max_age`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhenStale {
+    /// It shows the old image. [`CameraStats`](crate::sensors::CameraStats) count how often.
+    Hold,
+    /// It shows the old image and says so: the observation's `extra` has a map `stale_cameras`
+    /// from the camera's name to the image's age in seconds.
+    Flag,
+    /// It leaves the camera out, as if the robot had none of that name.
+    Omit,
+    /// [`Sensors::try_snapshot`](crate::sensors::Sensors::try_snapshot) is an error that names the
+    /// camera; a [server](crate::server::Server) that answers with a snapshot then ends the
+    /// connection with these words. [`Sensors::snapshot`](crate::sensors::Sensors::snapshot),
+    /// which cannot fail, does as for [`Flag`](Self::Flag).
+    Fail,
 }
 
 impl CameraConfig {
@@ -43,7 +67,26 @@ impl CameraConfig {
             depth: None,
             intrinsics: Matrix3::identity(),
             extrinsics: Matrix4::identity(),
+            max_age: None,
         }
+    }
+
+    /// The camera whose image counts as stale when the next has not been published for so long, by
+    /// the sensors' [clock](crate::sensors::Sensors::with_clock), which is needed for it. Until the
+    /// first image the time counts from the making of the sensors.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use chiral_proto::{CameraConfig, WhenStale};
+    ///
+    /// // A policy that is shown an image of half a second ago is blind: better it is told.
+    /// let wrist = CameraConfig::new("wrist_cam", [480, 640, 3])
+    ///     .max_age(Duration::from_millis(500), WhenStale::Omit);
+    /// ```
+    #[must_use]
+    pub fn max_age(mut self, max_age: Duration, when_stale: WhenStale) -> Self {
+        self.max_age = Some((max_age, when_stale));
+        self
     }
 
     /// The camera with another element type for its images.

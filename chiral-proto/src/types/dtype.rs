@@ -6,6 +6,21 @@ use half::f16;
 /// The element type of an [`Array`](crate::Array), named as numpy's `dtype.name` names it.
 ///
 /// Elements travel little-endian.
+///
+/// # What the existing peers read
+/// This project reads every dtype everywhere. The existing peers do not, and the C++ one does not
+/// notice: it reads the bytes as the dtype that it expects, so another one gives wrong numbers, and
+/// a length that does not divide crashes it.
+///
+/// | | Python peer | C++ peer |
+/// |---|---|---|
+/// | actions | any dtype, cast to `float32` | `float32` only |
+/// | images | any dtype | `uint8` only |
+/// | depth maps | any dtype | `float32` only |
+/// | proprioception | any dtype; sends `float32` only | `float32` only |
+///
+/// So for a robot that they are to use: `uint8` images, and `float32` for all else, which are the
+/// defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Dtype {
@@ -31,7 +46,7 @@ pub enum Dtype {
     F16,
     /// `float32`: the default of depth maps (metres), proprioception and actions.
     F32,
-    /// `float64`.
+    /// `float64`. Actions made from `f64` travel as [`F32`](Self::F32) unless asked otherwise.
     F64,
 }
 

@@ -1,6 +1,8 @@
 //! What robots and policies exchange: arrays, cameras, observations, actions, free-form maps.
 
 mod action;
+mod action_from;
+mod action_spec;
 mod array;
 mod camera;
 mod dtype;
@@ -11,9 +13,10 @@ mod shape;
 mod value;
 mod views;
 
-pub use action::{Action, ResetResult, StepResult};
+pub use action::{Action, ActionShapeError, ResetResult, StepResult};
+pub use action_spec::{ActionError, ActionSpec, DtypeKind};
 pub use array::{Array, DtypeMismatch, SizeMismatch};
-pub use camera::{Camera, CameraConfig};
+pub use camera::{Camera, CameraConfig, WhenStale};
 pub use dtype::{Dtype, Element, UnknownDtype};
 pub use name::{Name, UnknownName};
 pub use observation::{Observation, Timestamps};

@@ -89,6 +89,20 @@ impl Timestamps {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// The same in memory of its own: decoded names share the header that they came in.
+    pub(crate) fn compact(&self) -> Self {
+        let text: String = self.0.iter().map(|(name, _)| name.as_str()).collect();
+        let text = bytes::Bytes::from(text);
+        let mut start = 0;
+        let compacted = self.0.iter().map(|(name, timestamp)| {
+            let end = start + name.len();
+            let name = Name::from_checked(text.slice(start..end));
+            start = end;
+            (name, *timestamp)
+        });
+        Self(compacted.collect())
+    }
 }
 
 /// Where a name comes twice, its first time counts: it is the camera that a look-up finds.

@@ -90,8 +90,7 @@ impl<'a> Header<'a> {
             MessageType::ApplyAction => Message::Client(ClientMessage::ApplyAction(self.action()?)),
             MessageType::Step => Message::Client(ClientMessage::Step(self.action()?)),
             MessageType::MetadataResponse => {
-                let data = self.read_map("data", self.fields.required("data")?)?;
-                Message::Server(ServerMessage::Metadata(data))
+                Message::Server(ServerMessage::Metadata(self.map("data")?))
             }
             MessageType::ObservationResponse => {
                 Message::Server(ServerMessage::Observation(self.observation()?))
@@ -102,9 +101,9 @@ impl<'a> Header<'a> {
             })),
             MessageType::StepResponse => Message::Server(ServerMessage::Step(StepResult {
                 observation: self.observation()?,
-                reward: self.fields.required("reward")?.float("reward")?,
-                terminated: self.fields.required("terminated")?.boolean("terminated")?,
-                truncated: self.fields.required("truncated")?.boolean("truncated")?,
+                reward: self.fields.field("reward").number_or_zero()?,
+                terminated: self.fields.field("terminated").flag()?,
+                truncated: self.fields.field("truncated").flag()?,
                 info: self.map("info")?,
             })),
         })
@@ -146,10 +145,10 @@ impl<'a> Header<'a> {
     fn observation(&self) -> Result<Observation> {
         let mut buffers = Buffers::of(self.frame.payload());
         Ok(Observation {
-            timestamp: self.fields.required("timestamp")?.float("timestamp")?,
+            timestamp: self.fields.field("timestamp").number_or_zero()?,
             cameras: read_entries(
                 "cameras",
-                Some(self.fields.required("cameras")?),
+                self.fields.present("cameras"),
                 self.limits.cameras,
                 SHORTEST_CAMERA,
                 |reader| self.camera(reader, &mut buffers),
@@ -170,11 +169,10 @@ impl<'a> Header<'a> {
             Fields::rescan(reader, &CAMERA_KEYS, self.limits)?.all();
         let [image @ .., _, _, _, _] = &arrays;
         let [_, _, _, _, depth @ ..] = &arrays;
-        let timestamp = timestamp.present().map(|mut at| at.float(timestamp.name));
         let has_depth = depth.iter().any(|field| field.present().is_some());
         Ok(Camera {
             name: self.name(name.name, &mut name.required()?)?,
-            timestamp: timestamp.unwrap_or(Ok(0.0))?,
+            timestamp: timestamp.number_or_zero()?,
             intrinsics: Matrix3::from_row_slice(&read_floats::<9>(&intrinsics)?),
             extrinsics: Matrix4::from_row_slice(&read_floats::<16>(&extrinsics)?),
             image: read_array(image, buffers, self.limits)?,
@@ -201,7 +199,7 @@ impl<'a> Header<'a> {
         Ok(Name::from_checked(self.share(start, start + text.len())))
     }
 
-    /// A free-form map that may be left out.
+    /// A free-form map: empty where it is missing.
     fn map(&self, field: &'static str) -> Result<Map> {
         self.fields.present(field).map_or(Ok(Map::new()), |reader| self.read_map(field, reader))
     }

@@ -84,6 +84,10 @@ impl<'a, const N: usize> Fields<'a, N> {
 }
 
 /// A key of the protocol and its value in one map, if it has one there.
+///
+/// What a value means that is missing, or not quite of the kind, is decided here and in
+/// [`Reader`]'s `float` and `truth`, for all messages alike; the module's documentation has the
+/// table.
 pub(super) struct Field<'a> {
     pub(super) name: &'static str,
     map: Reader<'a>,
@@ -98,6 +102,16 @@ impl<'a> Field<'a> {
                 .found("no such key in the map")
                 .expected("the key")
         })
+    }
+
+    /// A number: 0 where it is missing.
+    pub(super) fn number_or_zero(&self) -> Result<f64, WireError> {
+        self.present().map_or(Ok(0.0), |mut reader| reader.float(self.name))
+    }
+
+    /// A truth value: false where it is missing.
+    pub(super) fn flag(&self) -> Result<bool, WireError> {
+        self.present().map_or(Ok(false), |mut reader| reader.truth(self.name))
     }
 
     /// The value, which the map may leave out; nil stands for no value.

@@ -83,17 +83,44 @@ impl Frame {
                 .expected("at least 4, the header's length"));
         };
         let header_len = u32::from_le_bytes(*prefix) as usize;
+        let is_cut_short = header_len > frame_len - PREFIX_LEN;
+        if is_cut_short && let Some(error) = Self::foreign(start) {
+            return Err(error);
+        }
         if header_len > limits.header_len {
             return Err(WireError::frame(ErrorKind::Limit, 0)
                 .found(format_args!("a header of {header_len} bytes"))
                 .expected(format_args!("at most {} (`Limits::header_len`)", limits.header_len)));
         }
-        if header_len > frame_len - PREFIX_LEN {
+        if is_cut_short {
             return Err(WireError::frame(ErrorKind::Truncated, 0)
                 .found(format_args!("a header of {header_len} bytes announced"))
                 .expected(format_args!("at most the {} that follow", frame_len - PREFIX_LEN)));
         }
         Ok(PREFIX_LEN + header_len)
+    }
+
+    /// The error of a message that begins as those of another protocol do.
+    #[cold]
+    fn foreign(start: &[u8]) -> Option<WireError> {
+        let key = match *start {
+            [0x80..=0x8f, key, ..] => key, // a short map
+            [0xde, _, _, key, ..] => key,  // one of 16 bits
+            [b'{' | b'[', ..] => {
+                return Some(
+                    WireError::frame(ErrorKind::NotMsgpack, 0)
+                        .found("what looks like JSON")
+                        .expected("a chiral frame: the peer speaks another protocol"),
+                );
+            }
+            _ => return None,
+        };
+        let is_text = matches!(key, 0xa0..=0xbf | 0xd9..=0xdb);
+        is_text.then(|| {
+            WireError::frame(ErrorKind::NotMsgpack, 0)
+                .found("a msgpack map without its length in front, as openpi's servers send it")
+                .expected("a chiral frame: the peer speaks another protocol")
+        })
     }
 
     /// Bytes of the whole frame.
@@ -119,6 +146,15 @@ impl Frame {
     /// The frame's bytes in order, as slices for a gather write; none is empty.
     pub fn chunks(&self) -> impl Iterator<Item = &[u8]> {
         self.segments().map(|segment| &segment[..])
+    }
+
+    /// One of the [`chunks`](Self::chunks), by its place among them.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn chunk(&self, index: usize) -> &[u8] {
+        match index.checked_sub(1) {
+            None => &self.head,
+            Some(index) => &self.payload.segments[index],
+        }
     }
 
     /// The frame's bytes in order, as shared buffers; none is empty. The first is the head.

@@ -37,7 +37,6 @@ pub enum ServerMessage {
 
 /// A message of either direction, for tools that do not know which side wrote it.
 #[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
 pub enum Message {
     /// From a policy client.
     Client(ClientMessage),

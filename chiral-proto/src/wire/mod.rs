@@ -10,6 +10,21 @@
 //! on it. What is decoded takes no more memory than a small multiple of the header, and shares the
 //! payload. Writing follows the key order of the Python peer, byte for byte.
 //!
+//! # What is missing, nil, or not quite of the kind
+//!
+//! Peers are programs in Python and C++, where `None`, `1` and `True` slip into the place of one
+//! another. The same rules hold for every message; nil is the same as a missing key throughout.
+//!
+//! | field | missing or nil | other kinds that count |
+//! |---|---|---|
+//! | `data`, `info`, `extra`, `obs_timestamps` | an empty map | |
+//! | `cameras`, `proprios` | none | |
+//! | `timestamp` (of observation and camera), `reward` | 0 | any integer or float; a bool as 0 or 1 |
+//! | `terminated`, `truncated` | false | any number: 0 is false |
+//! | elements of `intrinsics`, `extrinsics`, `obs_timestamps` | an error | any integer or float; a bool as 0 or 1 |
+//! | shapes, offsets, sizes | an error; of all four `depth_` keys: no depth | any integer; a float without a fraction |
+//! | `type`, `name`, `dtype`, `shape`, the matrices | an error | |
+//!
 //! ```
 //! use chiral_proto::wire::{Frame, Limits, ServerMessage};
 //! use chiral_proto::{Map, Observation};

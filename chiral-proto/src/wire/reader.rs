@@ -189,14 +189,29 @@ impl<'a> Reader<'a> {
         Ok((text, self.at - bytes.len()))
     }
 
-    pub(super) fn boolean(&mut self, field: &str) -> Result<bool, WireError> {
-        match self.peek(field)? {
-            marker @ (Marker::True | Marker::False) => {
-                self.at += 1;
-                Ok(marker == Marker::True)
-            }
-            _ => Err(self.wrong_type(field, "a bool")),
+    /// A bool, or a number as Python takes it for one: 0 is false.
+    pub(super) fn truth(&mut self, field: &str) -> Result<bool, WireError> {
+        if let Some(boolean) = self.try_boolean(field)? {
+            return Ok(boolean);
         }
+        let mut number = self.clone();
+        match number.number(field) {
+            Ok(found) => {
+                *self = number;
+                Ok(found.as_f64() != 0.0)
+            }
+            Err(_) => Err(self.wrong_type(field, "a bool")),
+        }
+    }
+
+    fn try_boolean(&mut self, field: &str) -> Result<Option<bool>, WireError> {
+        let boolean = match self.peek(field)? {
+            Marker::True => true,
+            Marker::False => false,
+            _ => return Ok(None),
+        };
+        self.at += 1;
+        Ok(Some(boolean))
     }
 
     /// Steps over a nil, if one stands here.
@@ -230,14 +245,17 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// A number in any format, as a float.
+    /// A number in any format, as a float; of a bool, 0 or 1.
     pub(super) fn float(&mut self, field: &str) -> Result<f64, WireError> {
         // As most floats come: matrices are many of them.
         if let Some([F64, bytes @ ..]) = self.header[self.at..].first_chunk::<9>() {
             self.at += 9;
             return Ok(f64::from_be_bytes(*bytes));
         }
-        self.number(field).map(Number::as_f64)
+        match self.try_boolean(field)? {
+            Some(boolean) => Ok(f64::from(u8::from(boolean))),
+            None => self.number(field).map(Number::as_f64),
+        }
     }
 
     /// A number in any format that counts bytes or elements.

@@ -2,12 +2,10 @@
 
 use bytes::Bytes;
 
-use crate::pool::{Buffer, BufferPool};
+use crate::pool::{ALIGNMENT, Buffer, BufferPool};
 
 /// What an announced length costs at most before its bytes arrive, without a recycled buffer.
 const MODEST: usize = 1 << 20;
-/// Where the chiral payload begins in its buffer: every dtype can be viewed there.
-const ALIGNMENT: usize = 16;
 /// Bytes of the chiral header's length, at the start of the message.
 const PREFIX: usize = size_of::<u32>();
 
@@ -19,14 +17,21 @@ pub(super) struct Assembly {
     /// 0 until the first `PREFIX` bytes are there.
     start: usize,
     len: usize,
+    /// Bytes of the whole message, as far as they are known or likely.
+    expected: Option<usize>,
 }
 
 impl Assembly {
-    /// A buffer for a message of which `announced` bytes are to come for now.
+    /// A buffer for a message of `announced` bytes, of which a peer may have sent none yet.
     pub(super) fn new(pool: &BufferPool, announced: usize) -> Self {
         let wanted = announced.max(PREFIX) + ALIGNMENT;
         let buffer = pool.take_recycled(wanted).unwrap_or_else(|| pool.take(wanted.min(MODEST)));
-        Self { buffer, start: 0, len: 0 }
+        Self { buffer, start: 0, len: 0, expected: Some(announced) }
+    }
+
+    /// Notes how long the message will be; `None` when nobody can tell.
+    pub(super) fn expect(&mut self, len: Option<usize>) {
+        self.expected = len;
     }
 
     pub(super) fn len(&self) -> usize {
@@ -38,19 +43,19 @@ impl Assembly {
         self.len >= PREFIX
     }
 
-    /// Copies bytes behind those that are there; `remaining` are to come with them.
-    pub(super) fn append(&mut self, bytes: &[u8], remaining: usize) {
-        let rest = if self.is_placed() { bytes } else { self.place(bytes, remaining) };
+    /// Copies bytes behind those that are there.
+    pub(super) fn append(&mut self, bytes: &[u8]) {
+        let rest = if self.is_placed() { bytes } else { self.place(bytes) };
         let end = self.start + self.len;
-        self.reserve(rest.len(), remaining);
+        self.reserve(rest.len());
         self.buffer[end..end + rest.len()].copy_from_slice(rest);
         self.len += rest.len();
     }
 
     /// Takes bytes until the chiral header's length is known, and returns the others.
-    fn place<'a>(&mut self, bytes: &'a [u8], remaining: usize) -> &'a [u8] {
+    fn place<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let (prefix, rest) = bytes.split_at(bytes.len().min(PREFIX - self.len));
-        self.reserve(prefix.len(), remaining);
+        self.reserve(prefix.len());
         self.buffer[self.len..self.len + prefix.len()].copy_from_slice(prefix);
         self.len += prefix.len();
         if let Some(prefix) = self.buffer[..self.len].first_chunk::<PREFIX>() {
@@ -65,7 +70,7 @@ impl Assembly {
     /// Room for up to `remaining` bytes, to be read into and then counted by
     /// [`fill`](Self::fill). Never empty unless `remaining` is 0.
     pub(super) fn room(&mut self, remaining: usize) -> &mut [u8] {
-        self.reserve(1, remaining);
+        self.reserve(remaining.min(1));
         let from = self.start + self.len;
         let to = self.buffer.len().min(from + remaining);
         &mut self.buffer[from..to]
@@ -78,11 +83,14 @@ impl Assembly {
         &mut self.buffer[from..from + count]
     }
 
-    /// Makes room for `count` bytes of `remaining`: at most twice the room that is used up.
-    fn reserve(&mut self, count: usize, remaining: usize) {
-        let used = self.len + ALIGNMENT;
-        if used + count > self.buffer.len() {
-            self.buffer.grow((2 * self.buffer.len()).min(used + remaining).max(used + count));
+    /// Makes room for `count` bytes: at most twice the room that is used up, and no more than the
+    /// message needs.
+    fn reserve(&mut self, count: usize) {
+        let needed = self.len + ALIGNMENT + count;
+        if needed > self.buffer.len() {
+            let doubled = 2 * self.buffer.len();
+            let whole = self.expected.map_or(doubled, |expected| expected + ALIGNMENT);
+            self.buffer.grow(doubled.min(whole).max(needed));
         }
     }
 
@@ -110,15 +118,16 @@ mod tests {
     #[test]
     fn payloads_are_aligned_whatever_the_header_and_the_pieces() {
         let pool = BufferPool::new(2);
-        for header in (0..40).chain([u32::MAX - 3, u32::MAX]) {
+        for header in (0..130).chain([u32::MAX - 3, u32::MAX]) {
             for piece in [1, 2, 3, 4, 5, 100] {
                 let message = message(header, 150);
                 let mut assembly = Assembly::new(&pool, 0);
-                for (index, bytes) in message.chunks(piece).enumerate() {
-                    assembly.append(bytes, message.len() - index * piece);
+                assembly.expect(Some(message.len()));
+                for bytes in message.chunks(piece) {
+                    assembly.append(bytes);
                 }
                 let start = assembly.buffer.as_ptr().addr() + assembly.start;
-                assert_eq!((start as u64 + 4 + u64::from(header)) % 16, 0, "header {header}");
+                assert_eq!((start as u64 + 4 + u64::from(header)) % 64, 0, "header {header}");
                 assert_eq!(assembly.finish(0), message);
             }
         }
@@ -129,7 +138,7 @@ mod tests {
         let pool = BufferPool::new(2);
         let mut assembly = Assembly::new(&pool, 200 << 20);
         assert_eq!(assembly.buffer.len(), MODEST);
-        assembly.append(&[0; PREFIX], 200 << 20);
+        assembly.append(&[0; PREFIX]);
         let mut arrived = PREFIX;
         while arrived < 5 << 20 {
             let room = assembly.room((200 << 20) - arrived).len();
@@ -138,6 +147,21 @@ mod tests {
             assembly.fill(room.min(65536));
             assert!(assembly.buffer.len() <= MODEST.max(2 * arrived + 2 * ALIGNMENT));
         }
+    }
+
+    #[test]
+    fn a_message_of_unknown_length_doubles_its_buffer() {
+        let pool = BufferPool::new(2);
+        let mut assembly = Assembly::new(&pool, 256 << 10);
+        assembly.expect(None);
+        let mut lens = vec![assembly.buffer.len()];
+        for _ in 0..68 {
+            assembly.append(&[0; 256 << 10]);
+            lens.push(assembly.buffer.len());
+        }
+        lens.dedup();
+        assert!(lens.len() < 9, "{lens:?}");
+        assert!(assembly.buffer.len() <= 2 * assembly.len() + 2 * ALIGNMENT);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use super::error::Error;
 use super::mask::{self, Key};
+use super::outgoing::Fragment;
 
 /// The longest payload of a ping, pong or close.
 pub(super) const MAX_CONTROL: usize = 125;
@@ -63,14 +64,17 @@ impl Head {
     }
 }
 
-/// Appends the header of a message that is sent as one frame.
-pub(super) fn put_message(out: &mut Vec<u8>, len: usize, mask: Option<Key>) {
-    put(out, OpCode::Data(Data::Binary), len, mask);
+/// Appends the header of a message's fragment.
+pub(super) fn put_fragment(out: &mut Vec<u8>, fragment: &Fragment, mask: Option<Key>) {
+    let Fragment { len, is_first, is_last } = *fragment;
+    let opcode = OpCode::Data(if is_first { Data::Binary } else { Data::Continue });
+    put(out, FrameHeader { is_final: is_last, opcode, mask, ..FrameHeader::default() }, len);
 }
 
 /// Appends a whole control frame.
 pub(super) fn put_control(out: &mut Vec<u8>, kind: Control, payload: &[u8], mask: Option<Key>) {
-    put(out, OpCode::Control(kind), payload.len(), mask);
+    let opcode = OpCode::Control(kind);
+    put(out, FrameHeader { opcode, mask, ..FrameHeader::default() }, payload.len());
     let start = out.len();
     out.extend_from_slice(payload);
     if let Some(key) = mask {
@@ -78,10 +82,8 @@ pub(super) fn put_control(out: &mut Vec<u8>, kind: Control, payload: &[u8], mask
     }
 }
 
-fn put(out: &mut Vec<u8>, opcode: OpCode, len: usize, mask: Option<Key>) {
-    FrameHeader { opcode, mask, ..FrameHeader::default() }
-        .format(len as u64, out)
-        .expect("a Vec takes every byte");
+fn put(out: &mut Vec<u8>, header: FrameHeader, len: usize) {
+    header.format(len as u64, out).expect("a Vec takes every byte");
 }
 
 #[cfg(test)]
@@ -96,7 +98,7 @@ mod tests {
     fn headers_need_the_shortest_length() {
         for (len, size) in [(0, 2), (125, 2), (126, 4), (65535, 4), (65536, 10), (17 << 20, 10)] {
             let mut bytes = Vec::new();
-            put_message(&mut bytes, len, None);
+            put_fragment(&mut bytes, &Fragment { len, is_first: true, is_last: true }, None);
             for end in 0..size {
                 assert!(parse(&bytes[..end]).expect("no error yet").is_none());
             }

@@ -8,7 +8,7 @@
 //! between it and a state machine.
 //!
 //! The message layer is made for frames of many megabytes. A message over 16 KiB is read straight
-//! into a recycled buffer, placed so that its chiral payload begins at a 16-byte boundary; a
+//! into a recycled buffer, placed so that its chiral payload begins at a 64-byte boundary; a
 //! server's frames are written as gather lists from where the sensors put their data. What a peer
 //! announces costs nothing until it arrives. Compression is never negotiated.
 //!
@@ -190,9 +190,12 @@ impl Session {
     /// before.
     ///
     /// A loop in one thread calls it after each read and write, and again after it has taken the
-    /// machine's events, for the answers.
+    /// machine's events, for the answers. While the machine
+    /// [wants no message](Machine::wants_message), nothing is to be read from the stream.
     pub fn exchange(&mut self, now: Instant, machine: &mut impl Machine) -> Option<Instant> {
-        while let Some(incoming) = self.reader.poll() {
+        while machine.wants_message()
+            && let Some(incoming) = self.reader.poll()
+        {
             match incoming {
                 Incoming::Message(message) => machine.handle_message(now, message),
                 Incoming::Control(control) => {

@@ -17,6 +17,11 @@ const STAGE: usize = 16 << 10;
 /// The rest of a frame that is worth a read of its own; a shorter one is read together with what
 /// comes behind it.
 const DIRECT: usize = 4 << 10;
+/// The room for what stands between a message's large fragments, a header and seldom a control
+/// frame: what is read beyond that is copied.
+const BETWEEN: usize = 64;
+/// Fragments from this length on are large.
+const LARGE: usize = 64 << 10;
 /// No buffer can be longer, whatever the limit says; sums of lengths stay below `usize::MAX`.
 const MAX_LIMIT: usize = isize::MAX as usize / 2;
 
@@ -26,7 +31,7 @@ pub enum Incoming {
     /// A whole binary message: one chiral frame, for
     /// [`Frame::parse`](crate::wire::Frame::parse).
     ///
-    /// A message over 16 KiB lies in a recycled buffer, its chiral payload at a 16-byte boundary;
+    /// A message over 16 KiB lies in a recycled buffer, its chiral payload at a 64-byte boundary;
     /// the buffer is used again when the last handle to it goes.
     Message(Bytes),
     /// To be handed to [`Writer::handle`](super::Writer::handle).
@@ -65,6 +70,10 @@ pub struct Reader {
     assembly: Option<Assembly>,
     /// The frame whose payload is arriving for the assembly.
     body: Option<Body>,
+    /// The payload of the assembly's latest frame, if that is over, in bytes.
+    last_fragment: usize,
+    /// The length of the last message that was no small one: the next one is likely as long.
+    usual_len: usize,
     granted: Granted,
     /// Bytes arrived of which the writing half does not know yet.
     alive: bool,
@@ -117,6 +126,8 @@ impl Reader {
             stage: Stage::new(STAGE, surplus),
             assembly: None,
             body: None,
+            last_fragment: 0,
+            usual_len: 0,
             granted: Granted::Nothing,
             alive: !surplus.is_empty(),
             lifecycle: Lifecycle::Open,
@@ -129,6 +140,8 @@ impl Reader {
     /// When [`poll`](Self::poll) was not called until it gave `None` after earlier bytes, and
     /// there is no room left.
     pub fn read_buf(&mut self) -> &mut [u8] {
+        let is_between =
+            self.assembly.is_some() && self.body.is_none() && self.last_fragment >= LARGE;
         let place = match (&mut self.assembly, &self.body) {
             (Some(assembly), Some(body))
                 if body.remaining >= DIRECT && assembly.is_placed() && self.stage.is_empty() =>
@@ -139,8 +152,9 @@ impl Reader {
             }
             _ => {
                 let room = self.stage.room();
-                self.granted = Granted::Stage(room.len());
-                room
+                let len = if is_between { room.len().min(BETWEEN) } else { room.len() };
+                self.granted = Granted::Stage(len);
+                &mut room[..len]
             }
         };
         assert!(!place.is_empty(), "call `poll` until it gives `None` before reading more");
@@ -243,17 +257,20 @@ impl Reader {
         let staged = self.stage.filled();
         let count = staged.len().min(body.remaining);
         let bytes = &mut staged[..count];
-        let remaining = body.remaining;
         body.take(bytes);
-        assembly.append(bytes, remaining);
+        assembly.append(bytes);
         self.stage.consume(count);
         if body.remaining > 0 {
             return Step::Starved;
         }
         let is_final = body.is_final;
+        self.last_fragment = body.arrived;
         self.body = None;
         match self.assembly.take_if(|_| is_final) {
-            Some(assembly) => Step::message(assembly.finish(self.stage.capacity())),
+            Some(assembly) => {
+                self.usual_len = assembly.len();
+                Step::message(assembly.finish(self.stage.capacity()))
+            }
             None => Step::Done,
         }
     }
@@ -295,7 +312,13 @@ impl Reader {
             return Ok(Step::message(message));
         }
         self.stage.consume(head.size);
-        self.assembly.get_or_insert_with(|| Assembly::new(&self.pool, len));
+        let message_len = message_len as usize;
+        let likely = Some(self.usual_len).filter(|usual| *usual >= message_len);
+        let expected = if head.is_final { Some(message_len) } else { likely };
+        let assembly = self
+            .assembly
+            .get_or_insert_with(|| Assembly::new(&self.pool, expected.unwrap_or(message_len)));
+        assembly.expect(expected);
         self.body =
             Some(Body { mask: head.mask, arrived: 0, remaining: len, is_final: head.is_final });
         Ok(Step::Done)

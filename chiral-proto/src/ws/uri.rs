@@ -3,7 +3,8 @@ use std::str::FromStr;
 
 use tungstenite::http::Uri;
 
-/// Where a WebSocket server is: `ws://host:port/path` or `wss://…`.
+/// Where a WebSocket server is: `ws://host:port/path` or `wss://…`. `http` and `https` mean the
+/// same, as in browsers.
 ///
 /// ```
 /// use chiral_proto::ws::WsUri;
@@ -60,11 +61,13 @@ impl FromStr for WsUri {
     type Err = UriError;
 
     fn from_str(text: &str) -> Result<Self, UriError> {
-        let fail = |problem| UriError { uri: text.to_owned(), problem };
+        let text = text.trim();
+        let fail = |problem| UriError { uri: without_secret(text), problem };
         let uri: Uri = text.parse().map_err(|_| fail("no valid URI"))?;
-        let is_secure = match uri.scheme_str() {
-            Some("ws") => false,
-            Some("wss") => true,
+        let scheme = uri.scheme_str().map(str::to_ascii_lowercase);
+        let is_secure = match scheme.as_deref() {
+            Some("ws" | "http") => false,
+            Some("wss" | "https") => true,
             _ => return Err(fail("no ws or wss scheme")),
         };
         if text.contains('#') {
@@ -73,9 +76,9 @@ impl FromStr for WsUri {
         let authority = uri.authority().filter(|authority| !authority.host().is_empty());
         let authority = authority.ok_or_else(|| fail("no host"))?;
         if authority.as_str().contains('@') {
-            return Err(fail("a user name (send an `Authorization` header instead)"));
+            return Err(fail("a user name (set the request header `Authorization` instead)"));
         }
-        let is_bare = authority.as_str().len() == authority.host().len();
+        let is_bare = matches!(&authority.as_str()[authority.host().len()..], "" | ":");
         let port = match authority.port_u16() {
             Some(port) => port,
             None if is_bare => [80, 443][usize::from(is_secure)],
@@ -83,11 +86,21 @@ impl FromStr for WsUri {
         };
         Ok(Self {
             is_secure,
-            authority: authority.as_str().to_owned(),
+            authority: authority.as_str().trim_end_matches(':').to_owned(),
             host: authority.host().trim_matches(['[', ']']).to_owned(),
             port,
             target: uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
         })
+    }
+}
+
+/// The text without user name and password, if it has them.
+fn without_secret(text: &str) -> String {
+    let start = text.find("://").map_or(0, |colon| colon + 3);
+    let end = text[start..].find(['/', '?', '#']).map_or(text.len(), |end| start + end);
+    match text[start..end].rfind('@') {
+        Some(at) => format!("{}***{}", &text[..start], &text[start + at..]),
+        None => text.to_owned(),
     }
 }
 
@@ -115,17 +128,34 @@ mod tests {
         for (text, problem) in [
             ("", "no valid URI"),
             ("ws://", "no valid URI"),
-            ("http://localhost", "no ws or wss scheme"),
+            ("ftp://localhost", "no ws or wss scheme"),
             ("tcp/localhost:7447", "no valid URI"),
             ("ws://localhost:port", "no port number"),
             ("ws://localhost:99999", "no port number"),
-            ("ws://localhost:", "no port number"),
             ("ws://:8765", "no host"),
             ("ws://me:secret@localhost", "a user name"),
             ("ws://localhost/#top", "a fragment"),
         ] {
             let error = text.parse::<WsUri>().expect_err(text).to_string();
             assert!(error.contains(problem), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_means_the_same_is_read_the_same() {
+        let plain: WsUri = "ws://localhost:80/".parse().expect("as it should be");
+        for text in ["WS://localhost:80", " ws://localhost:80/\n", "http://localhost:80/"] {
+            assert_eq!(text.parse::<WsUri>().as_ref(), Ok(&plain), "{text:?}");
+        }
+        let uri: WsUri = "https://localhost:/".parse().expect("an empty port is the default");
+        assert_eq!((uri.authority(), uri.port(), uri.is_secure()), ("localhost", 443, true));
+    }
+
+    #[test]
+    fn a_secret_is_not_repeated() {
+        for text in ["ws://me:se@cret@localhost/a@b", "me:secret@localhost"] {
+            let error = text.parse::<WsUri>().expect_err(text).to_string();
+            assert!(!error.contains("cret") && error.contains("***@localhost"), "{error}");
         }
     }
 

@@ -113,8 +113,9 @@ impl Writer {
         self.message.is_done() && matches!(self.lifecycle, Lifecycle::Open)
     }
 
-    /// Sends a frame as one binary message. A server's segments are written from where they lie;
-    /// a client's are masked into a buffer that is used again and again.
+    /// Sends a frame as one binary message, in fragments when it is longer than 256 KiB: pongs and
+    /// closes pass between them. A server's segments are written from where they lie; a client's
+    /// are masked into a buffer that is used again and again.
     ///
     /// # Errors
     /// Gives the frame back when [`wants_message`](Self::wants_message) is false.
@@ -124,7 +125,7 @@ impl Writer {
         }
         self.encode_waiting();
         match &mut self.keys {
-            Some(keys) => self.message.start_masked(&frame, keys.draw()),
+            Some(keys) => self.message.start_masked(&frame, || keys.draw()),
             None => self.message.start(frame),
         }
         Ok(())
@@ -141,8 +142,15 @@ impl Writer {
     pub fn transmit_up_to<'a>(&'a self, bytes: usize, slices: &mut [IoSlice<'a>]) -> usize {
         let controls = &self.controls[self.controls_written..];
         let chunks = Some(controls).filter(|chunk| !chunk.is_empty()).into_iter();
+        // A control frame that waits goes in front of the next fragment.
+        let (whole, frame) = if self.has_waiting() {
+            (None, Some(self.message.rest_of_frame()))
+        } else {
+            (Some(self.message.rest()), None)
+        };
+        let message = whole.into_iter().flatten().chain(frame.into_iter().flatten());
         let (mut count, mut left) = (0, bytes);
-        for (slice, chunk) in slices.iter_mut().zip(chunks.chain(self.message.rest())) {
+        for (slice, chunk) in slices.iter_mut().zip(chunks.chain(message)) {
             if left == 0 {
                 break;
             }
@@ -172,7 +180,7 @@ impl Writer {
         if of_controls > 0 && self.controls_written == self.controls.len() {
             self.controls_sent(now);
         }
-        self.encode_when_idle();
+        self.encode_when_possible();
     }
 
     fn controls_sent(&mut self, now: Instant) {
@@ -207,7 +215,7 @@ impl Writer {
             Some(Ending::Closed(code)) => self.close_for_peer(now, code, ""),
             Some(Ending::Failed { code, reason }) => self.close_for_peer(now, code, &reason),
         }
-        self.encode_when_idle();
+        self.encode_when_possible();
     }
 
     fn close_for_peer(&mut self, now: Instant, code: CloseCode, reason: &str) {
@@ -221,7 +229,7 @@ impl Writer {
     }
 
     /// Closes the session: a close frame goes out behind the message that is being written, and
-    /// nothing after it. The reason is cut to 123 bytes. Go on reading and writing until
+    /// nothing after it. (When the peer closes first, the rest of the message is dropped.) The reason is cut to 123 bytes. Go on reading and writing until
     /// [`is_finished`](Self::is_finished).
     ///
     /// A code that may not be sent ([`CloseCode::may_be_sent`]) leaves the frame without code and
@@ -233,7 +241,7 @@ impl Writer {
                 frame: CloseFrame::Waiting(close::payload(code, reason)),
                 peer_is_done: false,
             };
-            self.encode_when_idle();
+            self.encode_when_possible();
         }
     }
 
@@ -255,7 +263,7 @@ impl Writer {
     pub fn probe(&mut self, now: Instant, within: Duration) {
         if let Lifecycle::Open = self.lifecycle {
             self.heartbeat.probe(now, within);
-            self.encode_when_idle();
+            self.encode_when_possible();
         }
     }
 
@@ -296,7 +304,7 @@ impl Writer {
         }
         match self.heartbeat.handle_timeout(now) {
             Ok(()) => {
-                self.encode_when_idle();
+                self.encode_when_possible();
                 Ok(())
             }
             Err(Unresponsive { silence }) => {
@@ -326,10 +334,21 @@ impl Writer {
         }
     }
 
-    /// Encodes the control frames that wait, unless a frame is being written: what was once begun
+    /// Whether a control frame waits for the end of the WebSocket frame that is being written.
+    fn has_waiting(&self) -> bool {
+        match &self.lifecycle {
+            Lifecycle::Open => self.pong.is_some() || self.heartbeat.wants_ping(),
+            Lifecycle::Closing { frame: CloseFrame::Waiting(_), peer_is_done, .. } => {
+                self.pong.is_some() || *peer_is_done
+            }
+            Lifecycle::Closing { .. } | Lifecycle::Closed => false,
+        }
+    }
+
+    /// Encodes the control frames that wait, if no frame is written in part: what was once begun
     /// to be written keeps its place.
-    fn encode_when_idle(&mut self) {
-        if !self.wants_write() {
+    fn encode_when_possible(&mut self) {
+        if self.controls.is_empty() && self.message.is_between_frames() {
             self.encode_waiting();
         }
     }
@@ -344,9 +363,12 @@ impl Writer {
             self.put(ControlOpcode::Ping, &[]);
             self.pinging = true;
         }
-        if let Lifecycle::Closing { frame, .. } = &mut self.lifecycle
+        if let Lifecycle::Closing { frame, peer_is_done, .. } = &mut self.lifecycle
             && let CloseFrame::Waiting(payload) = frame
+            && (*peer_is_done || self.message.is_done())
         {
+            // Who has closed takes no message any more (RFC 6455, section 5.5.1).
+            self.message.clear();
             let payload = std::mem::take(payload);
             *frame = CloseFrame::Encoded;
             self.put(ControlOpcode::Close, &payload);

@@ -6,7 +6,7 @@ use chiral_proto::client::{Config, Event, Misuse};
 use chiral_proto::wire::{ClientMessage, ServerMessage};
 
 use super::support::*;
-use super::{Policy, timed_out, untimed};
+use super::{Policy, cancelled, timed_out, untimed};
 
 #[test]
 fn the_earliest_deadline_is_the_next_wake_up() {
@@ -27,7 +27,7 @@ fn the_earliest_deadline_is_the_next_wake_up() {
     policy.wait(ms(200));
     assert_eq!(policy.events(), [timed_out(late)]);
     assert_eq!(policy.sleeps_for(), None);
-    assert_eq!(policy.client.stats().requests_timed_out, 2);
+    assert_eq!(policy.client.stats(policy.now).requests_timed_out, 2);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn an_answered_request_cannot_be_cancelled_nor_expire() {
 }
 
 #[test]
-fn a_cancelled_request_fails_as_its_deadline_would_fail_it() {
+fn a_cancelled_request_fails_at_once_and_its_answer_is_swallowed() {
     let mut policy = Policy::default();
     let now = policy.now;
     let on_the_wire = policy.client.request_reset(now, Some(now + ms(50))).unwrap();
@@ -136,8 +136,8 @@ fn a_cancelled_request_fails_as_its_deadline_would_fail_it() {
 
     assert!(policy.client.cancel(now, queued));
     assert!(policy.client.cancel(now, on_the_wire));
-    assert_eq!(policy.events(), [timed_out(queued), timed_out(on_the_wire)]);
-    assert_eq!(policy.client.stats().requests_timed_out, 2);
+    assert_eq!(policy.events(), [cancelled(queued), cancelled(on_the_wire)]);
+    assert_eq!(policy.client.stats(policy.now).requests_timed_out, 0);
     assert!(!policy.client.cancel(now, queued), "it is over already");
     assert!(!policy.client.cancel(now, on_the_wire), "it is over already");
     assert_eq!(policy.sleeps_for(), None);
@@ -156,5 +156,5 @@ fn cancelling_one_request_tells_of_others_that_expired_meanwhile() {
     let given_up = policy.client.request_reset(policy.now, None).unwrap();
     policy.now += ms(20);
     assert!(policy.client.cancel(policy.now, given_up));
-    assert_eq!(policy.events(), [timed_out(expired), timed_out(given_up)]);
+    assert_eq!(policy.events(), [timed_out(expired), cancelled(given_up)]);
 }

@@ -49,7 +49,7 @@ fn one_action_leaves_at_each_tick_in_order() {
         policy.wait(ms(1));
     }
     assert_eq!(acts(&mut policy), []);
-    assert_eq!(policy.client.stats().actions.count(), 3);
+    assert_eq!(policy.client.stats(policy.now).actions.count(), 3);
 }
 
 #[test]
@@ -63,8 +63,8 @@ fn an_empty_queue_sends_nothing_and_counts_a_starvation() {
     assert_eq!(acts(&mut policy), [1]);
     policy.wait(ms(10));
     assert_eq!(acts(&mut policy), []);
-    assert_eq!(policy.client.stats().starvations, 2);
-    assert_eq!(policy.client.stats().dispatch_ticks_missed, 0);
+    assert_eq!(policy.client.stats(policy.now).starvations, 2);
+    assert_eq!(policy.client.stats(policy.now).dispatch_ticks_missed, 0);
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn ticks_that_were_slept_through_are_skipped_not_made_up_for() {
     policy.wait(ms(45));
     assert_eq!(acts(&mut policy), [1]);
     assert_eq!(policy.sleeps_for(), Some(ms(5)), "the grid stays where it was");
-    assert_eq!(policy.client.stats().dispatch_ticks_missed, 3);
+    assert_eq!(policy.client.stats(policy.now).dispatch_ticks_missed, 3);
     assert_eq!(policy.client.queued_actions(), 8, "a missed tick costs no action");
 }
 
@@ -88,7 +88,7 @@ fn a_busy_transport_delays_an_action_to_the_next_tick_at_the_most() {
     policy.wait(ms(3));
     policy.wait(ms(10)); // Two ticks without room for a frame: one is missed.
     assert_eq!(acts(&mut policy), [1]);
-    assert_eq!(policy.client.stats().dispatch_ticks_missed, 1);
+    assert_eq!(policy.client.stats(policy.now).dispatch_ticks_missed, 1);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn an_action_goes_before_a_request_and_that_before_the_stream() {
     policy.client.request_metadata(policy.now, None).unwrap();
     put(&mut policy, [1]);
     let sent = policy.sends_all();
-    let types: Vec<_> = sent.iter().map(ClientMessage::type_name).collect();
+    let types: Vec<_> = sent.iter().map(|message| message.message_type().name()).collect();
     assert_eq!(types, ["apply_action", "metadata", "obs_request"]);
 }
 
@@ -154,7 +154,7 @@ fn an_action_older_than_max_age_never_leaves() {
         left.extend(acts(&mut policy));
     }
     assert_eq!(left, [0, 1, 2]);
-    assert_eq!(policy.client.stats().actions_expired, 1);
+    assert_eq!(policy.client.stats(policy.now).actions_expired, 1);
     assert_eq!(policy.client.queued_actions(), 0);
 }
 
@@ -165,7 +165,7 @@ fn an_action_whose_tick_came_in_time_but_not_the_transport_never_leaves_either()
     policy.wait(ms(0)); // The tick is due,
     policy.wait(ms(6)); // and the transport takes a frame 6 ms later.
     assert_eq!(acts(&mut policy), []);
-    let stats = policy.client.stats();
+    let stats = policy.client.stats(policy.now);
     assert_eq!((stats.actions_expired, stats.starvations), (1, 1));
 }
 
@@ -178,7 +178,7 @@ fn a_younger_action_leaves_at_the_tick_that_found_older_ones_expired() {
     put(&mut policy, [3]);
     policy.wait(ms(1));
     assert_eq!(acts(&mut policy), [3]);
-    assert_eq!(policy.client.stats().starvations, 1, "the first tick's");
+    assert_eq!(policy.client.stats(policy.now).starvations, 1, "the first tick's");
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn replacing_drops_what_is_left_and_no_tick_finds_neither() {
     assert_eq!((number_of(&sent), sent.obs_timestamps), (10, Some(stamped(3))));
     policy.wait(ms(10));
     assert_eq!(acts(&mut policy), [11]);
-    let stats = policy.client.stats();
+    let stats = policy.client.stats(policy.now);
     assert_eq!((stats.actions_dropped, stats.starvations), (4, 0));
 }
 
@@ -234,7 +234,7 @@ fn a_plan_that_does_not_fit_comes_back_and_the_queue_is_as_it_was() {
         policy.wait(ms(10));
     }
     assert_eq!(left, [0, 1, 2]);
-    assert_eq!(policy.client.stats().actions_dropped, 0);
+    assert_eq!(policy.client.stats(policy.now).actions_dropped, 0);
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn cleared_actions_are_counted_and_never_leave() {
     assert_eq!(policy.client.clear_actions(), 3);
     assert_eq!(acts(&mut policy), []);
     assert_eq!(policy.client.clear_actions(), 0);
-    let stats = policy.client.stats();
+    let stats = policy.client.stats(policy.now);
     assert_eq!((stats.actions_dropped, stats.starvations), (3, 1));
 }
 
@@ -273,7 +273,7 @@ fn expired_actions_leave_their_places_to_new_ones() {
     policy.wait(ms(51));
     put(&mut policy, 2..4);
     assert_eq!(policy.client.queued_actions(), 2);
-    assert_eq!(policy.client.stats().actions_expired, 2);
+    assert_eq!(policy.client.stats(policy.now).actions_expired, 2);
 }
 
 #[test]
@@ -287,7 +287,7 @@ fn every_tick_is_sent_starved_or_missed_however_it_is_started_and_stopped() {
     policy.client.handle_timeout(policy.now);
     policy.client.start_action_dispatch(policy.now, hz(100.0)).unwrap(); // 1 tick instead
     sent += acts(&mut policy).len() as u64;
-    let stats = policy.client.stats();
+    let stats = policy.client.stats(policy.now);
     assert_eq!((sent, stats.starvations, stats.dispatch_ticks_missed), (2, 0, 3));
 }
 
@@ -299,7 +299,8 @@ fn a_sent_action_leaves_ahead_of_everything_and_needs_no_dispatch() {
         policy.client.send_action(policy.now, action(number)).unwrap();
     }
     assert_eq!(policy.sleeps_for(), None);
-    let sent: Vec<_> = policy.sends_all().iter().map(ClientMessage::type_name).collect();
+    let sent: Vec<_> =
+        policy.sends_all().iter().map(|message| message.message_type().name()).collect();
     assert_eq!(sent, ["apply_action", "apply_action", "metadata"]);
     policy.hears(ServerMessage::Metadata(metadata(0)));
 
@@ -313,7 +314,7 @@ fn a_sent_action_leaves_ahead_of_everything_and_needs_no_dispatch() {
     assert_eq!(acts(&mut policy), [4]);
     policy.wait(ms(5));
     assert_eq!(acts(&mut policy), [11]);
-    assert_eq!(policy.client.stats().actions.count(), 6);
+    assert_eq!(policy.client.stats(policy.now).actions.count(), 6);
 }
 
 #[test]
@@ -336,7 +337,7 @@ fn a_sent_action_that_the_transport_does_not_take_in_time_never_leaves() {
     policy.client.send_action(policy.now, action(2)).unwrap();
     policy.wait(ms(6));
     assert_eq!(acts(&mut policy), [2]);
-    assert_eq!(policy.client.stats().actions_expired, 1);
+    assert_eq!(policy.client.stats(policy.now).actions_expired, 1);
 }
 
 #[test]

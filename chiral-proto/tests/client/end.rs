@@ -53,8 +53,8 @@ fn nothing_comes_after_it() {
     assert!(!policy.client.is_streaming());
     assert!(!policy.client.is_dispatching());
     assert_eq!(policy.client.queued_actions(), 0);
-    assert_eq!(policy.client.stats().actions_dropped, 1);
-    assert_eq!(policy.client.stats().frames_received, 0);
+    assert_eq!(policy.client.stats(policy.now).actions_dropped, 1);
+    assert_eq!(policy.client.stats(policy.now).frames_received, 0);
 }
 
 #[test]

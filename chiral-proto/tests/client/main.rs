@@ -7,15 +7,19 @@ mod deadlines;
 mod dispatch;
 mod end;
 mod lossy;
+mod outgoing;
 mod over_a_link;
 mod requests;
+mod silence;
 mod stream;
+mod timeouts;
+mod wake;
 
 use std::time::{Duration, Instant};
 
 use chiral_proto::Rate;
-use chiral_proto::client::{Client, Config, Event, RequestError, RequestKey};
-use chiral_proto::wire::{ClientMessage, Limits, ServerMessage};
+use chiral_proto::client::{Client, Config, Event, RequestError, RequestKey, TimeoutCause};
+use chiral_proto::wire::{ClientMessage, Limits, RequestKind, ServerMessage};
 
 /// A client, and the time.
 struct Policy {
@@ -48,8 +52,14 @@ impl Policy {
         self.client.handle_message(self.now, message.encode().to_bytes());
     }
 
+    /// What the client tells; of a request that timed out, only that it did.
     fn events(&mut self) -> Vec<Event> {
-        std::iter::from_fn(|| self.client.poll_event()).collect()
+        let next = || self.client.poll_event();
+        let bare = |event| match event {
+            Event::Failed { id, error: RequestError::TimedOut { .. } } => timed_out(id),
+            other => other,
+        };
+        std::iter::from_fn(next).map(bare).collect()
     }
 
     /// How long until the client wants to be called.
@@ -74,5 +84,10 @@ fn hz(hz: f64) -> Rate {
 }
 
 fn timed_out(id: impl Into<RequestKey>) -> Event {
-    Event::Failed { id: id.into(), error: RequestError::TimedOut }
+    let (request, waited, cause) = (RequestKind::Metadata, Duration::ZERO, TimeoutCause::Slow);
+    Event::Failed { id: id.into(), error: RequestError::TimedOut { request, waited, cause } }
+}
+
+fn cancelled(id: impl Into<RequestKey>) -> Event {
+    Event::Failed { id: id.into(), error: RequestError::Cancelled }
 }

@@ -19,7 +19,7 @@ fn each_kind_of_request_gets_its_kind_of_answer() {
     let stepped = policy.client.request_step(now, action(4), None).unwrap();
     let sent = policy.sends_all();
     assert_eq!(
-        sent.iter().map(ClientMessage::type_name).collect::<Vec<_>>(),
+        sent.iter().map(|message| message.message_type().name()).collect::<Vec<_>>(),
         ["metadata", "reset", "obs_request", "action"]
     );
 
@@ -151,7 +151,7 @@ fn the_round_trip_is_from_sending_to_answer() {
     policy.sends_all();
     policy.wait(ms(30));
     policy.hears(ServerMessage::Metadata(metadata(0)));
-    let stats = policy.client.stats();
+    let stats = policy.client.stats(policy.now);
     assert_eq!((stats.round_trip.count(), stats.round_trip.max()), (1, ms(30)));
     assert_eq!((stats.frames_sent, stats.frames_received), (1, 1));
     assert_eq!(stats.bytes_sent, ClientMessage::Metadata.encode().len() as u64);

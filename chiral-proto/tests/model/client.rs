@@ -287,7 +287,10 @@ impl Run {
                 Told::Answer(Kind::Step, id(key.key()), result.reward as u32)
             }
             Event::Streamed(observation) => Told::Streamed(observation.timestamp as u32),
-            Event::Failed { id: key, error: RequestError::TimedOut } => Told::TimedOut(id(key)),
+            Event::Failed {
+                id: key,
+                error: RequestError::TimedOut { .. } | RequestError::Cancelled,
+            } => Told::TimedOut(id(key)),
             Event::Failed { id: key, .. } => Told::Lost(id(key)),
             Event::Disconnected(_) => Told::Disconnected,
             other => panic!("{other:?} is not expected here"),
@@ -303,7 +306,7 @@ impl Run {
         let latest = client.latest_observation().map(|latest| latest.observation.timestamp as u32);
         prop_assert_eq!(latest, reference.latest);
         prop_assert_eq!(client.error().is_some(), reference.ended);
-        let stats = client.stats();
+        let stats = client.stats(self.start + Duration::from_nanos(self.now));
         prop_assert_eq!(stats.stream_ticks_missed, reference.stream.missed);
         prop_assert_eq!(stats.dispatch_ticks_missed, reference.dispatch.missed);
         prop_assert_eq!(stats.starvations, reference.starved);
@@ -334,6 +337,9 @@ proptest! {
             pending_requests: pending,
             queue_capacity: capacity,
             max_age: max_age.map(Duration::from_nanos),
+            request_timeout: None,
+            motion_timeout: None,
+            silence: None,
             ..Config::default()
         };
         let reference = Reference::new(window, pending, capacity, max_age);

@@ -57,8 +57,9 @@ impl Robot {
                 self.stepped.push(number_of(&action));
                 self.take(now, Kind::Step, Handle::Step(reply));
             }
-            Event::Watchdog { .. } => panic!("nobody asked for a watchdog"),
             Event::Disconnected(error) => self.ended = Some(error),
+            Event::ActionsDropped { .. } => {}
+            other => panic!("{other:?}"),
         }
     }
 

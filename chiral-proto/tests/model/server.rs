@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use chiral_proto::ConnectionError;
 use chiral_proto::server::{
-    Answer, Config, Event, MetadataReply, ObserveReply, ResetReply, Server, StepReply,
+    ActionQueue, Answer, Config, DropReason, Event, MetadataReply, ObserveReply, ResetReply,
+    Server, StepReply,
 };
 use chiral_proto::wire::{ClientMessage, Limits, ServerMessage};
 use proptest::collection::vec;
@@ -17,8 +18,8 @@ use crate::support::*;
 enum Op {
     Hear(What),
     Poll(Of),
-    /// One of the handles is used, the answer taken late or not.
-    Reply(prop::sample::Index, bool),
+    /// One of the handles is used.
+    Reply(prop::sample::Index, When),
     Drop(prop::sample::Index),
     Transmit,
     /// In microseconds.
@@ -26,6 +27,15 @@ enum Op {
     /// So many microseconds from now at the latest.
     ShutDown(u64),
     End,
+}
+
+/// When an observation is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    Now,
+    Sent,
+    /// It is asked for again when it can be sent.
+    Asked,
 }
 
 /// Which of the polls is used.
@@ -49,6 +59,9 @@ enum What {
 enum State {
     Waiting,
     Told,
+    Deferred,
+    /// Deferred, and to be told again.
+    Due,
     Answered,
     /// An action that was told, an answer that left, or what will come to nothing.
     Over,
@@ -58,9 +71,13 @@ enum State {
 #[derive(Debug, Default)]
 struct Arrivals {
     all: Vec<(What, State)>,
-    backlog: usize,
+    /// When each came.
+    times: Vec<u64>,
+    queue: ActionQueue,
     pending: usize,
-    patience: Option<u64>,
+    timeout: Option<u64>,
+    /// By reason, those that are to be told.
+    untold_drops: Vec<(DropReason, u64)>,
     dropped: u64,
     armed_at: Option<u64>,
     alarm: Option<u64>,
@@ -70,11 +87,20 @@ struct Arrivals {
     end_told: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Told {
     Thing(What, usize),
+    Dropped(DropReason, u64),
     Watchdog(u64),
     Disconnected,
+}
+
+fn is_waiting_action(what: What, state: State) -> bool {
+    what == What::Action && state == State::Waiting
+}
+
+fn is_barrier(what: What) -> bool {
+    matches!(what, What::Reset | What::Step)
 }
 
 impl Arrivals {
@@ -86,12 +112,27 @@ impl Arrivals {
         self.all.iter().filter(|&&(what, state)| of(what, state)).count()
     }
 
+    fn push(&mut self, now: u64, what: What, state: State) {
+        self.all.push((what, state));
+        self.times.push(now);
+    }
+
+    fn drop_action(&mut self, number: usize, reason: DropReason) {
+        self.all[number].1 = State::Over;
+        self.dropped += 1;
+        match self.untold_drops.iter_mut().find(|(told, _)| *told == reason) {
+            Some((_, count)) => *count += 1,
+            None => self.untold_drops.push((reason, 1)),
+        }
+    }
+
     fn hear(&mut self, now: u64, what: What) {
+        self.wait(now);
         if self.ended {
             return;
         }
         if what != What::Action && self.shut_down_by.is_some() {
-            return self.all.push((what, State::Over));
+            return self.push(now, what, State::Over);
         }
         let pending = self.count(|what, state| what != What::Action && state != State::Over);
         if what != What::Action && pending >= self.pending {
@@ -102,13 +143,17 @@ impl Arrivals {
             What::Reset | What::Step => (self.armed_at, self.alarm) = (None, None),
             What::Metadata | What::Observe => {}
         }
-        self.all.push((what, State::Waiting));
-        let waiting = |what, state| what == What::Action && state == State::Waiting;
-        while self.count(waiting) > self.backlog {
-            let oldest = self.find(waiting).expect("one waits");
-            self.all[oldest].1 = State::Over;
-            self.dropped += 1;
+        if what == What::Action && self.queue == ActionQueue::Latest {
+            let untold = |&(what, state): &(What, State)| {
+                state == State::Waiting && (what == What::Action || is_barrier(what))
+            };
+            if let Some(last) = self.all.iter().rposition(untold)
+                && self.all[last].0 == What::Action
+            {
+                self.drop_action(last, DropReason::Superseded);
+            }
         }
+        self.push(now, what, State::Waiting);
     }
 
     fn resetting(&self) -> bool {
@@ -119,23 +164,34 @@ impl Arrivals {
         if self.shut_down_by.is_some_and(|deadline| deadline <= now) {
             self.end();
         }
-        if self.ended || self.resetting() {
+        if self.ended {
             return;
         }
-        if let (Some(armed), Some(patience)) = (self.armed_at, self.patience)
-            && armed + patience <= now
+        while self.expires().is_some_and(|expires| expires <= now) {
+            let oldest = self.find(is_waiting_action).expect("it expires");
+            self.drop_action(oldest, DropReason::TooOld);
+        }
+        if let (Some(armed), Some(timeout)) = (self.armed_at, self.timeout)
+            && armed + timeout <= now
+            && !self.resetting()
         {
             self.alarm = Some(now - armed);
             self.armed_at = None;
         }
     }
 
+    /// When the next action will have waited too long.
+    fn expires(&self) -> Option<u64> {
+        let ActionQueue::MaxAge(max_age) = self.queue else { return None };
+        Some(self.times[self.find(is_waiting_action)?] + max_age.as_nanos() as u64)
+    }
+
     fn next_timeout(&self) -> Option<u64> {
         if self.ended {
             return None;
         }
-        let barks = (!self.resetting()).then(|| Some(self.armed_at? + self.patience?)).flatten();
-        barks.into_iter().chain(self.shut_down_by).min()
+        let fires = (!self.resetting()).then(|| Some(self.armed_at? + self.timeout?)).flatten();
+        [fires, self.expires(), self.shut_down_by].into_iter().flatten().min()
     }
 
     fn poll(&mut self, of: Of) -> Option<Told> {
@@ -145,13 +201,17 @@ impl Arrivals {
     }
 
     fn poll_motion(&mut self) -> Option<Told> {
+        if self.ended {
+            let is_news = !std::mem::replace(&mut self.end_told, true);
+            return is_news.then_some(Told::Disconnected);
+        }
         let barrier = |what, state| match what {
             What::Reset => state < State::Answered,
             What::Step => state == State::Waiting,
             _ => false,
         };
-        let barrier = self.find(barrier).filter(|_| !self.ended).unwrap_or(usize::MAX);
-        let action = self.find(|what, state| what == What::Action && state == State::Waiting);
+        let barrier = self.find(barrier).unwrap_or(usize::MAX);
+        let action = self.find(is_waiting_action);
         if let Some(action) = action.filter(|action| *action < barrier) {
             self.all[action].1 = State::Over;
             return Some(Told::Thing(What::Action, action));
@@ -159,18 +219,24 @@ impl Arrivals {
         if let Some(silence) = self.alarm.take() {
             return Some(Told::Watchdog(silence));
         }
-        let tell_end = self.ended && !std::mem::replace(&mut self.end_told, self.ended);
-        tell_end.then_some(Told::Disconnected)
+        if self.untold_drops.is_empty() {
+            return None;
+        }
+        let (reason, count) = self.untold_drops.remove(0);
+        Some(Told::Dropped(reason, count))
     }
 
     fn poll_request(&mut self) -> Option<Told> {
-        let is_work = |what| matches!(what, What::Reset | What::Step);
-        if self.find(|what, state| is_work(what) && state == State::Told).is_some() {
+        if let Some(due) = self.find(|_, state| state == State::Due) {
+            self.all[due].1 = State::Told;
+            return Some(Told::Thing(What::Observe, due));
+        }
+        if self.find(|what, state| is_barrier(what) && state == State::Told).is_some() {
             return None;
         }
         let request = self.find(|what, state| what != What::Action && state == State::Waiting)?;
-        let action = self.find(|what, state| what == What::Action && state == State::Waiting);
-        if is_work(self.all[request].0) && action.is_some_and(|action| action < request) {
+        let action = self.find(is_waiting_action);
+        if is_barrier(self.all[request].0) && action.is_some_and(|action| action < request) {
             return None;
         }
         self.all[request].1 = State::Told;
@@ -178,19 +244,23 @@ impl Arrivals {
     }
 
     fn transmit(&mut self, now: u64) -> Option<usize> {
+        self.wait(now);
         self.notice();
         let next = self.find(|what, state| what != What::Action && state != State::Over);
         if next.is_none() && self.shut_down_by.is_some() {
             self.end();
         }
         let next = next?;
+        if self.all[next].1 == State::Deferred {
+            self.all[next].1 = State::Due;
+        }
         if self.all[next].1 != State::Answered {
             return None;
         }
         self.all[next].1 = State::Over;
-        if self.all[next].0 == What::Step && !self.resetting() {
-            self.armed_at = Some(now);
-            self.alarm = None;
+        let barrier = |what, state| is_barrier(what) && state < State::Answered;
+        if is_barrier(self.all[next].0) && self.find(barrier).is_none() {
+            self.armed_at.get_or_insert(now);
         }
         Some(next)
     }
@@ -205,17 +275,10 @@ impl Arrivals {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        let reset = self.find(|what, state| what == What::Reset && state < State::Answered);
-        let void = reset.unwrap_or(usize::MAX);
-        for (index, (what, state)) in self.all.iter_mut().enumerate() {
-            let untold = *state == State::Waiting;
-            if untold && ((*what == What::Action && index > void) || *what == What::Step) {
-                self.dropped += 1;
-            }
-            if *what != What::Action || index > void {
-                *state = State::Over;
-            }
-        }
+        let untold =
+            |what, state| state == State::Waiting && (what == What::Action || what == What::Step);
+        self.dropped += self.count(untold) as u64;
+        self.all.iter_mut().for_each(|(_, state)| *state = State::Over);
     }
 }
 
@@ -243,9 +306,9 @@ impl Run {
         match op {
             Op::Hear(what) => self.hear(*what),
             Op::Poll(of) => drop(self.poll(*of)?),
-            Op::Reply(index, late) if !self.handles.is_empty() => {
+            Op::Reply(index, when) if !self.handles.is_empty() => {
                 let (number, handle) = self.handles.remove(index.index(self.handles.len()));
-                self.reply(number, handle, *late)?;
+                self.reply(number, handle, *when)?;
             }
             Op::Drop(index) if !self.handles.is_empty() => {
                 self.handles.remove(index.index(self.handles.len()));
@@ -271,7 +334,7 @@ impl Run {
         let timeout = self.server.poll_timeout().map(|at| at.duration_since(self.start));
         prop_assert_eq!(timeout, self.arrivals.next_timeout().map(Duration::from_nanos));
         prop_assert_eq!(self.server.error().is_some(), self.arrivals.ended);
-        prop_assert_eq!(self.server.stats().actions_dropped, self.arrivals.dropped);
+        prop_assert_eq!(self.server.stats().actions_dropped.total(), self.arrivals.dropped);
         Ok(())
     }
 
@@ -325,30 +388,46 @@ impl Run {
             Some(Event::Watchdog { silent_for }) => {
                 (Some(Told::Watchdog(silent_for.as_nanos() as u64)), None)
             }
+            Some(Event::ActionsDropped { count, reason }) => {
+                (Some(Told::Dropped(reason, count)), None)
+            }
             Some(Event::Disconnected(_)) => (Some(Told::Disconnected), None),
+            Some(other) => panic!("{other:?}"),
         };
-        prop_assert_eq!(told, expected);
+        prop_assert_eq!(&told, &expected);
         self.handles.extend(handle.map(|handle| (number, handle)));
         Ok(told.is_some())
     }
 
-    fn reply(&mut self, number: usize, handle: Handle, late: bool) -> Result<(), TestCaseError> {
+    fn reply(&mut self, number: usize, handle: Handle, when: When) -> Result<(), TestCaseError> {
         let server = &mut self.server;
         let n = number as u32;
+        let mut is_deferred = false;
         let answered = match handle {
             Handle::Metadata(reply) => server.reply_metadata(reply, metadata(n)),
             Handle::Reset(reply) => server.reply_reset(reply, reset(n)),
             Handle::Step(reply) => server.reply_step(reply, step(n)),
-            Handle::Observe(reply) if late => {
+            Handle::Observe(reply) if when == When::Asked => {
+                is_deferred = true;
+                server.defer_observation(reply)
+            }
+            Handle::Observe(reply) if when == When::Sent => {
                 server.reply_observation(reply, Answer::when_sent(move |_| observation(n)))
             }
             Handle::Observe(reply) => server.reply_observation(reply, observation(n)),
         };
         prop_assert_eq!(answered.is_ok(), !self.arrivals.ended);
         if answered.is_ok() {
-            self.arrivals.all[number].1 = State::Answered;
+            self.arrivals.all[number].1 =
+                if is_deferred { State::Deferred } else { State::Answered };
         }
         Ok(())
+    }
+
+    /// Sends what there is. Whether a request is to be told again.
+    fn recall(&mut self) -> Result<bool, TestCaseError> {
+        while self.transmit()? {}
+        Ok(self.server.has_request())
     }
 
     /// Whether something was sent.
@@ -382,6 +461,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         3 => Just(What::Observe),
         1 => Just(What::Step),
     ];
+    let when = prop::sample::select(&[When::Now, When::Sent, When::Asked][..]);
     let index = any::<prop::sample::Index>;
     let rarely = |share, op: Op| {
         prop::bool::weighted(share)
@@ -392,7 +472,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         6 => Just(Op::Poll(Of::All)),
         4 => Just(Op::Poll(Of::Motion)),
         4 => Just(Op::Poll(Of::Requests)),
-        8 => (index(), any::<bool>()).prop_map(|(index, late)| Op::Reply(index, late)),
+        8 => (index(), when).prop_map(|(index, when)| Op::Reply(index, when)),
         6 => Just(Op::Transmit),
         4 => (0_u64..80_000).prop_map(Op::Wait),
         1 => index().prop_flat_map(move |index| rarely(0.1, Op::Drop(index))),
@@ -402,6 +482,14 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     vec(op, 1..150)
 }
 
+fn queue() -> impl Strategy<Value = ActionQueue> {
+    prop_oneof![
+        Just(ActionQueue::Latest),
+        (1_u64..100_000).prop_map(|micros| ActionQueue::MaxAge(Duration::from_micros(micros))),
+        Just(ActionQueue::InOrder { capacity: 3 }),
+    ]
+}
+
 proptest! {
     #![proptest_config(crate::cases(1024))]
 
@@ -409,33 +497,33 @@ proptest! {
     fn the_server_does_as_the_list_of_arrivals_says(
         ops in ops(),
         pending in 1_usize..40,
-        backlog in 1_usize..10,
-        patience in option::of(1_u64..100_000_000),
+        queue in queue(),
+        timeout in option::of(1_u64..100_000_000),
     ) {
         let config = Config {
             pending_replies: pending,
-            action_backlog: backlog,
-            watchdog: patience.map(Duration::from_nanos),
+            action_queue: queue,
+            watchdog: timeout.map(Duration::from_nanos),
             ..Config::default()
         };
+        let start = start();
         let mut run = Run {
-            server: Server::new(config),
-            arrivals: Arrivals { backlog, pending, patience, ..Arrivals::default() },
+            server: Server::new(start, config),
+            arrivals: Arrivals { queue, pending, timeout, armed_at: Some(0), ..Arrivals::default() },
             handles: Vec::new(),
-            start: start(),
+            start,
             now: 0,
         };
         for op in &ops {
             run.apply(op)?;
         }
         // Everything that can be told, answered and sent still is, in its order.
-        while run.poll(Of::All)? || !run.handles.is_empty() {
+        while run.poll(Of::All)? || !run.handles.is_empty() || run.recall()? {
             if !run.handles.is_empty() {
                 let (number, handle) = run.handles.remove(0);
-                run.reply(number, handle, false)?;
+                run.reply(number, handle, When::Now)?;
             }
         }
-        while run.transmit()? {}
         let untold = run.arrivals.count(|_, state| state != State::Over);
         prop_assert!(run.arrivals.ended || untold == 0, "{untold} came to nothing");
     }

@@ -1,15 +1,14 @@
 //! Actions: told the moment they arrive, but not across a reset.
 
-use chiral_proto::ConnectionError;
-use chiral_proto::server::{Config, Event};
+use chiral_proto::server::{ActionQueue, Config, DropReason, Event};
 use chiral_proto::wire::{ClientMessage, ServerMessage};
 
-use super::Robot;
 use super::support::*;
+use super::{Robot, is_action, is_told_of_drops};
 
 #[test]
 fn an_action_is_told_before_requests_that_came_earlier() {
-    let mut robot = Robot::default();
+    let mut robot = Robot::in_order();
     robot.hears(ClientMessage::Metadata);
     robot.hears(ClientMessage::Observe);
     robot.hears_action(1);
@@ -44,7 +43,7 @@ fn actions_are_told_with_the_timestamps_that_they_carry() {
 
 #[test]
 fn a_reset_is_a_barrier_between_the_actions_before_and_after_it() {
-    let mut robot = Robot::default();
+    let mut robot = Robot::in_order();
     robot.hears(ClientMessage::Metadata);
     robot.hears_action(1);
     robot.hears(ClientMessage::Reset);
@@ -101,60 +100,146 @@ fn a_step_keeps_its_place_among_the_actions_but_holds_only_requests_back() {
 }
 
 #[test]
-fn a_full_backlog_drops_the_oldest_and_counts() {
-    let mut robot = Robot::new(Config { action_backlog: 3, ..Config::default() });
-    for number in 0..10 {
+fn the_latest_action_counts_by_default() {
+    let mut robot = Robot::default();
+    for number in 0..100 {
         robot.hears_action(number);
     }
-    assert_eq!(robot.is_told_to_act(), [7, 8, 9]);
-    assert_eq!(robot.server.stats().actions_dropped, 7);
-    assert_eq!(robot.server.stats().actions.count(), 10);
-}
-
-#[test]
-fn a_backlog_of_none_still_tells_the_newest() {
-    let mut robot = Robot::new(Config { action_backlog: 0, ..Config::default() });
-    robot.hears_action(1);
-    robot.hears_action(2);
-    assert_eq!(robot.is_told_to_act(), [2]);
-}
-
-#[test]
-fn the_backlog_is_bounded_behind_a_reset_too() {
-    let mut robot = Robot::new(Config { action_backlog: 3, ..Config::default() });
-    robot.hears(ClientMessage::Reset);
-    let reply = robot.is_told_to_reset();
-    for number in 0..10 {
-        robot.hears_action(number);
-    }
-    robot.server.reply_reset(reply, reset(0)).unwrap();
-    assert_eq!(robot.is_told_to_act(), [7, 8, 9]);
-}
-
-#[test]
-fn actions_held_back_by_a_reset_are_void_when_the_client_goes() {
-    let mut robot = Robot::default();
-    robot.hears(ClientMessage::Reset);
-    let _reply = robot.is_told_to_reset();
-    robot.hears_action(1);
-    robot.server.handle_disconnect(robot.now, ConnectionError::Lost("cable".to_owned()));
-    assert!(matches!(robot.is_told(), Some(Event::Disconnected(_))));
-    assert_eq!(robot.server.stats().actions_dropped, 1);
-}
-
-#[test]
-fn actions_that_arrived_before_the_end_are_told_but_none_behind_a_reset() {
-    let mut robot = Robot::default();
-    robot.hears_action(1);
-    robot.hears(ClientMessage::Step(action(2)));
-    robot.hears_action(3);
-    robot.hears(ClientMessage::Reset);
-    robot.hears_action(4);
-    robot.server.handle_disconnect(robot.now, ConnectionError::Lost("cable".to_owned()));
-    assert!(matches!(robot.is_told(), Some(Event::Action(action)) if number_of(&action) == 1));
-    assert!(matches!(robot.is_told(), Some(Event::Action(action)) if number_of(&action) == 3));
-    assert!(matches!(robot.is_told(), Some(Event::Disconnected(_))));
+    assert_eq!(robot.server.poll_motion().map(|told| is_action(&told)), Some(Some(99)));
+    is_told_of_drops(&mut robot, 99, &DropReason::Superseded);
     assert!(robot.is_told().is_none());
     let stats = robot.server.stats();
-    assert_eq!((stats.actions.count(), stats.actions_dropped), (4, 2), "the step's is one of them");
+    assert_eq!((stats.actions.count(), stats.actions_dropped.superseded), (100, 99));
+    assert_eq!(stats.actions_dropped.total(), 99);
+}
+
+#[test]
+fn an_action_that_was_told_is_not_superseded() {
+    let mut robot = Robot::default();
+    for number in 0..10 {
+        robot.hears_action(number);
+        assert_eq!(robot.is_told_to_act(), [number]);
+    }
+    assert_eq!(robot.server.stats().actions_dropped.total(), 0);
+}
+
+#[test]
+fn the_latest_does_not_supersede_across_a_reset_or_a_step() {
+    for barrier in [ClientMessage::Reset, ClientMessage::Step(action(3))] {
+        let mut robot = Robot::default();
+        robot.hears_action(1);
+        robot.hears_action(2);
+        robot.hears(barrier);
+        robot.hears_action(4);
+        robot.hears_action(5);
+        assert_eq!(robot.is_told().and_then(|told| is_action(&told)), Some(2));
+        is_told_of_drops(&mut robot, 2, &DropReason::Superseded);
+        match robot.is_told() {
+            Some(Event::Reset(reply)) => robot.server.reply_reset(reply, reset(0)).unwrap(),
+            Some(Event::Step(_, reply)) => robot.server.reply_step(reply, step(0)).unwrap(),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(robot.is_told_to_act(), [5]);
+    }
+}
+
+#[test]
+fn a_robot_slower_than_its_policy_never_lags() {
+    // 50 Hz of actions, 33 ms each: told is always the latest that came.
+    let mut robot = Robot::default();
+    let mut free_at = robot.now;
+    for number in 0..500 {
+        robot.hears_action(number);
+        if robot.now >= free_at {
+            assert_eq!(robot.is_told().and_then(|told| is_action(&told)), Some(number));
+            free_at = robot.now + ms(33);
+        }
+        robot.wait(ms(20));
+    }
+}
+
+fn queue(action_queue: ActionQueue) -> Robot {
+    Robot::new(Config { action_queue, ..Config::default() })
+}
+
+#[test]
+fn an_action_that_waits_too_long_is_dropped_and_told() {
+    let mut robot = queue(ActionQueue::MaxAge(ms(100)));
+    for number in 0..10 {
+        robot.hears_action(number);
+        robot.wait(ms(20));
+    }
+    // At 200 ms: those from 0 to 100 ms are too old.
+    assert_eq!(robot.sleeps_for(), Some(ms(20)));
+    assert_eq!(robot.is_told().and_then(|told| is_action(&told)), Some(6));
+    robot.wait(ms(40));
+    assert_eq!(robot.is_told().and_then(|told| is_action(&told)), Some(8));
+    assert_eq!(robot.is_told().and_then(|told| is_action(&told)), Some(9));
+    is_told_of_drops(&mut robot, 7, &DropReason::TooOld);
+    assert_eq!(robot.server.stats().actions_dropped.too_old, 7);
+    assert_eq!(robot.sleeps_for(), None);
+}
+
+#[test]
+fn an_action_grows_old_behind_a_reset_too() {
+    let mut robot = queue(ActionQueue::MaxAge(ms(100)));
+    robot.hears(ClientMessage::Reset);
+    let reply = robot.is_told_to_reset();
+    robot.hears_action(1);
+    robot.wait(ms(99));
+    robot.hears_action(2);
+    robot.wait(ms(1));
+    robot.server.reply_reset(reply, reset(0)).unwrap();
+    assert_eq!(robot.is_told().and_then(|told| is_action(&told)), Some(2));
+    is_told_of_drops(&mut robot, 1, &DropReason::TooOld);
+}
+
+#[test]
+fn in_order_every_action_is_told_and_a_full_queue_says_so() {
+    let mut robot = queue(ActionQueue::InOrder { capacity: 3 });
+    for number in 0..3 {
+        assert!(robot.server.wants_message());
+        robot.hears_action(number);
+    }
+    assert!(!robot.server.wants_message());
+    robot.hears_action(3); // It came anyway: it is not lost.
+    assert_eq!(robot.is_told().and_then(|told| is_action(&told)), Some(0));
+    assert!(!robot.server.wants_message());
+    assert_eq!(robot.is_told().and_then(|told| is_action(&told)), Some(1));
+    assert!(robot.server.wants_message());
+    assert_eq!(robot.is_told_to_act(), [2, 3]);
+    assert_eq!(robot.server.stats().actions_dropped.total(), 0);
+}
+
+#[test]
+fn the_driver_is_woken_when_messages_are_wanted_again() {
+    let mut robot = queue(ActionQueue::InOrder { capacity: 1 });
+    robot.hears_action(1);
+    assert_eq!(robot.sleeps_for(), None);
+    assert!(!robot.server.wants_message() && !robot.server.needs_wake());
+    assert_eq!(robot.is_told_to_act(), [1]);
+    assert!(robot.server.wants_message() && robot.server.needs_wake());
+    assert_eq!(robot.sleeps_for(), None);
+    assert!(!robot.server.needs_wake());
+}
+
+#[test]
+fn a_full_queue_wants_messages_again_when_the_connection_has_ended() {
+    let mut robot = queue(ActionQueue::InOrder { capacity: 0 });
+    assert!(robot.server.wants_message(), "0 counts as 1");
+    robot.hears_action(1);
+    assert!(!robot.server.wants_message());
+    robot.server.close();
+    assert!(robot.server.wants_message());
+}
+
+#[test]
+fn other_queues_want_every_message() {
+    for action_queue in [ActionQueue::Latest, ActionQueue::MaxAge(ms(1000))] {
+        let mut robot = queue(action_queue);
+        for number in 0..100 {
+            robot.hears_action(number);
+            assert!(robot.server.wants_message());
+        }
+    }
 }

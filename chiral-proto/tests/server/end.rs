@@ -6,8 +6,8 @@ use chiral_proto::ConnectionError;
 use chiral_proto::server::{Answer, Config, Event};
 use chiral_proto::wire::{ClientMessage, Limits, ServerMessage};
 
-use super::Robot;
 use super::support::*;
+use super::{EVERY_ACTION, Robot};
 
 #[test]
 fn it_is_told_once_and_nothing_comes_after_it() {
@@ -19,7 +19,6 @@ fn it_is_told_once_and_nothing_comes_after_it() {
     robot.server.close();
     robot.server.fail("again");
 
-    assert!(matches!(robot.is_told(), Some(Event::Action(_))));
     assert!(matches!(robot.is_told(), Some(Event::Disconnected(error)) if error == lost));
     robot.hears_action(2);
     robot.hears(ClientMessage::Metadata);
@@ -30,6 +29,48 @@ fn it_is_told_once_and_nothing_comes_after_it() {
     assert_eq!(robot.sleeps_for(), None);
     assert_eq!(robot.server.error(), Some(&lost));
     assert_eq!(robot.server.stats().frames_received, 2);
+}
+
+#[test]
+fn whatever_waits_is_dropped_and_the_end_is_the_next_event() {
+    let config = Config { watchdog: Some(ms(10)), action_queue: EVERY_ACTION, ..Config::default() };
+    let ends: [fn(&mut Robot); 4] = [
+        |robot| robot.server.handle_disconnect(robot.now, ConnectionError::Lost("cable".into())),
+        |robot| robot.server.close(),
+        |robot| robot.server.fail("stuck"),
+        |robot| robot.server.handle_message(robot.now, (&b"no frame"[..]).into()),
+    ];
+    for ends in ends {
+        let mut robot = Robot::new(config.clone());
+        robot.hears_action(1);
+        robot.hears_action(2);
+        robot.hears(ClientMessage::ApplyAction([f32::NAN].into()));
+        robot.wait(ms(10)); // The watchdog fires.
+        robot.hears(ClientMessage::Step(action(3)));
+        robot.hears_action(4);
+        robot.hears(ClientMessage::Reset);
+        robot.hears_action(5);
+        robot.hears(ClientMessage::Observe);
+        ends(&mut robot);
+        assert!(robot.server.has_motion() && !robot.server.has_request());
+        assert!(matches!(robot.server.poll_motion(), Some(Event::Disconnected(_))));
+        assert!(robot.server.poll_motion().is_none() && robot.server.poll_request().is_none());
+        let dropped = robot.server.stats().actions_dropped;
+        assert_eq!((dropped.disconnected, dropped.refused), (5, 1), "the step's is one of them");
+    }
+}
+
+#[test]
+fn a_reset_that_is_being_worked_on_releases_nothing_after_the_end() {
+    let mut robot = Robot::in_order();
+    robot.hears(ClientMessage::Reset);
+    let reply = robot.is_told_to_reset();
+    robot.hears_action(1);
+    robot.server.handle_disconnect(robot.now, ConnectionError::Lost("cable".to_owned()));
+    assert!(robot.server.reply_reset(reply, reset(0)).is_err());
+    assert!(matches!(robot.is_told(), Some(Event::Disconnected(_))));
+    assert!(robot.is_told().is_none());
+    assert_eq!(robot.server.stats().actions_dropped.disconnected, 1);
 }
 
 #[test]

@@ -6,17 +6,25 @@ mod support;
 mod actions;
 mod answers;
 mod apart;
+mod bounds;
+mod defaults;
+mod deferred;
 mod end;
 mod handles;
+mod refusals;
 mod shut_down;
 mod watchdog;
 
 use std::time::{Duration, Instant};
 
-use chiral_proto::server::{Config, Event, MetadataReply, ObserveReply, ResetReply, Server};
+use chiral_proto::server::{
+    ActionQueue, Config, DropReason, Event, MetadataReply, ObserveReply, ResetReply, Server,
+};
 use chiral_proto::wire::{ClientMessage, Limits, ServerMessage};
 
 use support::{action, number_of};
+
+const EVERY_ACTION: ActionQueue = ActionQueue::InOrder { capacity: 1000 };
 
 /// A server, and the time.
 struct Robot {
@@ -26,7 +34,13 @@ struct Robot {
 
 impl Robot {
     fn new(config: Config) -> Self {
-        Self { server: Server::new(config), now: support::start() }
+        let now = support::start();
+        Self { server: Server::new(now, config), now }
+    }
+
+    /// A robot that is told every action, in order.
+    fn in_order() -> Self {
+        Self::new(Config { action_queue: EVERY_ACTION, ..Config::default() })
     }
 
     fn wait(&mut self, time: Duration) {
@@ -89,6 +103,23 @@ impl Robot {
     /// How long until the server wants to be called.
     fn sleeps_for(&mut self) -> Option<Duration> {
         self.server.poll_timeout().map(|next| next.duration_since(self.now))
+    }
+}
+
+/// The number of the action that is told.
+fn is_action(told: &Event) -> Option<u32> {
+    match told {
+        Event::Action(action) => Some(number_of(action)),
+        _ => None,
+    }
+}
+
+fn is_told_of_drops(robot: &mut Robot, expected: u64, because: &DropReason) {
+    match robot.is_told() {
+        Some(Event::ActionsDropped { count, reason }) => {
+            assert_eq!((count, &reason), (expected, because));
+        }
+        other => panic!("{other:?} instead of {expected} actions dropped"),
     }
 }
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 use chiral_proto::server::{Config, Event};
 use chiral_proto::wire::ClientMessage;
 
-use super::Robot;
 use super::support::*;
+use super::{EVERY_ACTION, Robot};
 
 fn watched() -> Robot {
-    Robot::new(Config { watchdog: Some(ms(100)), ..Config::default() })
+    let (watchdog, action_queue) = (Some(ms(100)), EVERY_ACTION);
+    Robot::new(Config { watchdog, action_queue, ..Config::default() })
 }
 
 fn is_alarmed_after(robot: &mut Robot, silence: Duration) {
@@ -27,20 +28,35 @@ fn without_one_nothing_wakes_the_robot() {
 }
 
 #[test]
-fn the_first_action_arms_it_and_nothing_before() {
+fn it_is_armed_from_the_connection_on() {
     let mut robot = watched();
+    assert_eq!(robot.sleeps_for(), Some(ms(100)));
     robot.hears(ClientMessage::Metadata);
     robot.hears(ClientMessage::Observe);
     let _handles = (robot.is_asked_for_metadata(), robot.is_told_to_observe());
-    robot.wait(ms(1000));
+    robot.wait(ms(100));
+    is_alarmed_after(&mut robot, ms(100));
     assert_eq!(robot.sleeps_for(), None);
-    assert!(robot.is_told().is_none());
     robot.hears_action(1);
     assert_eq!(robot.sleeps_for(), Some(ms(100)));
 }
 
 #[test]
-fn it_barks_once_until_the_next_action_arms_it_again() {
+fn messages_and_transmits_let_its_time_pass_too() {
+    let passes: [fn(&mut Robot); 2] =
+        [|robot| robot.hears(ClientMessage::Observe), |robot| drop(robot.sends())];
+    for passes in passes {
+        let mut robot = watched();
+        robot.hears_action(1);
+        assert_eq!(robot.is_told_to_act(), [1]);
+        robot.now += ms(100); // and nobody calls `handle_timeout`
+        passes(&mut robot);
+        is_alarmed_after(&mut robot, ms(100));
+    }
+}
+
+#[test]
+fn it_fires_once_until_the_next_action_arms_it_again() {
     let mut robot = watched();
     robot.hears_action(1);
     assert_eq!(robot.is_told_to_act(), [1]);
@@ -60,7 +76,7 @@ fn it_barks_once_until_the_next_action_arms_it_again() {
 }
 
 #[test]
-fn every_action_winds_it_up_and_other_requests_do_not() {
+fn every_action_restarts_it_and_other_requests_do_not() {
     let mut robot = watched();
     robot.hears_action(1);
     robot.wait(ms(60));
@@ -75,7 +91,7 @@ fn every_action_winds_it_up_and_other_requests_do_not() {
 }
 
 #[test]
-fn a_reset_lets_it_run_down() {
+fn a_reset_pauses_it_until_its_answer_leaves() {
     let mut robot = watched();
     robot.hears_action(1);
     robot.hears(ClientMessage::Reset);
@@ -86,11 +102,41 @@ fn a_reset_lets_it_run_down() {
     assert!(robot.is_told().is_none());
     robot.server.reply_reset(reply, reset(0)).unwrap();
     robot.wait(ms(1000));
-    assert!(robot.is_told().is_none());
+    assert!(robot.is_told().is_none(), "the policy does not know yet that it can act");
+    assert!(robot.sends().is_some());
+    assert_eq!(robot.sleeps_for(), Some(ms(100)));
+    robot.wait(ms(100));
+    is_alarmed_after(&mut robot, ms(100));
 }
 
 #[test]
-fn the_longest_patience_means_never() {
+fn the_answer_of_one_of_two_resets_does_not_arm_it() {
+    let mut robot = watched();
+    robot.hears(ClientMessage::Reset);
+    robot.hears(ClientMessage::Reset);
+    let first = robot.is_told_to_reset();
+    robot.server.reply_reset(first, reset(0)).unwrap();
+    assert!(robot.sends().is_some());
+    assert_eq!(robot.sleeps_for(), None);
+    let second = robot.is_told_to_reset();
+    robot.server.reply_reset(second, reset(0)).unwrap();
+    assert!(robot.sends().is_some());
+    assert_eq!(robot.sleeps_for(), Some(ms(100)));
+}
+
+#[test]
+fn an_action_that_is_not_taken_does_not_restart_it() {
+    let mut robot = watched();
+    robot.hears_action(1);
+    assert_eq!(robot.is_told_to_act(), [1]);
+    robot.wait(ms(60));
+    robot.hears(ClientMessage::ApplyAction([f32::NAN].into()));
+    assert!(matches!(robot.is_told(), Some(Event::ActionsDropped { .. })));
+    assert_eq!(robot.sleeps_for(), Some(ms(40)));
+}
+
+#[test]
+fn the_longest_timeout_means_never() {
     let mut robot = Robot::new(Config { watchdog: Some(Duration::MAX), ..Config::default() });
     robot.hears_action(1);
     robot.wait(Duration::from_secs(3600 * 24 * 365));
@@ -113,7 +159,7 @@ fn an_alarm_that_a_new_action_overtakes_is_not_told() {
     let mut robot = watched();
     robot.hears_action(1);
     assert_eq!(robot.is_told_to_act(), [1]);
-    robot.wait(ms(100)); // It barks, but before the robot is told
+    robot.wait(ms(100)); // It fires, but before the robot is told
     robot.hears_action(2); // the policy is back.
     assert_eq!(robot.is_told_to_act(), [2], "and nothing that stops the robot behind it");
     assert_eq!(robot.server.stats().watchdog_alarms, 0);
@@ -121,7 +167,7 @@ fn an_alarm_that_a_new_action_overtakes_is_not_told() {
 }
 
 #[test]
-fn during_a_reset_it_is_silent_and_what_was_held_back_is_told_before_it_barks() {
+fn during_a_reset_it_is_silent_and_what_was_held_back_is_told_before_it_fires() {
     let mut robot = watched();
     robot.hears(ClientMessage::Reset);
     robot.hears_action(1); // Behind the reset: it arms the watchdog, and is not told yet.

@@ -98,10 +98,10 @@ fn of_the_type() {
 fn of_an_observation() {
     let message = Some("obs_response");
     assert_error(
-        &server_error(observation(&[("timestamp", vec![])])),
+        &server_error(one_camera(&[("intrinsics", vec![])])),
         message,
-        "timestamp",
-        4,
+        "cameras[0].intrinsics",
+        52,
         ["no such key in the map", "the key"],
     );
     let cameras = array(&[camera(&[]), camera(&[("image_size", int(60))])]);
@@ -163,11 +163,11 @@ fn of_an_observation() {
 #[test]
 fn of_a_step_and_an_action() {
     assert_error(
-        &server_error(step(&[("terminated", int(1))])),
+        &server_error(step(&[("terminated", text("yes"))])),
         Some("step_response"),
         "terminated",
         109,
-        ["the integer 1", "a bool"],
+        ["a string", "a bool"],
     );
     let message = Some("apply_action");
     assert_error(
@@ -184,4 +184,18 @@ fn of_a_step_and_an_action() {
         111,
         ["a string", "a number"],
     );
+}
+
+/// What the servers of other protocols say first.
+#[test]
+fn of_another_protocol() {
+    let expected = "a chiral frame: the peer speaks another protocol";
+    let map = "a msgpack map without its length in front, as openpi's servers send it";
+    for (message, found) in [
+        (&b"\x81\xaareset_pose\x90"[..], map),
+        (b"\xde\x00\x11\xa4name\xa3arm", map),
+        (br#"{"op":"serverInfo","name":"foxglove_bridge"}"#, "what looks like JSON"),
+    ] {
+        assert_error(&server_error(message.to_vec()), None, "", 0, [found, expected]);
+    }
 }

@@ -140,11 +140,8 @@ fn long_names(frames: &mut Frames) {
 }
 
 fn fields(frames: &mut Frames) {
-    for key in ["type", "timestamp", "cameras"] {
-        let name = format!("an observation without {key}");
-        frames.fault(MissingField, &name, observation(&[(key, vec![])]));
-    }
-    for key in ["proprios", "extra"] {
+    frames.fault(MissingField, "an observation without type", observation(&[("type", vec![])]));
+    for key in ["timestamp", "cameras", "proprios", "extra"] {
         frames.legal(&format!("an observation without {key}"), observation(&[(key, vec![])]));
         frames
             .legal(&format!("an observation with nil for {key}"), observation(&[(key, vec![NIL])]));
@@ -153,12 +150,16 @@ fn fields(frames: &mut Frames) {
         frames.fault(MissingField, &format!("an action without {key}"), action(&[(key, vec![])]));
     }
     for key in ["reward", "terminated", "truncated"] {
-        frames.fault(MissingField, &format!("a step without {key}"), step(&[(key, vec![])]));
+        frames.legal(&format!("a step without {key}"), step(&[(key, vec![])]));
+        frames.legal(&format!("a step with nil for {key}"), step(&[(key, vec![NIL])]));
+        frames.legal(&format!("a step with true for {key}"), step(&[(key, vec![TRUE])]));
+        frames.legal(&format!("a step with 2 for {key}"), step(&[(key, int(2))]));
         let name = format!("a step with text for {key}");
         frames.fault(WrongType, &name, step(&[(key, text("1"))]));
     }
-    frames.fault(MissingField, "metadata without data", metadata(vec![]));
-    frames.fault(WrongType, "metadata that is no map", metadata(vec![NIL]));
+    frames.legal("metadata without data", metadata(vec![]));
+    frames.legal("metadata with nil for data", metadata(vec![NIL]));
+    frames.fault(WrongType, "metadata that is no map", metadata(vec![TRUE]));
     for key in [
         "name",
         "intrinsics",

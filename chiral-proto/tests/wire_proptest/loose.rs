@@ -44,8 +44,8 @@ impl Loose {
                 self.observation(&mut fields, &step.observation);
                 self.optional_map(&mut fields, "info", &step.info);
                 fields.push(("reward".into(), self.number(step.reward)));
-                fields.push(("terminated".into(), boolean(step.terminated)));
-                fields.push(("truncated".into(), boolean(step.truncated)));
+                self.flag(&mut fields, "terminated", step.terminated);
+                self.flag(&mut fields, "truncated", step.truncated);
             }
             other => panic!("a {} is not known here", other.message_type()),
         }
@@ -249,6 +249,16 @@ impl Loose {
     }
 
     /// A number in any format that holds it exactly.
+    /// A truth value as Python code writes one: a bool, a number, and often nothing for false.
+    fn flag(&mut self, fields: &mut Entries, key: &str, value: bool) {
+        let number = self.number(f64::from(u8::from(value)));
+        let mut forms = vec![Some(boolean(value)), Some(number)];
+        if !value {
+            forms.extend([Some(NIL.into()), None]);
+        }
+        fields.extend(self.rng.choose(forms).map(|form| (key.into(), form)));
+    }
+
     fn number(&mut self, value: f64) -> Vec<u8> {
         let mut formats = vec![[&[0xcb], &value.to_be_bytes()[..]].concat()];
         let narrow = value as f32;

@@ -40,7 +40,7 @@ impl<M: Machine> Side<M> {
 
 fn pair() -> (Side<Client>, Side<Server>) {
     let client = Client::new(client::Config::default());
-    let server = Server::new(server::Config::default());
+    let server = Server::new(epoch(), server::Config::default());
     (Side::new(CLIENT, client), Side::new(Role::Server, server))
 }
 
@@ -78,10 +78,10 @@ fn a_frame_is_asked_for_when_the_one_before_it_is_written() {
     policy.machine.send_action(now, [2.0].into()).unwrap();
     policy.exchange(now);
     policy.exchange(now);
-    assert_eq!(policy.machine.stats().frames_sent, 1);
+    assert_eq!(policy.machine.stats(now).frames_sent, 1);
     assert!(policy.write_to(now, &mut robot));
     policy.exchange(now);
-    assert_eq!(policy.machine.stats().frames_sent, 2);
+    assert_eq!(policy.machine.stats(now).frames_sent, 2);
 }
 
 #[test]

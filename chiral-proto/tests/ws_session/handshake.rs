@@ -120,8 +120,10 @@ fn a_refusal_is_shown_with_its_reason() {
     let expected = HandshakeError::Refused {
         status: 503,
         reason: "Service Unavailable".into(),
+        location: None,
         body: "robot already has a policy".into(),
     };
+    assert!(error.is_transient());
     assert_eq!(error, expected);
     assert_eq!(
         error.to_string(),
@@ -134,20 +136,19 @@ fn refusals_come_in_every_form_of_http() {
     let refused = |status, reason: &str, body: &str| HandshakeError::Refused {
         status,
         reason: reason.to_owned(),
+        location: None,
         body: body.to_owned(),
     };
     let length = "HTTP/1.1 403 Go Away\r\nContent-Length: 6\r\n\r\nno\x07\x1bpe and what follows";
-    assert_eq!(answer(&[], length), refused(403, "Go Away", "nope"));
+    assert_eq!(answer(&[], length), refused(403, "Go Away", r"no\u{7}\u{1b}p"));
     let chunks = "HTTP/1.1 502 \r\nTransfer-Encoding: chunked\r\n\r\n\
                   4\r\nbad \r\n7;x=y\r\ngateway\r\n0\r\n\r\n";
     assert_eq!(answer(&[], chunks), refused(502, "Bad Gateway", "bad gateway"));
-    let empty = "HTTP/1.1 301 Moved\r\nContent-Length: 0\r\nLocation: /\r\n\r\n";
-    assert_eq!(answer(&[], empty), refused(301, "Moved", ""));
     let interim = format!("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n{length}");
-    assert_eq!(answer(&[], &interim), refused(403, "Go Away", "nope"));
+    assert_eq!(answer(&[], &interim), refused(403, "Go Away", r"no\u{7}\u{1b}p"));
     let endless = format!("HTTP/1.0 500 Oh\r\n\r\n{}", "x".repeat(5000));
     let HandshakeError::Refused { body, .. } = answer(&[], &endless) else { panic!("refused") };
-    assert!((4096..=5000).contains(&(body.len() + 904)), "{}", body.len());
+    assert_eq!(body, "x".repeat(300) + "…");
 
     let mut handshake = client(&[]);
     assert_eq!(handshake.receive(b"HTTP/1.0 500 Oh\r\n\r\nto the end"), Ok(None));
@@ -235,10 +236,117 @@ fn requests_for_something_else_get_the_answer_that_helps() {
     let version = edit("Version: 13", "Version: 8");
     expect(&version, "426 Upgrade Required", "Sec-WebSocket-Version: 13\r\n");
     expect(&edit("HTTP/1.1", "HTTP/1.0"), "400 Bad Request", "HTTP/1.0");
-    expect(&edit("Host: robot:8765\r\n", ""), "400 Bad Request", "Host");
-    expect(&edit(KEY, "c2hvcnQ="), "400 Bad Request", "Sec-WebSocket-Key");
+    expect(&edit("Host", "Host: other\r\nHost"), "400 Bad Request", "more than one `Host`");
+    expect(&edit(KEY, ""), "400 Bad Request", "Sec-WebSocket-Key");
     expect(&edit("Host", "Content-Length: 3\r\nHost"), "400 Bad Request", "body");
     expect(&bad("\x16\x03\x01\x02\0\x01\0\x01\u{fc}\r\n\r\n"), "400 Bad Request", "HTTP/1.1");
+}
+
+#[test]
+fn strictness_without_gain_is_left_out() {
+    let proper = String::from_utf8(client(&[]).request().to_vec()).expect("text");
+    for (from, to) in [
+        // The key that RFC 6455 prints in section 4.1; its padding bits are not zero.
+        (KEY, "AQIDBAUGBwgJCgsMDQ4PEC=="),
+        (KEY, "short"),
+        ("Host: robot:8765\r\n", ""),
+        ("Version: 13", "Version: 13, 8"),
+        ("GET /arm?left", "GET http://robot:8765/arm?left"),
+        ("Host", "Content-Length: 0\r\nHost"),
+        ("Host", "a header without a colon\r\nHost"),
+        ("Upgrade: websocket", "UPGRADE:   h2c , WebSocket"),
+    ] {
+        assert!(proper.contains(from));
+        let request = ServerHandshake::default().receive(proper.replace(from, to).as_bytes());
+        let request = request.expect(to).expect("complete");
+        assert_eq!((request.method(), request.path()), ("GET", "/arm?left"));
+        let key = if from == KEY { to } else { KEY };
+        let response = String::from_utf8(request.accept().response.to_vec()).expect("text");
+        assert!(response.contains(&derive_accept_key(key.as_bytes())), "{response}");
+    }
+    for more in ["a header without a colon\r\n", "Empty:\r\n"] {
+        let accepted = client(&[]).receive(accept_response(more).as_bytes());
+        assert_eq!(accepted.map(|surplus| surplus.is_some()), Ok(true), "{more}");
+    }
+    // The key shows that it is a WebSocket server.
+    let bare = accept_response("").replace("upgrade: WebSocket\r\n", "");
+    assert_eq!(client(&[]).receive(bare.as_bytes()).map(|surplus| surplus.is_some()), Ok(true));
+}
+
+#[test]
+fn a_client_of_another_protocol_is_refused_with_a_text_that_says_what_it_looks_like() {
+    for (offer, text) in [
+        ("foxglove.sdk.v1", "this looks like a Foxglove client"),
+        ("foxglove.websocket.v1, x", "this looks like a Foxglove client"),
+        ("mqtt", "found the subprotocol `mqtt` asked for, expected none"),
+    ] {
+        let handshake = client(&[("Sec-WebSocket-Protocol", offer)]);
+        let error = ServerHandshake::default().receive(handshake.request()).expect_err("refused");
+        assert_eq!(error.status(), 400);
+        assert!(error.to_string().contains(text), "{error}");
+        assert!(String::from_utf8_lossy(&error.response()).contains(text));
+    }
+}
+
+#[test]
+fn interim_responses_without_end_are_given_up() {
+    let mut handshake = client(&[]);
+    let mut received = 0;
+    let error = loop {
+        let interim = b"HTTP/1.1 100 Continue\r\n\r\n";
+        received += interim.len();
+        assert!(received < 32 << 10, "it goes on for ever");
+        if let Err(error) = handshake.receive(interim) {
+            break error;
+        }
+    };
+    assert_eq!(error, HandshakeError::HeadTooLong { limit: 16384 });
+    let all_at_once = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(1000);
+    assert_eq!(client(&[]).receive(&all_at_once), Err(error));
+}
+
+#[test]
+fn a_redirection_says_where_to() {
+    let moved = "HTTP/1.1 301 Moved\r\nContent-Length: 0\r\nLocation: wss://other/arm\r\n\r\n";
+    let error = answer(&[], moved);
+    let text = "the server refused the connection: 301 Moved; connect to wss://other/arm instead";
+    assert_eq!(error.to_string(), text);
+    assert!(!error.is_transient());
+}
+
+#[test]
+fn what_may_pass_is_told_apart_from_what_is_final() {
+    for (status, is_transient) in
+        [(400, false), (403, false), (404, false), (429, true), (500, false)]
+            .into_iter()
+            .chain([502, 503, 504].map(|status| (status, true)))
+    {
+        let response = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n");
+        assert_eq!(answer(&[], &response).is_transient(), is_transient, "{status}");
+    }
+    assert!(client(&[]).end_of_stream().is_transient(), "nothing behind the port is up yet");
+    assert!(!answer(&[], "SSH-2.0-OpenSSH_9.9\r\n").is_transient());
+}
+
+#[test]
+fn no_raw_line_break_or_control_character_of_a_peer_is_printed() {
+    let fake = "x\r\n2026-01-01 ERROR fake\x1b[2J";
+    let body = format!("HTTP/1.1 403 No\r\nContent-Length: {}\r\n\r\n{fake}", fake.len());
+    let chunks = format!(
+        "HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\n\r\n\
+                          {:x}\r\n{fake}\r\n0\r\n\r\n",
+        fake.len()
+    );
+    let nonsense = "hello\n\x1b[2Jyou\r\n\r\n";
+    for response in [&body[..], &chunks, nonsense, &"\x07".repeat(20_000)] {
+        let text = answer(&[], response).to_string();
+        assert!(!text.chars().any(char::is_control), "{text:?}");
+        assert!(text.len() < 2000, "{} bytes", text.len());
+    }
+    for request in ["GET / \x1b[2J\r\n\r\n", "G\x1bT / HTTP/1.1\r\n\r\n"] {
+        let text = bad(request).to_string();
+        assert!(!text.chars().any(char::is_control), "{text:?}");
+    }
 }
 
 /// A stream that gives what it holds, then blocks, and keeps what is written.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use chiral_proto::ws::{CloseCode, Config, Error, Incoming, Keepalive, Role, session};
 
 use crate::support::{
-    BINARY, CLIENT, CLOSE, CONTINUE, FIN, OBSERVATION, Ours, PING, PONG, epoch, frame, parse_raw,
-    raw, seconds,
+    BINARY, CLIENT, CLOSE, CONTINUE, FIN, OBSERVATION, Ours, PING, PONG, close_payload, epoch,
+    frame, parse_raw, raw, seconds,
 };
 
 const DEAD: Error = Error::Unresponsive { silence: Duration::from_secs(10) };
@@ -52,7 +52,40 @@ fn a_silent_peer_is_given_up_once() {
     assert_eq!(ours.session.writer.poll_timeout(), None);
     assert_eq!(ours.session.writer.handle_timeout(ours.now), Ok(()));
     ours.session.writer.close(ours.now, CloseCode::NORMAL, "");
+    let reason = "the peer is unresponsive: no sign of life for 10s after a ping";
+    assert_eq!(ours.written(), [(CLOSE, close_payload(1011, reason))], "a last word, with luck");
     assert_eq!(ours.session.writer.transmit(&mut [IoSlice::new(&[]); 1]), 0);
+}
+
+#[test]
+fn a_peer_given_up_amid_a_frame_is_not_told() {
+    let mut ours = client();
+    ours.session.writer.push(frame(1000)).expect("nothing is being written");
+    ours.write_some(10);
+    assert_eq!(ours.session.writer.handle_timeout(ours.now + seconds(20)), Ok(()));
+    assert_eq!(ours.session.writer.handle_timeout(ours.now + seconds(30)), Err(DEAD));
+    assert!(!ours.session.writer.wants_write(), "it would not know the rest for a frame");
+}
+
+#[test]
+fn a_probe_asks_for_a_sign_of_life_at_once() {
+    for keepalive in [None, Some(Keepalive::default())] {
+        let config = Config { keepalive, ..Config::default() };
+        let mut ours = Ours::new(CLIENT, &config);
+        ours.now = epoch() + seconds(3);
+        ours.session.writer.probe(ours.now, seconds(1));
+        assert_eq!(ours.written(), [(PING, Vec::new())]);
+        assert!(ours.session.writer.awaits_sign_of_life());
+        ours.receive(&raw(PONG, b"", None));
+        assert!(!ours.session.writer.awaits_sign_of_life());
+        assert_eq!(ours.session.writer.handle_timeout(epoch() + seconds(4)), Ok(()));
+
+        ours.session.writer.probe(ours.now, seconds(1));
+        ours.write();
+        let silent = Error::Unresponsive { silence: seconds(1) };
+        assert_eq!(ours.session.writer.poll_timeout(), Some(epoch() + seconds(4)));
+        assert_eq!(ours.session.writer.handle_timeout(epoch() + seconds(4)), Err(silent));
+    }
 }
 
 #[test]

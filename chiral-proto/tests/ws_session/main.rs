@@ -5,6 +5,7 @@ mod closing;
 mod differential;
 mod exchange;
 mod faults;
+mod fragments;
 mod handshake;
 mod interop;
 mod liveness;

@@ -1,5 +1,6 @@
 #![allow(clippy::float_cmp, reason = "numbers come out exactly as they went in")]
 
+mod ages;
 mod declarations;
 mod properties;
 mod recycling;

@@ -5,8 +5,9 @@ use tungstenite::handshake::derive_accept_key;
 
 use super::http::{self, MAX_HEAD, MAX_HEADERS, VERSION};
 
-/// Bytes of a refusal's body that are read.
+/// Bytes of a refusal's body that are read, and characters of it that are repeated.
 const MAX_BODY: usize = 4 << 10;
+const MAX_BODY_SHOWN: usize = 300;
 /// Characters of a peer's odd answer that are repeated.
 const MAX_SHOWN: usize = 100;
 
@@ -40,6 +41,9 @@ pub struct ClientHandshake {
     accept_key: String,
     subprotocols: Vec<String>,
     received: Vec<u8>,
+    /// Bytes of the interim responses (1xx) that came before: they count as one head, so that a
+    /// server cannot send them without end.
+    interim: usize,
     refusal: Option<Refusal>,
 }
 
@@ -48,6 +52,7 @@ pub struct ClientHandshake {
 struct Refusal {
     status: u16,
     reason: String,
+    location: Option<String>,
     body: Body,
 }
 
@@ -92,6 +97,7 @@ impl ClientHandshake {
             accept_key: derive_accept_key(key.as_bytes()),
             subprotocols,
             received: Vec::new(),
+            interim: 0,
             refusal: None,
         })
     }
@@ -111,7 +117,7 @@ impl ClientHandshake {
         while self.refusal.is_none() {
             match self.read_head()? {
                 Found::Nothing => return Ok(None),
-                Found::Interim => {}
+                Found::Interim { size } => self.interim += size,
                 Found::Accepted => return Ok(Some(std::mem::take(&mut self.received).into())),
                 Found::Refused(refusal) => self.refusal = Some(refusal),
             }
@@ -135,7 +141,9 @@ impl ClientHandshake {
     fn read_head(&mut self) -> Result<Found, HandshakeError> {
         let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut head = httparse::Response::new(&mut fields);
-        let parsed = head.parse(&self.received).map_err(|error| {
+        let mut parser = httparse::ParserConfig::default();
+        parser.ignore_invalid_headers_in_responses(true);
+        let parsed = parser.parse_response(&mut head, &self.received).map_err(|error| {
             let start = http::shown(&self.received, MAX_SHOWN);
             HandshakeError::NotWebSocket { found: format!("`{start}` ({error})") }
         })?;
@@ -143,18 +151,22 @@ impl ClientHandshake {
             Status::Complete(size) => size,
             Status::Partial => self.received.len(),
         };
-        if size > MAX_HEAD {
+        if self.interim + size > MAX_HEAD {
             return Err(HandshakeError::HeadTooLong { limit: MAX_HEAD });
         }
         if parsed.is_partial() {
             return Ok(Found::Nothing);
         }
-        let found = self.judge(&head)?;
+        let found = self.judge(&head, size)?;
         self.received.drain(..size);
         Ok(found)
     }
 
-    fn judge(&self, head: &httparse::Response<'_, '_>) -> Result<Found, HandshakeError> {
+    fn judge(
+        &self,
+        head: &httparse::Response<'_, '_>,
+        size: usize,
+    ) -> Result<Found, HandshakeError> {
         let status = head.code.unwrap_or_default();
         let fields = &*head.headers;
         let reason = match head.reason.unwrap_or_default() {
@@ -163,24 +175,31 @@ impl ClientHandshake {
         };
         match status {
             101 => self.verify(fields).map(|()| Found::Accepted),
-            100..=199 => Ok(Found::Interim),
+            100..=199 => Ok(Found::Interim { size }),
             200..=299 => Err(HandshakeError::NotWebSocket {
                 found: format!("a web server's answer, {status} {reason}"),
             }),
-            _ => Ok(Found::Refused(Refusal { status, reason, body: Body::of(fields) })),
+            _ => {
+                let location = http::values(fields, "Location").next();
+                let location = location.map(|text| http::shown(text.as_bytes(), MAX_SHOWN));
+                let body = Body::of(fields);
+                Ok(Found::Refused(Refusal { status, reason, location, body }))
+            }
         }
     }
 
     fn verify(&self, fields: &[Header<'_>]) -> Result<(), HandshakeError> {
         let shown = |text: &str| http::shown(text.as_bytes(), MAX_SHOWN);
-        for (name, token) in [("Upgrade", "websocket"), ("Connection", "upgrade")] {
-            if !http::has_token(fields, name, token) {
-                let found = format!("a 101 response without `{name}: {token}`");
-                return Err(HandshakeError::NotWebSocket { found });
-            }
-        }
         let accept_key = http::value(fields, "Sec-WebSocket-Accept");
+        // The right key shows that the server has understood; RFC 6455, section 4.1, asks for two
+        // fields more, which some servers and proxies leave out.
         if accept_key != self.accept_key {
+            for (name, token) in [("Upgrade", "websocket"), ("Connection", "upgrade")] {
+                if !http::has_token(fields, name, token) {
+                    let found = format!("a 101 response without `{name}: {token}`");
+                    return Err(HandshakeError::NotWebSocket { found });
+                }
+            }
             let (found, expected) = (shown(accept_key), self.accept_key.clone());
             return Err(HandshakeError::WrongAcceptKey { found, expected });
         }
@@ -199,8 +218,10 @@ impl ClientHandshake {
 /// What the received bytes begin with.
 enum Found {
     Nothing,
-    /// A response before the final one.
-    Interim,
+    /// A response before the final one, and the bytes of its head.
+    Interim {
+        size: usize,
+    },
     Accepted,
     Refused(Refusal),
 }
@@ -258,9 +279,11 @@ impl Body {
 
     fn text(self, received: &[u8]) -> String {
         match self {
-            Self::Length(length) => http::shown(received, length.min(MAX_BODY)),
-            Self::Chunks => http::shown(&chunks(received).0, MAX_BODY),
-            Self::EndOfStream => http::shown(received, MAX_BODY),
+            Self::Length(length) => {
+                http::shown(&received[..length.min(received.len())], MAX_BODY_SHOWN)
+            }
+            Self::Chunks => http::shown(&chunks(received).0, MAX_BODY_SHOWN),
+            Self::EndOfStream => http::shown(received, MAX_BODY_SHOWN),
         }
     }
 }
@@ -286,8 +309,8 @@ fn chunks(mut body: &[u8]) -> (Vec<u8>, bool) {
 
 impl Refusal {
     fn error(self, received: &[u8]) -> HandshakeError {
-        let Self { status, reason, body } = self;
-        HandshakeError::Refused { status, reason, body: body.text(received) }
+        let Self { status, reason, location, body } = self;
+        HandshakeError::Refused { status, reason, location, body: body.text(received) }
     }
 }
 
@@ -299,15 +322,17 @@ pub enum HandshakeError {
     #[error("no valid request: {0}")]
     InvalidRequest(String),
     /// The server answered with another status than 101.
-    #[error("the server refused the connection: {status} {reason}{}{body}",
-        if body.is_empty() { "" } else { ": " })]
+    #[error("the server refused the connection: {status} {reason}{}{body}{}",
+        if body.is_empty() { "" } else { ": " }, redirection(location.as_deref()))]
     Refused {
         /// The status, as in 503.
         status: u16,
         /// The reason phrase, as in "Service Unavailable".
         reason: String,
-        /// The body, as in "robot already has a policy": at most 4 KiB, without control
-        /// characters.
+        /// Where a redirection points. It is not followed.
+        location: Option<String>,
+        /// The body, as in "robot already has a policy": at most 300 characters on one line, with
+        /// control characters escaped.
         body: String,
     },
     /// What answers does not speak WebSocket.
@@ -334,8 +359,8 @@ pub enum HandshakeError {
     /// The server chose a subprotocol that was not asked for.
     #[error("found the subprotocol `{0}` chosen, expected one of those asked for, or none")]
     UnexpectedSubprotocol(String),
-    /// The response's head is too long.
-    #[error("found a response head over {limit} bytes")]
+    /// The response's head is too long, interim responses counted in.
+    #[error("found over {limit} bytes of response head, expected less")]
     HeadTooLong {
         /// Bytes allowed.
         limit: usize,
@@ -346,4 +371,20 @@ pub enum HandshakeError {
         /// Bytes that had arrived.
         received: usize,
     },
+}
+
+fn redirection(location: Option<&str>) -> String {
+    location.map_or_else(String::new, |location| format!("; connect to {location} instead"))
+}
+
+impl HandshakeError {
+    /// Whether trying again later makes sense: the server is starting or busy (502, 503, 504 or
+    /// 429, from itself or a proxy before it), its robot has another policy (503), or it closed
+    /// the connection without a word.
+    pub fn is_transient(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused { status: 429 | 502 | 503 | 504, .. } | Self::Closed { received: 0 }
+        )
+    }
 }

@@ -3,6 +3,8 @@
 use httparse::Header;
 use tungstenite::http::StatusCode;
 
+use crate::text::printable;
+
 /// Bytes of the longest request or response head that is read.
 pub(super) const MAX_HEAD: usize = 16 << 10;
 /// Header fields of a head.
@@ -30,11 +32,11 @@ pub(super) fn has_token(headers: &[Header<'_>], name: &str, token: &str) -> bool
         .any(|found| found.trim().eq_ignore_ascii_case(token))
 }
 
-/// A text from a peer, fit to be shown: bounded, and without control characters.
+/// A text from a peer, fit to be shown: on one line, escaped, of at most `limit` characters.
 pub(super) fn shown(text: &[u8], limit: usize) -> String {
-    let text = String::from_utf8_lossy(&text[..text.len().min(limit)]);
-    let is_shown = |character: &char| !character.is_control() || *character == '\n';
-    text.trim().chars().filter(is_shown).collect()
+    // A character has four bytes at the most; more than that is not looked at.
+    let start = &text[..text.len().min(4 * limit + 1)];
+    printable(&String::from_utf8_lossy(start), limit)
 }
 
 pub(super) fn standard_reason(status: u16) -> &'static str {

@@ -1,5 +1,4 @@
 use bytes::Bytes;
-use data_encoding::BASE64;
 use httparse::Status;
 use tungstenite::handshake::derive_accept_key;
 
@@ -58,7 +57,9 @@ impl ServerHandshake {
         self.received.extend_from_slice(bytes);
         let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut head = httparse::Request::new(&mut fields);
-        let parsed = head.parse(&self.received).map_err(|error| {
+        let mut parser = httparse::ParserConfig::default();
+        parser.ignore_invalid_headers_in_requests(true);
+        let parsed = parser.parse_request(&mut head, &self.received).map_err(|error| {
             let status = if error == httparse::Error::TooManyHeaders { 431 } else { 400 };
             BadRequest::new(status, format!("found no HTTP/1.1 request: {error}"))
         })?;
@@ -75,7 +76,7 @@ impl ServerHandshake {
         }
         check(&head)?;
         let request = Request {
-            path: head.path.unwrap_or_default().to_owned(),
+            path: origin_form(head.path.unwrap_or_default()).to_owned(),
             headers: head
                 .headers
                 .iter()
@@ -88,6 +89,16 @@ impl ServerHandshake {
     }
 }
 
+/// Path and query of a target that may be a whole URI, as a request through a proxy has it
+/// (RFC 9112, section 3.2.2).
+fn origin_form(target: &str) -> &str {
+    let Some((_, authority)) = target.split_once("://") else { return target };
+    authority.find('/').map_or("/", |start| &authority[start..])
+}
+
+/// Refuses what no session can come of. What RFC 6455, section 4.2.1, asks for beyond that is let
+/// through: the key is only sent back in another form, so whatever stands there serves; a `Host`
+/// that is missing means nobody in particular.
 fn check(head: &httparse::Request<'_, '_>) -> Result<(), BadRequest> {
     let fields = &*head.headers;
     let bad = |status, problem: &str| Err(BadRequest::new(status, problem.to_owned()));
@@ -98,8 +109,8 @@ fn check(head: &httparse::Request<'_, '_>) -> Result<(), BadRequest> {
     if head.version != Some(1) {
         return bad(400, "found HTTP/1.0, expected HTTP/1.1");
     }
-    if http::values(fields, "Host").count() != 1 {
-        return bad(400, "expected one `Host` field");
+    if http::values(fields, "Host").count() > 1 {
+        return bad(400, "found more than one `Host` field, expected one");
     }
     if !matches!(http::value(fields, "Content-Length"), "" | "0")
         || http::values(fields, "Transfer-Encoding").next().is_some()
@@ -112,15 +123,35 @@ fn check(head: &httparse::Request<'_, '_>) -> Result<(), BadRequest> {
     if !http::has_token(fields, "Connection", "upgrade") {
         return bad(426, "found `Upgrade: websocket` without `Connection: Upgrade`");
     }
-    let version = http::value(fields, "Sec-WebSocket-Version");
-    if version != VERSION {
+    if !http::has_token(fields, "Sec-WebSocket-Version", VERSION) {
+        let version = shown(http::value(fields, "Sec-WebSocket-Version"));
         return bad(426, &format!("found WebSocket version `{version}`, expected {VERSION}"));
     }
-    let key = http::value(fields, "Sec-WebSocket-Key");
-    if !BASE64.decode(key.as_bytes()).is_ok_and(|nonce| nonce.len() == 16) {
-        return bad(400, "expected 16 bytes in base64 as `Sec-WebSocket-Key`");
+    if http::value(fields, "Sec-WebSocket-Key").is_empty() {
+        return bad(400, "found no `Sec-WebSocket-Key`, expected 16 bytes in base64");
+    }
+    if let Some(offered) = http::values(fields, "Sec-WebSocket-Protocol").next() {
+        return bad(400, &foreign_subprotocol(offered));
     }
     Ok(())
+}
+
+/// Why a client that offers subprotocols is refused: chiral has none, so it is after another
+/// server, and a robot's place is not to be taken by mistake.
+fn foreign_subprotocol(offered: &str) -> String {
+    let looks_like = match offered.trim() {
+        offered if offered.contains("foxglove") => ": this looks like a Foxglove client",
+        offered if offered.contains("rosbridge") => ": this looks like a rosbridge client",
+        _ => "",
+    };
+    format!(
+        "found the subprotocol `{}` asked for{looks_like}, expected none: this is the chiral server of a robot",
+        shown(offered)
+    )
+}
+
+fn shown(text: &str) -> String {
+    http::shown(text.as_bytes(), 100)
 }
 
 /// A proper request for a WebSocket, to be accepted or refused.
@@ -133,12 +164,18 @@ pub struct Request {
 }
 
 impl Request {
+    /// The method: `GET`, no other is let through.
+    #[expect(clippy::unused_self, reason = "it is of this request")]
+    pub fn method(&self) -> &'static str {
+        "GET"
+    }
+
     /// Path and query, as in `/left?arm=1`.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The `Host` field: whom the client means to speak to.
+    /// The `Host` field: whom the client means to speak to; empty when there is none.
     pub fn host(&self) -> &str {
         self.header("Host").unwrap_or_default()
     }
