@@ -37,6 +37,8 @@ pub(crate) struct Link<S: State> {
     found: Mutex<Found>,
     /// Wakes the writing thread.
     signal: Arc<Signal>,
+    /// The same, for the connection.
+    waker: Waker,
 }
 
 /// What is needed to write.
@@ -96,13 +98,14 @@ impl<S: State> Link<S> {
             give_way: GiveWay::default(),
         };
         let signal = Arc::<Signal>::default();
-        connection.register(&Waker::from(Arc::clone(&signal)));
+        let waker = Waker::from(Arc::clone(&signal));
         let link = Arc::new(Self {
             connection,
             stream: Box::new(stream),
             sender: Mutex::new(sender),
             found: Mutex::default(),
             signal,
+            waker,
         });
         let reading = Arc::clone(&link);
         // When its thread does not start, the drop of its work ends the other one.
@@ -239,18 +242,19 @@ impl<S: State> Link<S> {
 
     /// Sends until there is nothing to send, and does what is due in between.
     fn send(&self, sender: &mut Sender, mode: Mode) -> Sent {
+        self.connection.register(&self.waker);
         loop {
             let now = Instant::now();
             self.take_in_found(sender, now);
             self.pass_time(sender, now);
-            self.tell_peer_of_end(sender, now);
             if sender.writer.wants_message()
                 && let Some(frame) = self.connection.poll_transmit(now)
             {
                 let refused = sender.writer.push(frame);
                 debug_assert!(refused.is_ok(), "a frame was sent that was not wanted");
-                continue;
             }
+            // Behind that call, which may bring about the end.
+            self.tell_peer_of_end(sender, now);
             if sender.broken.is_some() || sender.writer.is_finished() {
                 return Sent::Ended;
             }

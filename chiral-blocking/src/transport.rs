@@ -9,9 +9,7 @@ use std::time::Instant;
 
 use chiral_driver::proto::ws::CloseCode;
 use chiral_driver::server::finish_refused;
-use chiral_driver::{
-    Connection, Driver, FINISH_TIMEOUT, Progress, Refusal, State, Transport,
-};
+use chiral_driver::{Connection, Driver, FINISH_TIMEOUT, Progress, Refusal, State, Transport};
 
 use crate::signal::Signal;
 use crate::threads::Threads;

@@ -134,9 +134,9 @@ impl<S: State> Connection<S> {
         // It may take an observation, with code of the robot's.
         let frame = catch_unwind(AssertUnwindSafe(|| machine.poll_transmit(now)));
         let frame = frame.unwrap_or_else(|panic| {
-            let why = format!("observing: {}", panic_message(&*panic));
-            tracing::error!("the robot failed {why}");
-            machine.handle_disconnect(now, ConnectionError::RobotFailed(why));
+            tracing::error!("the robot failed observing: {}", panic_message(&*panic));
+            let told = "observing: it panicked; its log says why".to_owned();
+            machine.handle_disconnect(now, ConnectionError::RobotFailed(told));
             None
         });
         state.dispatch_events();

@@ -67,7 +67,7 @@ async fn answer_health(mut socket: TcpStream, server: &PolicyServer) -> std::io:
 async fn upgrade(socket: TcpStream, server: &PolicyServer, arm: Arm) -> Result<(), Error> {
     // Observations of some robots are larger than tungstenite allows by itself.
     let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
-    let handshake = accept_async_with_config(Stream::new(socket)?, Some(config));
+    let handshake = accept_async_with_config(Stream::tcp(socket)?, Some(config));
     let websocket = timeout(PATIENCE, handshake).await??;
     server.serve_websocket(websocket, arm).await;
     Ok(())

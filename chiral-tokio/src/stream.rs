@@ -38,7 +38,11 @@ impl Stream {
         }
     }
 
-    fn tcp(stream: TcpStream) -> io::Result<Self> {
+    /// A connection over TCP.
+    ///
+    /// # Errors
+    /// When the system refuses to switch off Nagle's delay.
+    pub fn tcp(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         Ok(Self::Tcp(stream))
     }

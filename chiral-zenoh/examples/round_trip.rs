@@ -1,4 +1,4 @@
-//! How long an observation takes from request to arrival, through links and through bare Zenoh, one
+//! How long an observation takes from request to arrival, through this crate and through bare Zenoh, one
 //! exchange of each in turn, between two processes:
 //!
 //! ```sh
@@ -15,13 +15,14 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use chiral_zenoh::driver::{Message, Transport};
 use chiral_zenoh::proto::sensors::{CameraFrame, Sensors};
 use chiral_zenoh::proto::server::{Config as ServerConfig, Event, Server};
-use chiral_zenoh::proto::wire::{ClientMessage, Limits, ServerMessage};
+use chiral_zenoh::proto::wire::{ClientMessage, Frame, Limits, ServerMessage};
 #[cfg(feature = "shm")]
 use chiral_zenoh::proto::{Array, Dtype};
 use chiral_zenoh::proto::{CameraConfig, Map};
-use chiral_zenoh::{Config, Listener};
+use chiral_zenoh::{Config, Listener, ZenohTransport};
 use futures_lite::future::block_on;
 use zenoh::bytes::ZBytes;
 use zenoh::qos::CongestionControl;
@@ -62,11 +63,11 @@ fn robot(cameras: usize, shm: bool, in_place: bool) -> Result<(), Failure> {
     });
     println!("{} {}", listener.endpoints()[0], bare.1);
     std::io::stdout().flush()?;
-    let link = block_on(listener.accept());
+    let mut transport = block_on(listener.accept());
     let mut server = Server::new(ServerConfig::default());
-    while let Ok(message) = block_on(link.recv()) {
+    while let Ok(frame) = receive(&mut transport) {
         let now = Instant::now();
-        server.handle_message(now, message.into_bytes());
+        server.handle_frame(now, &frame);
         while let Some(event) = server.poll_event() {
             match event {
                 Event::Metadata(reply) => drop(server.reply_metadata(reply, Map::new())),
@@ -75,13 +76,13 @@ fn robot(cameras: usize, shm: bool, in_place: bool) -> Result<(), Failure> {
             }
         }
         while let Some(frame) = server.poll_transmit(now) {
-            block_on(link.send(frame))?;
+            send(&mut transport, frame)?;
         }
         if in_place {
             write_in_place(&listener, &sensors)?;
         }
     }
-    drop((link, sensors));
+    drop((transport, sensors));
     Ok(listener.close().wait()?)
 }
 
@@ -126,21 +127,21 @@ fn policy(arguments: &[String]) -> Result<(), Failure> {
     let shm = arguments.iter().any(|argument| argument == "shm");
     let config: Config = format!("zenoh:{ours}").parse()?;
     let config = config.with_shared_memory(shm);
-    let link = chiral_zenoh::connect(config, Some(Duration::from_secs(10))).wait()?;
+    let connecting = chiral_zenoh::connect(config, Some(Duration::from_secs(10)));
+    let mut transport = connecting.wait()?;
     let (bare, _) = bare("connect", theirs)?;
     let (sender, answers) = channel();
     let subscriber = bare.declare_subscriber("bare/answer").callback(move |sample| {
         let _ = sender.send(sample.payload().clone());
     });
     let _subscriber = subscriber.wait()?;
-    let (mut through_link, mut through_bare) = (Vec::new(), Vec::new());
+    let (mut through_ours, mut through_bare) = (Vec::new(), Vec::new());
     let mut len = 0;
     for round in 0..WARM_UP + ROUNDS {
         let start = Instant::now();
-        block_on(link.send(ClientMessage::Observe.encode()))?;
-        let message = block_on(poll_fn(|cx| link.poll_recv(cx)))?;
-        len = message.len();
-        let frame = message.into_frame(&Limits::default())?;
+        send(&mut transport, ClientMessage::Observe.encode())?;
+        let frame = receive(&mut transport)?;
+        len = frame.len();
         let took = start.elapsed();
         assert!(matches!(
             ServerMessage::decode(&frame, &Limits::default())?,
@@ -151,16 +152,35 @@ fn policy(arguments: &[String]) -> Result<(), Failure> {
         let start = Instant::now();
         ask_bare(&bare, &answers, len)?;
         if round >= WARM_UP {
-            through_link.push(took);
+            through_ours.push(took);
             through_bare.push(start.elapsed());
         }
         std::thread::sleep(PAUSE);
     }
-    let (ours, bare_ms) = (p50(through_link), p50(through_bare));
+    let (ours, bare_ms) = (p50(through_ours), p50(through_bare));
     println!("{len} bytes: p50 {ours:.3} ms, bare Zenoh {bare_ms:.3} ms, {:.2}", ours / bare_ms);
-    println!("{:?}", link.stats());
-    drop(link);
+    println!("{:?}", transport.counts().read());
+    drop(transport);
     robot.wait()?;
+    Ok(())
+}
+
+fn receive(transport: &mut ZenohTransport) -> Result<Frame, Failure> {
+    let message = block_on(poll_fn(|cx| transport.poll_receive(cx, Instant::now())))?;
+    let segments = match message.ok_or("a part of a message")? {
+        Message::Whole(bytes) => vec![bytes],
+        Message::Segments(segments) => segments,
+        other => return Err(format!("an unknown kind of message: {other:?}").into()),
+    };
+    Ok(Frame::parse_segments(segments, &Limits::default())?)
+}
+
+fn send(transport: &mut ZenohTransport, frame: Frame) -> Result<(), Failure> {
+    if !transport.wants_frame() {
+        return Err("the connection has ended".into());
+    }
+    transport.send(frame);
+    block_on(poll_fn(|cx| transport.poll_write(cx, Instant::now())))?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 
-/// Why a link, a listener or a list of robots could not be had.
+/// Why a connection, a listener or a list of robots could not be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -39,21 +39,21 @@ pub enum Error {
     /// The system has no thread to spare.
     #[error("no thread can be started: {0}")]
     Thread(String),
-    /// What was waited for has been given up, or its thread has panicked.
-    #[error("opening was given up")]
-    GivenUp,
+    /// The call was cancelled, or its thread has panicked.
+    #[error("the call was cancelled")]
+    Cancelled,
 }
 
 impl Error {
-    /// What Zenoh says, with what it was asked.
+    /// Zenoh's error, with the configuration that it was given.
     pub(crate) fn open(config: &Config, error: &zenoh::Error) -> Self {
-        Self::Open { config: config.to_string(), reason: words(error) }
+        Self::Open { config: config.to_string(), reason: message_of(error) }
     }
 }
 
-/// Zenoh's words without the places in its source at which they were said.
-pub(crate) fn words(error: &zenoh::Error) -> String {
+/// The message of Zenoh's error, without the places in its source.
+pub(crate) fn message_of(error: &zenoh::Error) -> String {
     let text = error.to_string();
-    let said = text.split(" at /").next().unwrap_or_default().trim();
-    said.trim_end_matches('!').to_owned()
+    let message = text.split(" at /").next().unwrap_or_default().trim();
+    message.trim_end_matches('!').to_owned()
 }

@@ -1,4 +1,4 @@
-//! The keys under which everything travels.
+//! The keys under which everything is published.
 
 use crate::config::RobotName;
 
@@ -17,15 +17,15 @@ impl Keys {
         Self { c2s: "chiral/c2s".to_owned(), s2c: "chiral/s2c".to_owned() }
     }
 
-    /// The keys of one policy's time with a robot. No later policy has them, so that nothing of an
-    /// earlier one's is ever taken.
+    /// The keys of one policy's connection to a robot. No later policy has them, so that it never
+    /// receives what was meant for an earlier one.
     pub(crate) fn session(robot: &RobotName, policy: &str) -> Self {
         let session = format!("chiral/{robot}/session/{policy}");
         Self { c2s: format!("{session}/c2s"), s2c: format!("{session}/s2c") }
     }
 }
 
-/// Where one of ours says goodbye to who reads `key`.
+/// Where the close message to whoever reads `key` is published.
 pub(crate) fn close(key: &str) -> String {
     format!("{key}/close")
 }
@@ -45,12 +45,12 @@ pub(crate) fn policy_token(robot: &RobotName, policy: &str) -> String {
     format!("chiral/{robot}/policy/{policy}")
 }
 
-/// Where a policy asks to drive the robot.
-pub(crate) fn ask(robot: &RobotName) -> String {
+/// Where a policy requests to drive the robot.
+pub(crate) fn admission(robot: &RobotName) -> String {
     format!("chiral/{robot}/ask")
 }
 
-/// Where anybody asks what a robot is.
+/// Where anybody requests a robot's metadata.
 pub(crate) fn metadata(robot: &str) -> String {
     format!("chiral/{robot}/metadata")
 }

@@ -2,29 +2,33 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod client;
+mod acceptor;
+mod background;
 mod config;
+mod connect;
+mod connector;
+mod encode;
 mod error;
 mod keys;
-mod layout;
-mod link;
-mod message;
-mod opening;
+mod payload;
 mod robots;
 mod server;
 #[cfg(feature = "shm")]
 mod shared_memory;
 mod stats;
+mod transport;
 
+pub use acceptor::acceptor;
+pub use background::Background;
+pub use chiral_driver as driver;
 pub use chiral_proto as proto;
-pub use client::{connect, lossy};
 pub use config::{Config, Endpoint, EndpointError, Mode, RobotName, RobotNameError, UriError};
+pub use connect::{connect, lossy};
+pub use connector::connector;
 pub use error::Error;
-pub use link::Link;
-pub use message::Message;
-pub use opening::Opening;
 pub use robots::{RobotInfo, robots};
 pub use server::Listener;
 #[cfg(feature = "shm")]
 pub use shared_memory::{SharedBuffer, SharedMemory};
 pub use stats::{Counts, Stats};
+pub use transport::ZenohTransport;

@@ -6,10 +6,10 @@ use chiral_proto::Map;
 use chiral_proto::wire::{Frame, Limits, ServerMessage};
 use zenoh::Wait;
 
+use crate::background::Background;
 use crate::config::{Config, RobotName, Role};
 use crate::error::Error;
 use crate::keys;
-use crate::opening::Opening;
 
 /// A robot that is on a network.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,7 +17,7 @@ use crate::opening::Opening;
 pub struct RobotInfo {
     /// Its name.
     pub name: RobotName,
-    /// What it says of itself; `None` when it did not answer in time.
+    /// Its metadata; `None` when it did not answer in time.
     pub metadata: Option<Map>,
 }
 
@@ -33,8 +33,8 @@ pub struct RobotInfo {
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn robots(config: Config, timeout: Duration) -> Opening<Vec<RobotInfo>> {
-    Opening::spawn(move |_| {
+pub fn robots(config: Config, timeout: Duration) -> Background<Vec<RobotInfo>> {
+    Background::spawn(move |_| {
         let fail = |error: zenoh::Error| Error::open(&config, &error);
         let (zenoh, _) = config.to_zenoh(Role::Client)?;
         let session = zenoh::open(zenoh).wait().map_err(fail)?;

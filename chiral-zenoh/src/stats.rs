@@ -1,45 +1,37 @@
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What a [`Link`](crate::Link) has carried.
+/// What a connection has sent and received, from [`Counts::read`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Stats {
     /// Frames given to Zenoh.
     pub frames_sent: u64,
-    /// Of these, the ones of which something was laid out in shared memory.
+    /// Of these, the ones of which something was written to shared memory.
     pub frames_sent_shared: u64,
-    /// Frames that came.
+    /// Frames received.
     pub frames_received: u64,
     /// Of these, the ones of which something came through shared memory.
     pub frames_received_shared: u64,
-    /// Buffers copied into shared memory because they did not lie there already.
+    /// Buffers copied into shared memory because they were not in it already.
     pub buffers_copied: u64,
-    /// Buffers that went over the network because the shared memory was full.
+    /// Buffers sent over the network because the shared memory was full.
     pub buffers_unshared: u64,
 }
 
 impl Stats {
-    /// Whether the link goes through shared memory: whether the last large frames did.
+    /// Whether large frames have gone through shared memory.
     pub fn uses_shared_memory(&self) -> bool {
         self.frames_sent_shared > 0 || self.frames_received_shared > 0
     }
 }
 
-/// What a [`Link`](crate::Link) carries, as it goes on.
-#[derive(Debug, Clone)]
-pub struct Counts(pub(crate) Arc<Counters>);
-
-impl Counts {
-    /// What was carried so far.
-    pub fn read(&self) -> Stats {
-        self.0.read()
-    }
-}
-
-/// The counters behind [`Stats`].
+/// What a connection sends and receives, counted as it goes on: the
+/// [extension](chiral_driver::Transport::extension) of a [`ZenohTransport`](crate::ZenohTransport).
+///
+/// Of a client or server that has connected over Zenoh it is
+/// `client.transport_extension::<chiral_zenoh::Counts>()`.
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
+pub struct Counts {
     pub(crate) sent: AtomicU64,
     pub(crate) sent_shared: AtomicU64,
     pub(crate) received: AtomicU64,
@@ -48,8 +40,9 @@ pub(crate) struct Counters {
     pub(crate) unshared: AtomicU64,
 }
 
-impl Counters {
-    pub(crate) fn read(&self) -> Stats {
+impl Counts {
+    /// The counts so far.
+    pub fn read(&self) -> Stats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
             frames_sent: read(&self.sent),

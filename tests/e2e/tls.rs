@@ -1,17 +1,14 @@
 //! `wss://`: robots and policies over TLS streams that the application has opened, on each async
 //! adapter. The code before the tests is all that an application needs for it.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use async_tungstenite::tungstenite::protocol::WebSocketConfig;
-use async_tungstenite::{accept_async_with_config, client_async_with_config};
+use chiral_driver::address::StreamAddress;
 use chiral_driver::{PolicyClient, PolicyServer, Robot, RobotError, Runtime, ServerConfig};
 use chiral_proto::sensors::{CameraFrame, Sensors};
 use chiral_proto::{Action, CameraConfig, ProprioConfig, Rate};
 use chiral_smol::Smol;
-use chiral_tests::SOON;
 use chiral_tokio::{Tokio, monotonic_seconds};
 use futures_rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use futures_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig as TlsServerConfig};
@@ -19,11 +16,6 @@ use futures_rustls::{TlsAcceptor, TlsConnector};
 use smol::future::{or, zip};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
-
-/// Observations may be larger than tungstenite's default limit.
-fn unlimited() -> WebSocketConfig {
-    WebSocketConfig::default().max_message_size(None).max_frame_size(None)
-}
 
 /// The robot's side, with its certificate.
 fn acceptor(certificate: CertificateDer<'static>, key: PrivateKeyDer<'static>) -> TlsAcceptor {
@@ -46,24 +38,21 @@ async fn serve<R: Runtime>(
     robot: impl Robot,
     listener: &R::Listener,
     acceptor: &TlsAcceptor,
-) -> Result<bool, Error> {
-    let (socket, _) = R::accept(listener).await?;
+) -> Result<(), Error> {
+    let (socket, peer) = R::accept(listener).await?;
     let secure = acceptor.accept(socket).await?;
-    let websocket = accept_async_with_config(secure, Some(unlimited())).await?;
-    Ok(server.serve_websocket(websocket, robot).await)
+    server.serve_stream(secure, &peer, robot).await?;
+    Ok(())
 }
 
 /// Connects to a robot that has a certificate for `localhost`.
 async fn connect<R: Runtime>(
-    address: SocketAddr,
+    address: &StreamAddress,
     connector: &TlsConnector,
 ) -> Result<PolicyClient<R>, Error> {
-    let socket =
-        R::connect(&address.ip().to_string(), address.port(), Instant::now() + SOON).await?;
+    let socket = R::connect(address).await?;
     let secure = connector.connect(ServerName::try_from("localhost")?, socket).await?;
-    let uri = "wss://localhost/";
-    let (websocket, _) = client_async_with_config(uri, secure, Some(unlimited())).await?;
-    Ok(PolicyClient::from_websocket(websocket))
+    Ok(PolicyClient::over_stream(secure).await?)
 }
 
 /// A robot that remembers its actions.
@@ -109,20 +98,21 @@ async fn a_round_trip_over_tls<R: Runtime>() {
     let key = identity.signing_key.serialize_der().try_into().unwrap();
     let trusting = connector([identity.cert.der().clone()]);
     let acceptor = acceptor(identity.cert.into(), key);
-    let listener = R::bind("127.0.0.1:0").await.unwrap();
-    let address = R::local_addr(&listener).unwrap();
+    let any = StreamAddress::Tcp { host: "127.0.0.1".to_owned(), port: 0 };
+    let listener = R::listen(&any).await.unwrap();
+    let address = R::local_address(&listener).unwrap();
     let server = PolicyServer::<R>::unbound(ServerConfig::default());
     let arm = Arm::new();
 
     // A client that does not trust the certificate cannot connect.
     let refusing = serve(&server, Arc::clone(&arm), &listener, &acceptor);
-    let (nobody, refused) = zip(refusing, connect::<R>(address, &connector([]))).await;
+    let (nobody, refused) = zip(refusing, connect::<R>(&address, &connector([]))).await;
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("UnknownIssuer"), "{refused}");
     assert!(nobody.is_err(), "nobody was served");
 
     let driving = async {
-        let client = connect::<R>(address, &trusting).await.unwrap();
+        let client = connect::<R>(&address, &trusting).await.unwrap();
         client.reset().await.unwrap();
         let expected = arm.sensors.snapshot(0.0);
         let observation = client.observe().await.unwrap();
@@ -142,7 +132,7 @@ async fn a_round_trip_over_tls<R: Runtime>() {
     };
     let serving = serve(&server, Arc::clone(&arm), &listener, &acceptor);
     let (ended, observation) = zip(serving, driving).await;
-    assert!(ended.unwrap(), "nobody else had the robot");
+    ended.expect("nobody else had the robot");
     let sent: Vec<Action> =
         (0_u8..20).map(|n| Action::from([f32::from(n); 7]).decided_on(&observation)).collect();
     assert_eq!(*arm.applied.lock().unwrap(), sent);

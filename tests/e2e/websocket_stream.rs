@@ -21,7 +21,7 @@ fn unlimited() -> WebSocketConfig {
 
 /// Opens a WebSocket as a client.
 async fn open(address: SocketAddr) -> WebSocketStream<Stream> {
-    let stream = Stream::new(TcpStream::connect(address).await.unwrap()).unwrap();
+    let stream = Stream::tcp(TcpStream::connect(address).await.unwrap()).unwrap();
     let opening = client_async_with_config(format!("ws://{address}/"), stream, Some(unlimited()));
     soon(opening).await.unwrap().0
 }
@@ -45,12 +45,12 @@ impl Upgraded {
         let (upgrading, upgraded) = (server.clone(), Arc::clone(&robot));
         tokio::spawn(async move {
             loop {
-                let stream = Stream::new(listener.accept().await.unwrap().0).unwrap();
+                let stream = Stream::tcp(listener.accept().await.unwrap().0).unwrap();
                 let (server, robot) = (upgrading.clone(), Arc::clone(&upgraded));
                 let over = over.clone();
                 tokio::spawn(async move {
                     let stream = accept_async_with_config(stream, Some(unlimited())).await.unwrap();
-                    let _ = over.send(server.serve_websocket(stream, robot).await);
+                    let _ = over.send(server.serve_websocket(stream, robot).await.is_ok());
                 });
             }
         });
@@ -176,11 +176,12 @@ async fn whoever_stops_serving_a_websocket_closes_it() {
     for round in 1..=2 {
         let (handle, moved) = (server.clone(), Arc::clone(&robot));
         let accepting = async {
-            let stream = Stream::new(listener.accept().await.unwrap().0).unwrap();
+            let stream = Stream::tcp(listener.accept().await.unwrap().0).unwrap();
             accept_async_with_config(stream, None).await.unwrap()
         };
         let (theirs, ours) = tokio::join!(open(address), accepting);
-        let serving = tokio::spawn(async move { handle.serve_websocket(ours, moved).await });
+        let serving =
+            tokio::spawn(async move { handle.serve_websocket(ours, moved).await.is_ok() });
         let client = PolicyClient::from_websocket(theirs);
         soon(client.metadata()).await.unwrap();
         serving.abort();
@@ -218,7 +219,7 @@ async fn rude_peers_are_told_and_let_go() {
 async fn a_message_over_the_websockets_own_limit_is_told() {
     let served = Served::new(large()).await;
     let address = served.server.local_addr().unwrap();
-    let stream = Stream::new(TcpStream::connect(address).await.unwrap()).unwrap();
+    let stream = Stream::tcp(TcpStream::connect(address).await.unwrap()).unwrap();
     // The default: 16 MiB a frame.
     let opening = client_async_with_config(format!("ws://{address}/"), stream, None);
     let client = PolicyClient::from_websocket(soon(opening).await.unwrap().0);
@@ -258,7 +259,7 @@ async fn a_robot_that_vanishes_silently_is_noticed() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let accepting = async {
-        let stream = Stream::new(listener.accept().await.unwrap().0).unwrap();
+        let stream = Stream::tcp(listener.accept().await.unwrap().0).unwrap();
         accept_async_with_config(stream, None).await.unwrap()
     };
     let (theirs, _vanished) = tokio::join!(open(address), accepting);

@@ -184,9 +184,6 @@ macro_rules! pair_cases {
         mod on_a_socket {
             cases! {
                 super::super::PAIR;
-                neighbours {
-                    a_robot_that_is_not_done_with_two_policies_has_time_for_a_third
-                }
                 cuts {
                     while_the_opening_handshake_is_under_way
                     before_the_handshake_is_answered

@@ -61,26 +61,6 @@ pub(crate) fn a_policy_waits_for_a_robot_that_comes_later(pair: Pair) {
     assert_eq!(served.robot.diary(), [Entry::Connected]);
 }
 
-pub(crate) fn a_robot_that_is_not_done_with_two_policies_has_time_for_a_third(pair: Pair) {
-    let served = pair.server.serve(Recorder::small().held(Work::Apply));
-    for n in 1..=3 {
-        let policy = pair.client.connect(&served.uri);
-        policy.send_action(action(n)).unwrap();
-        eventually(|| served.server.stats().is_some_and(|stats| stats.actions.count() == 1));
-        soon(|| policy.close());
-    }
-    assert_eq!(served.robot.diary(), [Entry::Connected], "one after the other");
-    served.robot.release(Work::Apply);
-    served.robot.until_gone(3);
-    let diary = served.robot.diary();
-    for (visit, n) in diary.chunks(3).zip([1.0, 2.0, 3.0]) {
-        let [Entry::Connected, Entry::Applied(action), Entry::Disconnected(_)] = visit else {
-            panic!("{diary:?}")
-        };
-        assert_eq!(*action.to_f32(), [n]);
-    }
-}
-
 pub(crate) fn a_robot_that_was_told_to_hold_still_is_not_reset_any_more(pair: Pair) {
     let (served, policy) = pair.meet(Recorder::small().held(Work::Apply));
     let before = served.frames_received();
@@ -107,7 +87,7 @@ pub(crate) fn a_policy_over_the_servers_limits_is_told(pair: Pair) {
     served.robot.until_applied(1);
     long.send_action([0.0; 400].into()).unwrap();
     let error = soon(|| long.metadata()).unwrap_err().to_string();
-    assert!(error.contains("code 1009: "), "{error}");
+    assert!(error.contains("(code 1009): "), "{error}");
     assert!(error.contains("at most 1000"), "{error}");
     served.robot.until_gone(1);
 
@@ -117,7 +97,7 @@ pub(crate) fn a_policy_over_the_servers_limits_is_told(pair: Pair) {
     served.robot.release(Work::Observe);
     for asking in asking {
         let error = asking.done().unwrap_err().to_string();
-        assert!(error.contains("code 1008: the client has 3 requests unanswered"), "{error}");
+        assert!(error.contains("(code 1008): the client has 3 requests unanswered"), "{error}");
     }
     served.robot.until_gone(2);
 }

@@ -27,7 +27,10 @@ fn fail(pair: Pair, fault: Fault, work: Work, why: &str) {
     for policies in 1..=2 {
         let policy = pair.client.connect(&served.uri);
         let complaint = complaint(&*policy, work);
-        assert!(complaint.contains(&format!("code 1011: the robot failed: {why}")), "{complaint}");
+        assert!(
+            complaint.contains(&format!("(code 1011): the robot failed: {why}")),
+            "{complaint}"
+        );
         let end = served.robot.until_gone(policies);
         assert!(matches!(end, ConnectionError::RobotFailed(_)), "{end:?}");
     }
@@ -56,12 +59,12 @@ pub(crate) fn an_error_is_told_and_the_next_policy_is_welcome(pair: Pair) {
 
 pub(crate) fn a_panic_is_told_and_the_next_policy_is_welcome(pair: Pair) {
     for (work, what) in works(pair) {
-        let why = format!("{what}: it panicked: the arm is not homed");
+        let why = format!("{what}: it panicked; its log says why");
         fail(pair, Fault::Panics(work), work, &why);
     }
 }
 
 pub(crate) fn so_is_one_of_an_observation_about_to_leave(pair: Pair) {
-    let why = "observing: it panicked: the camera was unplugged";
+    let why = "observing: it panicked; its log says why";
     fail(pair, Fault::LateObservationsPanic, Work::Observe, why);
 }

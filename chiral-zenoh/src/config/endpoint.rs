@@ -24,8 +24,8 @@ use zenoh::config::EndPoint;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint(EndPoint);
 
-/// How long somebody may take to take a connection.
-const KNOCK: Duration = Duration::from_millis(200);
+/// How long a server may take to accept a TCP connection.
+const TCP_CONNECT_TIMEOUT: Duration = Duration::from_millis(200);
 
 impl Endpoint {
     /// The protocol: what stands before the slash.
@@ -46,12 +46,12 @@ impl Endpoint {
         self.0.as_str()
     }
 
-    /// Whether somebody takes TCP connections there.
+    /// Whether TCP connections are accepted there.
     pub(crate) fn is_listened_on(&self) -> bool {
         let addresses = self.address().to_socket_addrs().into_iter().flatten();
         let is_tcp = matches!(self.protocol(), "tcp" | "tls");
         let mut addresses = addresses.filter(|_| is_tcp);
-        addresses.any(|address| TcpStream::connect_timeout(&address, KNOCK).is_ok())
+        addresses.any(|address| TcpStream::connect_timeout(&address, TCP_CONNECT_TIMEOUT).is_ok())
     }
 
     /// The endpoint itself, or, for port 0, one with a port that is free now: Zenoh would choose

@@ -14,7 +14,7 @@ pub use uri::UriError;
 pub(crate) use zenoh_config::Role;
 
 /// Where robot and policy meet, and how: everything that opens a [`Listener`](crate::Listener) or a
-/// [`Link`](crate::Link).
+/// [`ZenohTransport`](crate::ZenohTransport).
 ///
 /// It is written as a URI, in one of two forms:
 ///
@@ -72,7 +72,7 @@ pub enum Mode {
     Peer,
 }
 
-/// How long nothing may be heard from a peer, by default.
+/// How long a peer may be silent, by default.
 const LEASE: Duration = Duration::from_secs(5);
 /// Bytes of shared memory, by default: room for seven observations of 8 RGB-D cameras of 640×480.
 const SHARED_MEMORY: usize = 128 << 20;
@@ -109,9 +109,8 @@ impl Config {
         self
     }
 
-    /// What a policy is to be given, to meet the robot whose configuration this is and that
-    /// listens on `endpoints`.
-    pub(crate) fn meeting(&self, endpoints: &[Endpoint]) -> Self {
+    /// The configuration of a policy of the robot that has this one and listens on `endpoints`.
+    pub(crate) fn for_clients(&self, endpoints: &[Endpoint]) -> Self {
         Self {
             endpoints: endpoints.to_vec(),
             connect: self.connect.clone(),

@@ -1,4 +1,4 @@
-//! What Zenoh is told: our defaults, under the user's file, under what was asked for explicitly.
+//! Zenoh's configuration: the user's file over our defaults, and the URI over both.
 
 use std::time::Duration;
 
@@ -32,20 +32,20 @@ impl Config {
     /// What this side listens on, and what it connects to.
     fn endpoints(&self, role: Role) -> (Vec<Endpoint>, Vec<Endpoint>) {
         let (mut listen, mut connect) = (self.listen.clone(), self.connect.clone());
-        let meeting = match (role, self.is_bare()) {
+        let shared = match (role, self.is_bare()) {
             (_, false) => self.endpoints.clone(),
             (Role::Server, true) => vec![parsed("tcp/0.0.0.0:7447")],
             (Role::Client, true) => vec![parsed("tcp/localhost:7447")],
         };
         match role {
-            Role::Server => listen.extend(meeting),
-            Role::Client => connect.extend(meeting),
+            Role::Server => listen.extend(shared),
+            Role::Client => connect.extend(shared),
         }
         (listen, connect)
     }
 
-    /// Whether somebody takes TCP connections where a client would connect: Zenoh does not tell
-    /// that from nobody being there.
+    /// Whether TCP connections are accepted where a client would connect: Zenoh reports a server that
+    /// refuses it like none.
     pub(crate) fn is_listened_on(&self) -> bool {
         let (_, connect) = self.endpoints(Role::Client);
         connect.iter().any(Endpoint::is_listened_on)

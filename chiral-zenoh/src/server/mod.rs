@@ -1,4 +1,4 @@
-mod accept;
+mod accept_queue;
 mod compatible;
 mod named;
 
@@ -11,84 +11,85 @@ use chiral_proto::Map;
 use chiral_proto::wire::ServerMessage;
 use zenoh::{Session, Wait};
 
+use crate::background::Background;
 use crate::config::{Config, Endpoint, Role};
+use crate::encode::Encoder;
 use crate::error::Error;
-use crate::layout::Layout;
-use crate::link::Link;
-use crate::opening::Opening;
-use accept::Accept;
+use crate::transport::ZenohTransport;
+use accept_queue::AcceptQueue;
 
-/// The robot's side: waits for policies, one at a time.
+/// The robot's side: accepts policies, one at a time.
 ///
 /// ```no_run
 /// use chiral_zenoh::{Config, Listener};
 ///
 /// let config: Config = "tcp/0.0.0.0:7447".parse()?;
 /// let listener = Listener::open(config).wait()?; // or `.await`, on any runtime
-/// let link = futures_lite::future::block_on(listener.accept());
+/// let transport = futures_lite::future::block_on(listener.accept());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Dropping it lets no more policies in, as [`close`](Self::close) does, and waits for nothing; the
-/// link that was accepted lives on.
+/// Dropping it stops accepting, as [`close`](Self::close) does, without waiting; the connection
+/// that was accepted goes on.
 pub struct Listener {
-    accept: Arc<Accept>,
+    accept_queue: Arc<AcceptQueue>,
     endpoints: Vec<Endpoint>,
-    meeting: Config,
+    /// With which a policy connects.
+    client_config: Config,
     metadata: Metadata,
-    /// Ends what waits for policies. It may block, so it is called on a thread.
+    /// Stops accepting. It may block, so it is called on a thread.
     stop: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     #[cfg(feature = "shm")]
     memory: Option<crate::SharedMemory>,
 }
 
-/// The frame that tells what a robot is, for who lists the robots.
+/// The `metadata_response` frame for who lists the robots.
 type Metadata = Arc<Mutex<Bytes>>;
 
-/// What every way of waiting for policies needs.
-struct Post {
+/// What both modes need to accept policies.
+struct ServerContext {
     session: Session,
-    accept: Arc<Accept>,
-    layout: Layout,
+    accept_queue: Arc<AcceptQueue>,
+    encoder: Encoder,
     config: Config,
     metadata: Metadata,
 }
 
 impl Listener {
-    /// Opens Zenoh and begins to wait for policies.
+    /// Opens a Zenoh session and begins to accept policies.
     ///
     /// The result fails when the configuration cannot be used, nothing can be listened on or
     /// connected to, or a robot of the name is on the network already.
-    pub fn open(config: Config) -> Opening<Self> {
-        Opening::spawn(move |given_up| {
+    pub fn open(config: Config) -> Background<Self> {
+        Background::spawn(move |cancellation| {
             let (zenoh, endpoints) = config.to_zenoh(Role::Server)?;
             let fail = |error: zenoh::Error| Error::open(&config, &error);
             let session = zenoh::open(zenoh).wait().map_err(fail)?;
-            let accept = Arc::new(Accept::default());
-            let metadata = Metadata::new(Mutex::new(frame_of(Map::new())));
+            let accept_queue = Arc::new(AcceptQueue::default());
+            let metadata = Metadata::new(Mutex::new(metadata_frame(Map::new())));
             #[cfg(feature = "shm")]
             let memory = crate::SharedMemory::of(&config);
             #[cfg(feature = "shm")]
-            let layout = Layout { memory: memory.clone() };
+            let encoder = Encoder { memory: memory.clone() };
             #[cfg(not(feature = "shm"))]
-            let layout = Layout::default();
-            let post = Post {
+            let encoder = Encoder::default();
+            let context = ServerContext {
                 session,
-                accept: Arc::clone(&accept),
-                layout,
+                accept_queue: Arc::clone(&accept_queue),
+                encoder,
                 config: config.clone(),
                 metadata: Arc::clone(&metadata),
             };
             let stop: Box<dyn FnOnce() + Send> = match config.robot() {
-                None => Box::new(compatible::wait_for_policies(post).map_err(fail)?),
+                None => Box::new(compatible::accept_policies(context).map_err(fail)?),
                 Some(robot) => {
                     let robot = robot.clone();
-                    Box::new(named::wait_for_policies(post, &robot, given_up)?)
+                    Box::new(named::accept_policies(context, &robot, cancellation)?)
                 }
             };
             Ok(Self {
-                accept,
-                meeting: config.meeting(&endpoints),
+                accept_queue,
+                client_config: config.for_clients(&endpoints),
                 endpoints,
                 metadata,
                 stop: Mutex::new(Some(stop)),
@@ -98,14 +99,14 @@ impl Listener {
         })
     }
 
-    /// The link to the next policy. In compatible mode its first message is the one with which
-    /// the policy asked whether somebody is there.
-    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Link> {
-        self.accept.poll(cx)
+    /// The connection of the next policy. In compatible mode its first message is the metadata
+    /// request with which the policy looked for the robot.
+    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<ZenohTransport> {
+        self.accept_queue.poll_pop(cx)
     }
 
     /// As [`poll_accept`](Self::poll_accept), as a future.
-    pub async fn accept(&self) -> Link {
+    pub async fn accept(&self) -> ZenohTransport {
         poll_fn(|cx| self.poll_accept(cx)).await
     }
 
@@ -115,14 +116,19 @@ impl Listener {
         &self.endpoints
     }
 
-    /// Lets no more policies in, and waits until everything is taken back: to be awaited before the
-    /// program ends, so that Zenoh is not shut down under it. Links are to be closed before.
-    pub fn close(&self) -> Opening<()> {
+    /// Stops accepting, and waits until everything is undeclared: to be awaited before the program
+    /// ends, so that Zenoh is not shut down under it. Connections are to be closed before.
+    pub fn close(&self) -> Background<()> {
         let stop = self.take_stop();
-        Opening::spawn(move |_| {
+        Background::spawn(move |_| {
             stop.into_iter().for_each(|stop| stop());
             Ok(())
         })
+    }
+
+    /// Whether the robot has a name, under which [`robots`](crate::robots) lists it.
+    pub(crate) fn is_named(&self) -> bool {
+        self.client_config.robot().is_some()
     }
 
     fn take_stop(&self) -> Option<Box<dyn FnOnce() + Send>> {
@@ -131,15 +137,15 @@ impl Listener {
 
     /// The URI with which a policy connects: to what is listened on, or else to the router.
     pub fn uri(&self) -> String {
-        self.meeting.to_string()
+        self.client_config.to_string()
     }
 
-    /// What [`robots`](crate::robots) tells of this robot. Default: nothing.
+    /// Sets what [`robots`](crate::robots) lists as this robot's metadata. Default: nothing.
     pub fn set_metadata(&self, metadata: Map) {
-        *self.metadata.lock().unwrap_or_else(PoisonError::into_inner) = frame_of(metadata);
+        *self.metadata.lock().unwrap_or_else(PoisonError::into_inner) = metadata_frame(metadata);
     }
 
-    /// The shared memory, for sensors that write there at once; `None` when it was not asked for.
+    /// The shared memory, for sensors that write to it directly; `None` when it was not asked for.
     #[cfg(feature = "shm")]
     pub fn shared_memory(&self) -> Option<&crate::SharedMemory> {
         self.memory.as_ref()
@@ -162,6 +168,6 @@ impl std::fmt::Debug for Listener {
     }
 }
 
-fn frame_of(metadata: Map) -> Bytes {
+fn metadata_frame(metadata: Map) -> Bytes {
     ServerMessage::Metadata(metadata).encode().to_bytes()
 }

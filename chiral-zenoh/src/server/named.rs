@@ -1,5 +1,5 @@
-//! Robots with keys of their own. A policy asks to drive the robot and is told yes, and then has
-//! keys that no other policy has, or that another one is driving.
+//! Namespaced mode: the robot has keys of its own. A policy requests admission; it is given keys that
+//! no other policy has, or is refused because another one drives the robot.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -10,45 +10,47 @@ use zenoh::query::{Query, Queryable};
 use zenoh::sample::SampleKind;
 use zenoh::{Session, Wait};
 
-use super::Post;
+use super::ServerContext;
+use crate::background::Cancellation;
 use crate::config::{RobotName, Role};
 use crate::error::Error;
 use crate::keys::{self, Keys};
-use crate::link::{Link, Shared, Wire, declare, receive, watch};
-use crate::opening::GivenUp;
+use crate::transport::{
+    TransportState, Writer, ZenohTransport, declare_publisher, subscribe, watch_subscriber,
+};
 
-/// What the robot's desk is told by Zenoh's callbacks and by its links.
-enum Note {
-    /// A policy asks to drive the robot.
-    Asked(Query),
-    /// Somebody asks what the robot is.
-    Metadata(Query),
+/// What Zenoh's callbacks and the connections report to the server's thread.
+enum Event {
+    /// A policy requests to drive the robot.
+    AdmissionRequested(Query),
+    /// Somebody requests the robot's metadata.
+    MetadataRequested(Query),
     /// A policy's liveliness token has gone.
     Gone(String),
-    /// Everything of the link to this policy has been taken back.
+    /// Everything that the connection to this policy had declared is undeclared.
     Ended(String),
     Stop,
 }
 
-/// Notes that may wait. Only a flood of questions fills it, and what does not fit is refused.
-const NOTES: usize = 64;
-/// How often a name that is taken is looked up again.
-const AGAIN: Duration = Duration::from_millis(200);
+/// Events that may wait. Only a flood of requests is longer; those that find no room get no answer.
+const MAX_EVENTS: usize = 64;
+/// How long to wait before a name that is taken is looked up again.
+const NAME_RETRY: Duration = Duration::from_millis(200);
 
-/// Lets policies in until what is returned is called.
-pub(super) fn wait_for_policies(
-    post: Post,
+/// Accepts policies until the returned function is called.
+pub(super) fn accept_policies(
+    context: ServerContext,
     robot: &RobotName,
-    given_up: &GivenUp,
+    cancellation: &Cancellation,
 ) -> Result<impl FnOnce() + Send + Sync + use<>, Error> {
-    let config = post.config.clone();
+    let config = context.config.clone();
     let fail = |error: zenoh::Error| Error::open(&config, &error);
-    let session = post.session.clone();
+    let session = context.session.clone();
     let node = session.zid().to_string();
     let token = session.liveliness().declare_token(keys::robot_token(robot.as_str(), &node));
     let token = Arc::new(token.wait().map_err(fail)?);
-    be_the_only_one(&post, robot, &node, given_up)?;
-    let (sender, notes) = sync_channel(NOTES);
+    check_name_is_free(&context, robot, &node, cancellation)?;
+    let (sender, events) = sync_channel(MAX_EVENTS);
     let gone = sender.clone();
     let policies = session
         .liveliness()
@@ -57,41 +59,44 @@ pub(super) fn wait_for_policies(
         .callback(move |sample| {
             let policy = sample.key_expr().as_str().rsplit('/').next().unwrap_or_default();
             if sample.kind() == SampleKind::Delete {
-                let _ = gone.try_send(Note::Gone(policy.to_owned()));
+                let _ = gone.try_send(Event::Gone(policy.to_owned()));
             }
         })
         .wait()
         .map_err(fail)?;
-    let metadata = answer(&session, keys::metadata(robot.as_str()), &sender, Note::Metadata);
-    let asked = answer(&session, keys::ask(robot), &sender, Note::Asked);
-    let declared = (asked.map_err(fail)?, metadata.map_err(fail)?, policies);
-    let desk = Desk { post, robot: robot.clone(), token, notes: sender.clone(), current: None };
-    let thread = std::thread::Builder::new().name("chiral-zenoh-desk".to_owned());
+    let metadata_key = keys::metadata(robot.as_str());
+    let metadata = declare_queryable(&session, metadata_key, &sender, Event::MetadataRequested);
+    let admission_key = keys::admission(robot);
+    let admission = declare_queryable(&session, admission_key, &sender, Event::AdmissionRequested);
+    let declared = (admission.map_err(fail)?, metadata.map_err(fail)?, policies);
+    let server =
+        NamedServer { context, robot: robot.clone(), token, events: sender.clone(), current: None };
+    let thread = std::thread::Builder::new().name("chiral-zenoh-server".to_owned());
     let thread = thread.spawn(move || {
-        desk.work(&notes);
+        server.run(&events);
         drop(declared);
         drop(session);
     });
     let thread = thread.map_err(|error| Error::Thread(error.to_string()))?;
     Ok(move || {
-        let _ = sender.send(Note::Stop);
+        let _ = sender.send(Event::Stop);
         let _ = thread.join();
     })
 }
 
-/// Two robots of one name would share the policies' actions. One that crashed is still believed to
-/// be there for its lease, so its name is waited for.
-fn be_the_only_one(
-    post: &Post,
+/// Two robots of one name would share the policies' actions. One that crashed counts as present
+/// until its lease ends, so its name is waited for.
+fn check_name_is_free(
+    context: &ServerContext,
     robot: &RobotName,
     node: &str,
-    given_up: &GivenUp,
+    cancellation: &Cancellation,
 ) -> Result<(), Error> {
-    let until = Instant::now() + post.config.lease * 3 / 2;
+    let until = Instant::now() + context.config.lease * 3 / 2;
     let ours = keys::robot_token(robot.as_str(), node);
     loop {
-        let tokens = post.session.liveliness().get(keys::robot_token(robot.as_str(), "*"));
-        let tokens = tokens.wait().map_err(|error| Error::open(&post.config, &error))?;
+        let tokens = context.session.liveliness().get(keys::robot_token(robot.as_str(), "*"));
+        let tokens = tokens.wait().map_err(|error| Error::open(&context.config, &error))?;
         let is_taken = tokens
             .iter()
             .filter_map(|reply| reply.into_result().ok())
@@ -102,119 +107,121 @@ fn be_the_only_one(
         if Instant::now() >= until {
             return Err(Error::NameTaken(robot.to_string()));
         }
-        given_up.pause(AGAIN)?;
+        cancellation.sleep(NAME_RETRY)?;
     }
 }
 
-/// Passes questions on to the desk, and refuses those that are too many.
-fn answer(
+/// Passes queries on to the server's thread.
+fn declare_queryable(
     session: &Session,
     key: String,
-    notes: &SyncSender<Note>,
-    note: fn(Query) -> Note,
+    events: &SyncSender<Event>,
+    event: fn(Query) -> Event,
 ) -> zenoh::Result<Queryable<()>> {
-    let notes = notes.clone();
+    let events = events.clone();
     let queryable = session.declare_queryable(key);
     queryable
         .callback(move |query| {
-            // A question that is dropped is answered with nothing, and is asked again.
-            let _ = notes.try_send(note(query));
+            // A query that is dropped gets no answer, and is made again.
+            let _ = events.try_send(event(query));
         })
         .wait()
 }
 
-/// Who decides which policy drives the robot.
-struct Desk {
-    post: Post,
+/// Decides which policy drives the robot.
+struct NamedServer {
+    context: ServerContext,
     robot: RobotName,
-    /// That the robot is there. The last policy keeps it too: a server that takes no more policies
-    /// has not left the one that it is answering.
+    /// Shows that the robot is there. The connection keeps it too: a server that accepts no more
+    /// policies still serves the one that it has.
     token: Arc<LivelinessToken>,
-    notes: SyncSender<Note>,
-    current: Option<(String, Arc<Shared>)>,
+    events: SyncSender<Event>,
+    current: Option<(String, Arc<TransportState>)>,
 }
 
-impl Desk {
-    fn work(mut self, notes: &Receiver<Note>) {
-        while let Ok(note) = notes.recv() {
-            match note {
-                Note::Asked(query) => self.asked(&query),
-                Note::Metadata(query) => self.tell(&query),
-                Note::Gone(policy) => {
-                    if let Some((_, link)) = self.take(&policy) {
-                        link.lose("the policy has left the network");
+impl NamedServer {
+    fn run(mut self, events: &Receiver<Event>) {
+        while let Ok(event) = events.recv() {
+            match event {
+                Event::AdmissionRequested(query) => self.answer_admission(&query),
+                Event::MetadataRequested(query) => self.answer_metadata(&query),
+                Event::Gone(policy) => {
+                    if let Some((_, connection)) = self.take(&policy) {
+                        connection.lose("the policy has left the network");
                     }
                 }
-                Note::Ended(policy) => drop(self.take(&policy)),
-                Note::Stop => return,
+                Event::Ended(policy) => drop(self.take(&policy)),
+                Event::Stop => return,
             }
         }
     }
 
-    fn take(&mut self, policy: &str) -> Option<(String, Arc<Shared>)> {
+    fn take(&mut self, policy: &str) -> Option<(String, Arc<TransportState>)> {
         self.current.take_if(|(current, _)| current == policy)
     }
 
-    fn tell(&self, query: &Query) {
-        let metadata = self.post.metadata.lock();
+    fn answer_metadata(&self, query: &Query) {
+        let metadata = self.context.metadata.lock();
         let metadata = metadata.unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         if let Err(error) = query.reply(keys::metadata(self.robot.as_str()), metadata).wait() {
-            tracing::debug!("a question for the metadata is not answered: {error}");
+            tracing::debug!("a request for the metadata is not answered: {error}");
         }
     }
 
-    /// Lets a policy in, or tells it why not.
-    fn asked(&mut self, query: &Query) {
+    /// Admits a policy, or refuses it with the reason.
+    fn answer_admission(&mut self, query: &Query) {
         let policy = query.payload().and_then(|policy| policy.try_to_string().ok());
         let policy = policy.filter(|policy| is_id(policy));
         let answered = match (policy, &self.current) {
-            (None, _) => query.reply_err("found no policy's id in the question").wait(),
-            (Some(_), Some((_, link))) if !link.is_over() => {
+            (None, _) => query.reply_err("found no policy's id in the request").wait(),
+            (Some(_), Some((_, connection))) if !connection.is_ended() => {
                 query.reply_err(format!("`{}` is driven by another policy", self.robot)).wait()
             }
-            (Some(policy), _) => match self.let_in(&policy) {
-                // Which token to watch.
+            (Some(policy), _) => match self.admit(&policy) {
+                // With the node whose token shows that the robot is there.
                 Ok(()) => {
-                    let node = self.post.session.zid().to_string();
-                    query.reply(keys::ask(&self.robot), node).wait()
+                    let node = self.context.session.zid().to_string();
+                    query.reply(keys::admission(&self.robot), node).wait()
                 }
                 Err(error) => query.reply_err(format!("the robot failed: {error}")).wait(),
             },
         };
         if let Err(error) = answered {
-            tracing::debug!("a policy that asks for {} is not answered: {error}", self.robot);
+            tracing::debug!("a policy that requests {} is not answered: {error}", self.robot);
         }
     }
 
-    fn let_in(&mut self, policy: &str) -> zenoh::Result<()> {
+    fn admit(&mut self, policy: &str) -> zenoh::Result<()> {
         let keys = Keys::session(&self.robot, policy);
-        let session = &self.post.session;
-        let shared = Arc::new(Shared::new(self.post.config.limits.clone()));
-        let (of_frames, of_farewells) = (Arc::clone(&shared), Arc::clone(&shared));
-        let subscribers = receive(
+        let session = &self.context.session;
+        let connection = Arc::new(TransportState::new(self.context.config.limits.clone()));
+        let (frame_target, close_target) = (Arc::clone(&connection), Arc::clone(&connection));
+        let subscribers = subscribe(
             session,
             &keys.c2s,
-            move |frame| of_frames.receive(frame),
-            move |farewell| of_farewells.peer_closed(farewell),
+            move |frame| frame_target.receive(frame),
+            move |message| close_target.close_received(message),
         )?;
-        let publisher = declare(session, &keys.s2c, Role::Server)?;
-        let farewells = declare(session, &keys::close(&keys.s2c), Role::Server)?;
-        let of_watch = Arc::clone(&shared);
-        let watch = watch(&publisher, move |is_heard| of_watch.heard(is_heard, "policy"))?;
-        let wire = Wire {
-            publisher,
-            farewells,
-            layout: self.post.layout.clone(),
-            keep: Box::new((watch, subscribers, Arc::clone(&self.token))),
+        let frames = declare_publisher(session, &keys.s2c, Role::Server)?;
+        let closes = declare_publisher(session, &keys::close(&keys.s2c), Role::Server)?;
+        let watcher = Arc::clone(&connection);
+        let watch = watch_subscriber(&frames, move |is_subscribed| {
+            watcher.subscription_reported(is_subscribed, "policy");
+        })?;
+        let writer = Writer {
+            frames,
+            closes,
+            encoder: self.context.encoder.clone(),
+            declared: Box::new((watch, subscribers, Arc::clone(&self.token))),
             session: session.clone(),
         };
-        let (notes, id) = (self.notes.clone(), policy.to_owned());
+        let (events, id) = (self.events.clone(), policy.to_owned());
         let ended = move || {
-            let _ = notes.send(Note::Ended(id));
+            let _ = events.send(Event::Ended(id));
         };
-        let link = Link::start(Arc::clone(&shared), wire, ended)?;
-        self.current = Some((policy.to_owned(), shared));
-        self.post.accept.offer(link);
+        let transport = ZenohTransport::start(Arc::clone(&connection), writer, ended)?;
+        self.current = Some((policy.to_owned(), connection));
+        self.context.accept_queue.push(transport);
         Ok(())
     }
 }

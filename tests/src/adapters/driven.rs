@@ -112,6 +112,7 @@ impl<E: Executor> Adapter for Driven<E> {
             keepalive: settings.keepalive,
             shutdown_timeout: settings.shutdown_timeout,
             robot_threads: robot.blocks(),
+            ..ServerConfig::default()
         };
         self.start(address, config, |_| Ok(robot)).expect("the loopback has an address left")
     }
@@ -186,7 +187,7 @@ impl<E: Executor> Policy for DrivenPolicy<E> {
         let deadline = Instant::now() + timeout;
         let next = async { self.0.next_obs().await.map(Some) };
         let late = async {
-            E::Runtime::sleep_until(deadline).await;
+            E::Runtime::timer(deadline).await;
             Ok(None)
         };
         E::block_on(or(next, late))
@@ -230,7 +231,7 @@ impl<E: Executor> Policy for DrivenPolicy<E> {
             while next < end {
                 client.send_action(action())?;
                 next = (next + rate.period()).max(Instant::now());
-                E::Runtime::sleep_until(next).await;
+                E::Runtime::timer(next).await;
             }
             Ok(())
         })

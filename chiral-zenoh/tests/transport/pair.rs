@@ -1,4 +1,4 @@
-//! The core's client and server over links, each driven by its own thread.
+//! Both of the core's state machines over Zenoh, each in the thread that drives it.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -6,15 +6,17 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use chiral_proto::client::{self, Client};
 use chiral_proto::sensors::Sensors;
 use chiral_proto::server::{self, Server};
-#[cfg(feature = "shm")]
-use chiral_proto::wire::Limits;
+use chiral_proto::wire::Frame;
+use chiral_proto::ws::CloseCode;
 use chiral_proto::{
     Action, CameraConfig, ConnectionError, Machine, Map, Observation, ResetResult, StepResult,
 };
-use chiral_zenoh::{Config, Link, Listener};
+use chiral_zenoh::driver::{Message, Transport};
+use chiral_zenoh::{Config, Listener, ZenohTransport};
 
 /// Timeout for what takes no time on an idle machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -27,7 +29,7 @@ impl Wake for Unpark {
     }
 }
 
-/// Waits for a link's or listener's poll, for a while.
+/// Waits for a transport's or listener's poll, for a while.
 pub(crate) fn wait_for<T>(
     timeout: Duration,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
@@ -43,12 +45,39 @@ pub(crate) fn wait_for<T>(
     }
 }
 
-/// Moves messages and time between a machine and a link until `done` returns true.
+/// The message in one buffer.
+pub(crate) fn bytes_of(message: Message) -> Bytes {
+    match message {
+        Message::Whole(bytes) => bytes,
+        Message::Segments(segments) => segments.concat().into(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Waits for the next message.
+#[track_caller]
+pub(crate) fn receive(transport: &mut ZenohTransport) -> Result<Bytes, ConnectionError> {
+    let received = wait_for(SOON, |cx| transport.poll_receive(cx, Instant::now()));
+    let message = received.expect("something comes soon")?;
+    Ok(bytes_of(message.expect("it is whole")))
+}
+
+/// Sends a frame, and waits until Zenoh has it. `false` when the connection has ended.
+#[track_caller]
+pub(crate) fn send(transport: &mut ZenohTransport, frame: Frame) -> bool {
+    if transport.wants_frame() {
+        transport.send(frame);
+    }
+    let written = wait_for(SOON, |cx| transport.poll_write(cx, Instant::now()));
+    written.expect("it is written soon") == Ok(true)
+}
+
+/// Moves messages and time between a machine and a transport until `done` is so.
 #[track_caller]
 pub(crate) fn drive<M: Machine, T>(
     machine: &mut M,
-    link: &Link,
-    mut done: impl FnMut(&mut M) -> Option<T>,
+    transport: &mut ZenohTransport,
+    mut done: impl FnMut(&mut M, &ZenohTransport) -> Option<T>,
 ) -> T {
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut cx = Context::from_waker(&waker);
@@ -56,32 +85,32 @@ pub(crate) fn drive<M: Machine, T>(
     loop {
         let now = Instant::now();
         machine.handle_timeout(now);
-        let _ = link.handle_timeout(now);
+        let _ = transport.handle_timeout(now);
         let mut progress = false;
         if let Some(error) = machine.error().filter(|error| error.is_ours()) {
-            link.close(now, error.close_code(), &error.close_reason());
+            transport.close(now, CloseCode(error.close_code()), &error.close_reason());
         }
-        if link.wants_frame()
+        if transport.wants_frame()
             && let Some(frame) = machine.poll_transmit(now)
         {
-            link.push(frame);
+            transport.send(frame);
             progress = true;
         }
-        progress |= link.poll_written(&mut cx) == Poll::Ready(true);
-        match link.poll_recv(&mut cx) {
+        progress |= transport.poll_write(&mut cx, now) == Poll::Ready(Ok(true));
+        match transport.poll_receive(&mut cx, now) {
             Poll::Ready(Ok(message)) => {
-                machine.handle_message(now, message.into_bytes());
+                machine.handle_message(now, bytes_of(message.expect("it is whole")));
                 progress = true;
             }
             Poll::Ready(Err(reason)) => machine.handle_disconnect(now, reason),
             Poll::Pending => {}
         }
-        if let Some(done) = done(machine) {
+        if let Some(done) = done(machine, transport) {
             return done;
         }
         assert!(now < until, "still waiting after {SOON:?}");
         if !progress {
-            let next = machine.poll_timeout().into_iter().chain(link.poll_timeout()).min();
+            let next = machine.poll_timeout().into_iter().chain(transport.poll_timeout()).min();
             let pause = next.map_or(SOON, |next| next.saturating_duration_since(Instant::now()));
             std::thread::park_timeout(pause.min(Duration::from_millis(200)));
         }
@@ -132,10 +161,12 @@ impl Robot {
             let is_stopped = || of_thread.load(std::sync::atomic::Ordering::Relaxed);
             while !is_stopped() {
                 let pause = Duration::from_millis(50);
-                let Some(link) = wait_for(pause, |cx| listener.poll_accept(cx)) else { continue };
+                let Some(mut transport) = wait_for(pause, |cx| listener.poll_accept(cx)) else {
+                    continue;
+                };
                 let _ = sender.send(Seen::Policy);
                 let mut server = Server::new(server::Config::default());
-                let reason = drive(&mut server, &link, |server| {
+                let reason = drive(&mut server, &mut transport, |server, _| {
                     if is_stopped() {
                         server.shut_down(Instant::now() + SOON);
                     }
@@ -150,7 +181,9 @@ impl Robot {
                 });
                 let _ = sender.send(reason);
                 if is_stopped() {
-                    drive(&mut server, &link, |_| link.is_finished().then_some(()));
+                    drive(&mut server, &mut transport, |_, transport| {
+                        transport.is_closed().then_some(())
+                    });
                 }
             }
         });
@@ -235,20 +268,20 @@ fn answer(
 /// A policy that is connected.
 pub(crate) struct Policy {
     pub(crate) client: Client,
-    pub(crate) link: Link,
+    pub(crate) transport: ZenohTransport,
 }
 
 impl Policy {
     #[track_caller]
     pub(crate) fn connect(config: &Config) -> Self {
-        let link = chiral_zenoh::connect(config.clone(), Some(SOON)).wait();
+        let transport = chiral_zenoh::connect(config.clone(), Some(SOON)).wait();
         let config = client::Config { lossy: Some(chiral_zenoh::lossy()), ..Default::default() };
-        Self { client: Client::new(config), link: link.expect("it can connect") }
+        Self { client: Client::new(config), transport: transport.expect("it can connect") }
     }
 
     #[track_caller]
     fn wait<T>(&mut self, mut wanted: impl FnMut(client::Event) -> Option<T>) -> T {
-        drive(&mut self.client, &self.link, |client| {
+        drive(&mut self.client, &mut self.transport, |client, _| {
             std::iter::from_fn(|| client.poll_event()).find_map(&mut wanted)
         })
     }
@@ -276,12 +309,18 @@ impl Policy {
     #[track_caller]
     pub(crate) fn observe_in_place(&mut self) -> Arc<Observation> {
         self.client.request_observation(Instant::now(), None).expect("it is connected");
-        drive(&mut self.client, &self.link, |client| {
-            (!self.link.wants_frame() || client.stats().frames_sent > 0).then_some(())
+        drive(&mut self.client, &mut self.transport, |client, transport| {
+            (!transport.wants_frame() || client.stats().frames_sent > 0).then_some(())
         });
-        let message = wait_for(SOON, |cx| self.link.poll_recv(cx)).expect("it comes soon");
-        let frame = message.expect("the link is up").into_frame(&Limits::default());
-        self.client.handle_frame(Instant::now(), &frame.expect("it is a frame"));
+        let message = wait_for(SOON, |cx| self.transport.poll_receive(cx, Instant::now()));
+        let message = message.expect("it comes soon").expect("the connection is up");
+        match message.expect("it is whole") {
+            Message::Segments(segments) => {
+                self.client.handle_segments(Instant::now(), segments);
+            }
+            Message::Whole(bytes) => self.client.handle_message(Instant::now(), bytes),
+            other => panic!("{other:?}"),
+        }
         match self.client.poll_event() {
             Some(client::Event::Observation { observation, .. }) => observation,
             other => panic!("{other:?}"),
@@ -298,8 +337,8 @@ impl Policy {
     pub(crate) fn act(&mut self, values: &[f32]) {
         let action = Action::from(values.to_vec());
         self.client.send_action(Instant::now(), action).expect("it is connected");
-        drive(&mut self.client, &self.link, |client| {
-            (client.stats().frames_sent > 0 && self.link.wants_frame()).then_some(())
+        drive(&mut self.client, &mut self.transport, |client, transport| {
+            (client.stats().frames_sent > 0 && transport.wants_frame()).then_some(())
         });
     }
 
@@ -316,6 +355,8 @@ impl Policy {
     #[track_caller]
     pub(crate) fn close(&mut self) {
         self.client.close(Instant::now());
-        drive(&mut self.client, &self.link, |_| self.link.is_finished().then_some(()));
+        drive(&mut self.client, &mut self.transport, |_, transport| {
+            transport.is_closed().then_some(())
+        });
     }
 }

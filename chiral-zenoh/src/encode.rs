@@ -5,26 +5,26 @@ use zenoh::Wait;
 use zenoh::bytes::ZBytes;
 
 #[cfg(feature = "shm")]
-use crate::message::SHARED_FROM;
+use crate::payload::SHARED_FROM;
 #[cfg(feature = "shm")]
 use crate::shared_memory::SharedMemory;
-use crate::stats::Counters;
+use crate::stats::Counts;
 #[cfg(feature = "shm")]
 use crate::stats::count;
 
-/// How frames become Zenoh's payloads: as lists of the buffers that they consist of, so that
-/// nothing is copied but what goes into shared memory.
+/// Encodes frames as Zenoh's payloads: as lists of their buffers, so that only what goes into
+/// shared memory is copied.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Layout {
-    /// Where large buffers go, if the peer can be there.
+pub(crate) struct Encoder {
+    /// Where large buffers go, if the peer can read it.
     #[cfg(feature = "shm")]
     pub(crate) memory: Option<SharedMemory>,
 }
 
-impl Layout {
-    /// Goes over the network when no neighbour of this session can be in shared memory with it.
+impl Encoder {
+    /// Gives the shared memory up when no neighbour of this session can read it.
     #[cfg(feature = "shm")]
-    pub(crate) fn check(&mut self, session: &Session) {
+    pub(crate) fn check_shared_memory(&mut self, session: &Session) {
         let is_possible = session.info().transports().wait().any(|neighbour| neighbour.is_shm());
         if !is_possible && self.memory.take().is_some() {
             tracing::info!(
@@ -35,35 +35,35 @@ impl Layout {
     }
 
     #[cfg(not(feature = "shm"))]
-    #[expect(clippy::unused_self, reason = "there is no shared memory to look for")]
-    pub(crate) fn check(&mut self, _: &Session) {}
+    #[expect(clippy::unused_self, reason = "as with the feature `shm`")]
+    pub(crate) fn check_shared_memory(&mut self, _: &Session) {}
 
     #[cfg(not(feature = "shm"))]
-    #[expect(clippy::unused_self, reason = "there is no shared memory to look for")]
-    pub(crate) fn lay_out(&self, frame: &Frame, _: &Counters) -> ZBytes {
+    #[expect(clippy::unused_self, reason = "as with the feature `shm`")]
+    pub(crate) fn encode(&self, frame: &Frame, _: &Counts) -> ZBytes {
         over_network(frame)
     }
 
-    /// A large buffer that lies in shared memory already goes as it is; one that does not is
-    /// copied there, or goes over the network when there is no room.
+    /// A large buffer in shared memory is sent as it is; another one is copied there, or sent over
+    /// the network when there is no room.
     #[cfg(feature = "shm")]
-    pub(crate) fn lay_out(&self, frame: &Frame, counters: &Counters) -> ZBytes {
+    pub(crate) fn encode(&self, frame: &Frame, counts: &Counts) -> ZBytes {
         let Some(memory) = &self.memory else { return over_network(frame) };
         let mut payload = ZBytes::writer();
-        let mut is_shared = false;
+        let mut uses_shared = false;
         for segment in frame.segments() {
             let shared = (segment.len() >= SHARED_FROM).then(|| {
                 memory.find(segment).or_else(|| {
                     let copied = memory.copy(segment);
-                    count(if copied.is_some() { &counters.copied } else { &counters.unshared });
+                    count(if copied.is_some() { &counts.copied } else { &counts.unshared });
                     copied
                 })
             });
-            is_shared |= matches!(shared, Some(Some(_)));
+            uses_shared |= matches!(shared, Some(Some(_)));
             payload.append(shared.flatten().unwrap_or_else(|| segment.clone().into()));
         }
-        if is_shared {
-            count(&counters.sent_shared);
+        if uses_shared {
+            count(&counts.sent_shared);
         }
         payload.finish()
     }

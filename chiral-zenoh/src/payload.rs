@@ -1,16 +1,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use chiral_driver::Message;
 use chiral_proto::pool::BufferPool;
-use chiral_proto::wire::{Frame, Limits, WireError};
 use zenoh::bytes::ZBytes;
 
-/// One whole frame as it has come.
-///
-/// Over the network it lies in one buffer. Through shared memory it lies where the robot wrote it,
-/// in a piece per camera buffer.
+/// One whole message as it was received: over the network in one buffer; through shared memory
+/// where the robot wrote it, in a segment for each camera buffer.
 #[derive(Debug, Clone)]
-pub struct Message {
+pub(crate) struct Payload {
     segments: Vec<Bytes>,
     len: usize,
     is_shared: bool,
@@ -22,7 +20,7 @@ pub(crate) const SHARED_FROM: usize = 1 << 16;
 /// Where pixels begin in a gathered buffer, so that every dtype can be viewed in place.
 const ALIGNMENT: usize = 16;
 
-impl Message {
+impl Payload {
     /// Takes a payload over, without copying what lies in shared memory.
     pub(crate) fn new(payload: &ZBytes, pool: &BufferPool) -> Self {
         let is_shared =
@@ -31,47 +29,39 @@ impl Message {
         Self { segments, len: payload.len(), is_shared }
     }
 
-    /// One that is too long to be taken over: what refuses it looks at its length only.
+    /// One that is too long to be copied: what refuses it looks at its length only.
     pub(crate) fn oversized(payload: &ZBytes) -> Self {
         Self { segments: in_place(payload), len: payload.len(), is_shared: false }
     }
 
     /// Bytes of the whole message.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Whether it came through shared memory.
-    pub fn is_shared(&self) -> bool {
+    pub(crate) fn is_shared(&self) -> bool {
         self.is_shared
     }
 
-    /// The message as one buffer, for `handle_message` of a state machine. This copies what came
-    /// through shared memory; [`into_frame`](Self::into_frame) does not.
-    pub fn into_bytes(self) -> Bytes {
-        if let [only] = &self.segments[..] {
-            return only.clone();
+    /// As the driver takes it. No pixel is copied.
+    pub(crate) fn into_message(mut self) -> Message {
+        match self.segments.len() {
+            1 => Message::Whole(self.segments.remove(0)),
+            _ => Message::Segments(self.segments),
         }
-        self.segments.concat().into()
     }
 
-    /// The message in the pieces in which it lies, for `handle_segments` of a state machine. No
-    /// pixel is copied.
-    pub fn into_segments(self) -> Vec<Bytes> {
+    /// As one buffer. This copies what came through shared memory.
+    pub(crate) fn into_bytes(mut self) -> Bytes {
+        match self.segments.len() {
+            1 => self.segments.remove(0),
+            _ => self.segments.concat().into(),
+        }
+    }
+
+    pub(crate) fn into_segments(self) -> Vec<Bytes> {
         self.segments
-    }
-
-    /// The message as a frame, for `handle_frame` of a state machine. No pixel is copied.
-    ///
-    /// # Errors
-    /// As of [`Frame::parse`]: when it is no frame, or over the limits.
-    pub fn into_frame(self, limits: &Limits) -> Result<Frame, WireError> {
-        Frame::parse_segments(self.segments, limits)
     }
 }
 
@@ -118,29 +108,29 @@ fn gathered(payload: &ZBytes, pool: &BufferPool) -> Bytes {
 #[cfg(test)]
 mod tests {
     use chiral_proto::Action;
-    use chiral_proto::wire::{ClientMessage, Limits};
+    use chiral_proto::wire::{ClientMessage, Frame, Limits};
 
     use super::*;
 
     #[test]
-    fn what_is_gathered_is_whole_and_its_payload_aligned() {
+    fn gathered_frame_is_whole_and_its_payload_aligned() {
         let pool = BufferPool::new(1);
         let frame = ClientMessage::ApplyAction(Action::from([0.5; 1000])).encode();
         let mut writer = ZBytes::writer();
         for piece in frame.to_bytes().chunks(7) {
             writer.append(ZBytes::from(piece));
         }
-        let bytes = Message::new(&writer.finish(), &pool).into_bytes();
+        let bytes = Payload::new(&writer.finish(), &pool).into_bytes();
         assert_eq!(bytes, frame.to_bytes());
         let payload = Frame::parse(bytes, &Limits::default()).expect("it is a frame");
         assert_eq!(payload.payload().contiguous().as_ptr().addr() % ALIGNMENT, 0);
     }
 
     #[test]
-    fn what_is_no_frame_is_gathered_as_it_is() {
+    fn bytes_that_are_no_frame_are_gathered_unchanged() {
         for text in ["", "abc", "\u{7f}\u{7f}\u{7f}\u{7f}"] {
-            let message = Message::new(&ZBytes::from(text), &BufferPool::new(1));
-            assert_eq!((message.len(), message.is_empty()), (text.len(), text.is_empty()));
+            let message = Payload::new(&ZBytes::from(text), &BufferPool::new(1));
+            assert_eq!(message.len(), text.len());
             assert_eq!(message.into_bytes(), text);
         }
     }

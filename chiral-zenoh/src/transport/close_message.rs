@@ -3,14 +3,14 @@ use zenoh::bytes::ZBytes;
 /// Bytes of the longest reason that is passed on.
 const MAX_REASON: usize = 1024;
 
-/// The last word of a side.
+/// What a side sends when it ends a connection, and in answer to the other side's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Goodbye {
+pub(super) struct CloseMessage {
     pub(super) code: u16,
     pub(super) reason: String,
 }
 
-impl Goodbye {
+impl CloseMessage {
     pub(super) fn encode(&self) -> Vec<u8> {
         [&self.code.to_le_bytes(), self.reason.as_bytes()].concat()
     }
@@ -28,12 +28,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_goodbye_reads_back_and_a_hostile_one_is_cut() {
-        let goodbye = Goodbye { code: 1001, reason: "grüß dich".to_owned() };
-        assert_eq!(Goodbye::decode(&goodbye.encode().into()), goodbye);
-        let nothing = Goodbye { code: 0, reason: String::new() };
-        assert_eq!(Goodbye::decode(&ZBytes::from("x")), nothing);
+    fn close_message_round_trips() {
+        let message = CloseMessage { code: 1001, reason: "grüß dich".to_owned() };
+        assert_eq!(CloseMessage::decode(&message.encode().into()), message);
+    }
+
+    #[test]
+    fn short_or_endless_close_message_is_tolerated() {
+        let empty = CloseMessage { code: 0, reason: String::new() };
+        assert_eq!(CloseMessage::decode(&ZBytes::from("x")), empty);
         let endless = ZBytes::from(vec![0xff_u8; 1 << 20]);
-        assert_eq!(Goodbye::decode(&endless).reason.chars().count(), MAX_REASON);
+        assert_eq!(CloseMessage::decode(&endless).reason.chars().count(), MAX_REASON);
     }
 }

@@ -8,34 +8,36 @@ use futures_channel::oneshot;
 
 use crate::error::Error;
 
-/// Something that Zenoh is doing on a thread of its own, because it blocks: a future of the
-/// result, for any runtime. [`wait`](Self::wait) is for those without one. Dropping it gives it up.
-#[must_use = "dropping it gives it up"]
+/// A call of Zenoh's that blocks and therefore runs on a thread of its own: a future of its result,
+/// for any runtime. Without one, [`wait`](Self::wait) for it. Dropping it cancels the call.
+#[must_use = "dropping it cancels the call"]
 #[derive(Debug)]
-pub struct Opening<T> {
+pub struct Background<T> {
     result: oneshot::Receiver<Result<T, Error>>,
-    given_up: Arc<GivenUp>,
+    cancellation: Arc<Cancellation>,
 }
 
-impl<T: Send + 'static> Opening<T> {
-    /// Does the work on a thread.
-    pub(crate) fn spawn(work: impl FnOnce(&GivenUp) -> Result<T, Error> + Send + 'static) -> Self {
+impl<T: Send + 'static> Background<T> {
+    /// Starts the call on a thread.
+    pub(crate) fn spawn(
+        work: impl FnOnce(&Cancellation) -> Result<T, Error> + Send + 'static,
+    ) -> Self {
         let (sender, result) = oneshot::channel();
-        let given_up = Arc::new(GivenUp::default());
-        let of_thread = Arc::clone(&given_up);
+        let cancellation = Arc::new(Cancellation::default());
+        let thread_cancellation = Arc::clone(&cancellation);
         let sender = Arc::new(Mutex::new(Some(sender)));
-        let of_failure = Arc::clone(&sender);
+        let failure_sender = Arc::clone(&sender);
         let send = move |sender: &Mutex<Option<oneshot::Sender<_>>>, result| {
             let sender = sender.lock().unwrap_or_else(PoisonError::into_inner).take();
-            // Who gave up waiting does not get it: it is dropped here, where it may block.
+            // When nobody waits any more the result is dropped here, where that may block.
             sender.map(|sender| sender.send(result));
         };
         let thread = std::thread::Builder::new().name("chiral-zenoh-open".to_owned());
-        let started = thread.spawn(move || send(&sender, work(&of_thread)));
+        let started = thread.spawn(move || send(&sender, work(&thread_cancellation)));
         if let Err(error) = started {
-            send(&of_failure, Err(Error::Thread(error.to_string())));
+            send(&failure_sender, Err(Error::Thread(error.to_string())));
         }
-        Self { result, given_up }
+        Self { result, cancellation }
     }
 
     /// Waits for the result, blocking the thread.
@@ -47,39 +49,39 @@ impl<T: Send + 'static> Opening<T> {
     }
 }
 
-impl<T> Future for Opening<T> {
+impl<T> Future for Background<T> {
     type Output = Result<T, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let result = Pin::new(&mut self.result).poll(cx);
-        result.map(|result| result.unwrap_or(Err(Error::GivenUp)))
+        result.map(|result| result.unwrap_or(Err(Error::Cancelled)))
     }
 }
 
-impl<T> Drop for Opening<T> {
+impl<T> Drop for Background<T> {
     fn drop(&mut self) {
-        self.given_up.set();
+        self.cancellation.set();
     }
 }
 
-/// Whether nobody waits any more; the work looks at it whenever it pauses.
+/// Whether nobody waits for a call any more. The call looks at it whenever it sleeps.
 #[derive(Debug, Default)]
-pub(crate) struct GivenUp {
+pub(crate) struct Cancellation {
     is_set: Mutex<bool>,
     changed: Condvar,
 }
 
-impl GivenUp {
+impl Cancellation {
     fn set(&self) {
         *self.is_set.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.changed.notify_all();
     }
 
-    /// Pauses, and fails at once when nobody waits any more.
-    pub(crate) fn pause(&self, time: Duration) -> Result<(), Error> {
+    /// Sleeps, and fails at once when nobody waits any more.
+    pub(crate) fn sleep(&self, time: Duration) -> Result<(), Error> {
         let is_set = self.is_set.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.changed.wait_timeout_while(is_set, time, |is_set| !*is_set);
         let (is_set, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if *is_set { Err(Error::GivenUp) } else { Ok(()) }
+        if *is_set { Err(Error::Cancelled) } else { Ok(()) }
     }
 }

@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use chiral_proto::ConnectionError;
 use chiral_proto::wire::ServerMessage;
+use chiral_zenoh::driver::Transport;
 use chiral_zenoh::{Config, Error, Listener};
 
-use crate::network::{Wire, router};
-use crate::pair::{Policy, Robot, SOON, Seen, image, metadata, wait_for};
+use crate::network::{Proxy, router};
+use crate::pair::{Policy, Robot, SOON, Seen, image, metadata, receive, send, wait_for};
 
 const PIXELS: [usize; 3] = [48, 64, 3];
 
@@ -77,15 +78,15 @@ fn a_robot_that_takes_no_more_policies_stays_with_the_one_it_has() {
     let (_router, endpoint) = router();
     let config: Config = named("arm", &endpoint).parse().expect("a URI");
     let listener = Listener::open(config.clone()).wait().expect("it can be opened");
-    let policy = chiral_zenoh::connect(config, Some(SOON)).wait().expect("the robot is there");
-    let robot = wait_for(SOON, |cx| listener.poll_accept(cx)).expect("the policy is there");
+    let mut policy = chiral_zenoh::connect(config, Some(SOON)).wait().expect("the robot is there");
+    let mut robot = wait_for(SOON, |cx| listener.poll_accept(cx)).expect("the policy is there");
     drop(listener);
-    let end = wait_for(Duration::from_millis(500), |cx| policy.poll_recv(cx));
+    let pause = Duration::from_millis(500);
+    let end = wait_for(pause, |cx| policy.poll_receive(cx, Instant::now()));
     assert!(end.is_none(), "{end:?}");
     let answer = ServerMessage::Metadata(metadata("arm")).encode();
-    robot.push(answer.clone());
-    let came = wait_for(SOON, |cx| policy.poll_recv(cx)).expect("it comes soon");
-    assert_eq!(came.expect("the link is there").into_bytes(), answer.to_bytes());
+    assert!(send(&mut robot, answer.clone()));
+    assert_eq!(receive(&mut policy), Ok(answer.to_bytes()));
 }
 
 #[test]
@@ -93,12 +94,12 @@ fn a_policy_that_vanishes_frees_its_robot() {
     let (_router, endpoint) = router();
     let lease = Duration::from_secs(1);
     let robot = Robot::serve(&named("arm", &endpoint), "arm", PIXELS);
-    let wire = Wire::to(endpoint.trim_start_matches("tcp/"));
-    let config: Config = named("arm", &wire.endpoint).parse().expect("a URI");
+    let proxy = Proxy::to(endpoint.trim_start_matches("tcp/"));
+    let config: Config = named("arm", &proxy.endpoint).parse().expect("a URI");
     let mut first = Policy::connect(&config.with_lease(lease));
     assert_eq!(robot.sees(), Seen::Policy);
     assert_eq!(first.metadata(), metadata("arm"));
-    wire.freeze();
+    proxy.freeze();
     let start = Instant::now();
     assert!(matches!(robot.sees(), Seen::Gone(ConnectionError::Lost(_))));
     assert!(start.elapsed() < lease * 3, "{:?}", start.elapsed());
@@ -110,13 +111,13 @@ fn a_policy_that_vanishes_frees_its_robot() {
 #[test]
 fn a_robot_that_vanishes_ends_its_policys_link() {
     let (_router, endpoint) = router();
-    let wire = Wire::to(endpoint.trim_start_matches("tcp/"));
-    let robot = Robot::serve(&named("arm", &wire.endpoint), "arm", PIXELS);
+    let proxy = Proxy::to(endpoint.trim_start_matches("tcp/"));
+    let robot = Robot::serve(&named("arm", &proxy.endpoint), "arm", PIXELS);
     let config: Config = named("arm", &endpoint).parse().expect("a URI");
     let mut policy = Policy::connect(&config);
     assert_eq!(policy.metadata(), metadata("arm"));
     let start = Instant::now();
-    wire.cut();
+    proxy.cut();
     assert!(matches!(policy.end(), ConnectionError::Lost(_)));
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     assert_eq!(robot.sees(), Seen::Policy);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use zenoh::{Session, Wait};
 
 /// Forwards connections, until it is cut or frozen.
-pub(crate) struct Wire {
+pub(crate) struct Proxy {
     pub(crate) endpoint: String,
     state: Arc<(Mutex<State>, Condvar)>,
 }
@@ -18,7 +18,7 @@ struct State {
     sockets: Vec<TcpStream>,
 }
 
-impl Wire {
+impl Proxy {
     pub(crate) fn to(address: &str) -> Self {
         let target: SocketAddr = address.parse().expect("an address");
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");

@@ -2,7 +2,7 @@
 
 use chiral_zenoh::Config;
 
-use crate::network::Wire;
+use crate::network::Proxy;
 use crate::pair::{Policy, Robot, image};
 
 /// As many bytes as 8 RGB-D cameras of 640×480.
@@ -17,7 +17,7 @@ fn a_large_observation_comes_through_shared_memory() {
     for _ in 0..20 {
         assert!(*policy.observe()["cam"].image.bytes() == expected);
     }
-    let stats = policy.link.stats();
+    let stats = policy.transport.counts().read();
     assert_eq!((stats.frames_received, stats.frames_received_shared), (21, 20), "{stats:?}");
     assert!(stats.uses_shared_memory());
 }
@@ -29,7 +29,7 @@ fn a_policy_without_it_gets_the_same_over_the_network() {
     let mut policy = Policy::connect(&config);
     let expected = image("arm", LARGE.iter().product());
     assert!(*policy.observe()["cam"].image.bytes() == expected);
-    assert!(!policy.link.stats().uses_shared_memory());
+    assert!(!policy.transport.counts().read().uses_shared_memory());
 }
 
 #[test]
@@ -41,12 +41,12 @@ fn a_policy_that_keeps_everything_is_served_over_the_network_in_the_end() {
     let expected = image("arm", LARGE.iter().product());
     let kept: Vec<_> = (0..4).map(|_| policy.observe_in_place()).collect();
     assert!(kept.iter().all(|kept| *kept["cam"].image.bytes() == expected));
-    let stats = policy.link.stats();
+    let stats = policy.transport.counts().read();
     assert!((1..=2).contains(&stats.frames_received_shared), "{stats:?}");
     drop(kept);
-    let before = policy.link.stats().frames_received_shared;
+    let before = policy.transport.counts().read().frames_received_shared;
     assert!(*policy.observe_in_place()["cam"].image.bytes() == expected);
-    assert_eq!(policy.link.stats().frames_received_shared, before + 1);
+    assert_eq!(policy.transport.counts().read().frames_received_shared, before + 1);
 }
 
 #[test]
@@ -54,10 +54,10 @@ fn a_policy_behind_a_forwarder_on_the_same_machine_has_it_too() {
     let robot = Robot::serve("zenoh:tcp/127.0.0.1:0?shm=on&robot=arm", "arm", LARGE);
     let uri = robot.config.to_string();
     let address = uri.trim_start_matches("zenoh:tcp/").split('?').next().expect("an address");
-    let wire = Wire::to(address);
+    let proxy = Proxy::to(address);
     let config: Config =
-        format!("zenoh:{}?shm=on&robot=arm", wire.endpoint).parse().expect("a URI");
+        format!("zenoh:{}?shm=on&robot=arm", proxy.endpoint).parse().expect("a URI");
     let mut policy = Policy::connect(&config);
     assert_eq!(policy.observe()["cam"].image.bytes().len(), LARGE.iter().product::<usize>());
-    assert!(policy.link.stats().uses_shared_memory());
+    assert!(policy.transport.counts().read().uses_shared_memory());
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use chiral_proto::ConnectionError;
 use chiral_zenoh::{Config, Error};
 
-use crate::network::Wire;
+use crate::network::Proxy;
 use crate::pair::{Policy, Robot, Seen, image, metadata};
 
 const LOOPBACK: &str = "tcp/127.0.0.1:0";
@@ -24,10 +24,7 @@ fn every_call_goes_there_and_back() {
     assert_eq!(robot.sees(), Seen::Action(vec![0.25, -0.5]));
     assert_eq!(robot.sees(), Seen::Reset);
     policy.close();
-    let closed = ConnectionError::ClosedByPeer {
-        code: Some(1000),
-        reason: "closed by this side".to_owned(),
-    };
+    let closed = ConnectionError::ClosedByPeer { code: Some(1000), reason: String::new() };
     assert_eq!(robot.sees(), Seen::Gone(closed));
 }
 
@@ -65,18 +62,18 @@ fn a_robot_that_shuts_down_says_so() {
 fn eight_cameras_arrive_whole_through_a_policy_that_stalls() {
     const LARGE: [usize; 3] = [480 * 8, 640, 7];
     let robot = Robot::serve(LOOPBACK, "arm", LARGE);
-    let wire = Wire::to(robot.config.to_string().trim_start_matches("tcp/"));
-    let config: Config = wire.endpoint.parse().expect("an endpoint");
+    let proxy = Proxy::to(robot.config.to_string().trim_start_matches("tcp/"));
+    let config: Config = proxy.endpoint.parse().expect("an endpoint");
     let mut policy = Policy::connect(&config);
     let expected = image("arm", LARGE.iter().product());
     for _ in 0..5 {
-        wire.freeze();
+        proxy.freeze();
         policy.act(&[1.0]);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 // The stall that is tested, not a wait for something to happen.
                 std::thread::sleep(Duration::from_millis(300));
-                wire.thaw();
+                proxy.thaw();
             });
             assert!(*policy.observe()["cam"].image.bytes() == expected);
         });
@@ -109,16 +106,34 @@ fn a_second_policy_does_not_get_in_until_the_first_has_left() {
 }
 
 #[test]
+fn policies_in_quick_succession_lose_no_action() {
+    let robot = Robot::serve(LOOPBACK, "arm", PIXELS);
+    for round in 0..10 {
+        let mut policy = Policy::connect(&robot.config);
+        for n in 0..3 {
+            policy.act(&[round as f32, n as f32]);
+        }
+        policy.close();
+        assert_eq!(robot.sees(), Seen::Policy);
+        for n in 0..3 {
+            assert_eq!(robot.sees(), Seen::Action(vec![round as f32, n as f32]));
+        }
+        let gone = robot.sees();
+        assert!(matches!(gone, Seen::Gone(ConnectionError::ClosedByPeer { .. })), "{gone:?}");
+    }
+}
+
+#[test]
 fn a_connection_that_breaks_is_noticed_on_both_sides_and_made_anew() {
     let robot = Robot::serve(LOOPBACK, "arm", PIXELS);
-    let wire = Wire::to(robot.config.to_string().trim_start_matches("tcp/"));
-    let config: Config = wire.endpoint.parse().expect("an endpoint");
+    let proxy = Proxy::to(robot.config.to_string().trim_start_matches("tcp/"));
+    let config: Config = proxy.endpoint.parse().expect("an endpoint");
     for _ in 0..3 {
         let mut policy = Policy::connect(&config);
         assert_eq!(robot.sees(), Seen::Policy);
         assert_eq!(policy.metadata(), metadata("arm"));
         let start = Instant::now();
-        wire.cut();
+        proxy.cut();
         assert!(matches!(policy.end(), ConnectionError::Lost(_)));
         assert!(matches!(robot.sees(), Seen::Gone(ConnectionError::Lost(_))));
         assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
@@ -130,13 +145,13 @@ fn a_network_that_goes_silent_is_noticed_within_the_lease() {
     let lease = Duration::from_secs(1);
     let config: Config = LOOPBACK.parse().expect("an endpoint");
     let robot = Robot::serve_with(config.with_lease(lease), "arm", PIXELS);
-    let wire = Wire::to(robot.config.to_string().trim_start_matches("tcp/"));
-    let config: Config = wire.endpoint.parse().expect("an endpoint");
+    let proxy = Proxy::to(robot.config.to_string().trim_start_matches("tcp/"));
+    let config: Config = proxy.endpoint.parse().expect("an endpoint");
     let mut policy = Policy::connect(&config.with_lease(lease));
     assert_eq!(robot.sees(), Seen::Policy);
     assert_eq!(policy.metadata(), metadata("arm"));
     let start = Instant::now();
-    wire.freeze();
+    proxy.freeze();
     assert!(matches!(policy.end(), ConnectionError::Lost(_)));
     assert!(matches!(robot.sees(), Seen::Gone(ConnectionError::Lost(_))));
     assert!(start.elapsed() < lease * 3, "{:?}", start.elapsed());
