@@ -24,6 +24,10 @@ demo *arguments:
 bench *arguments:
     cargo run --release -- bench {{ arguments }}
 
+# Adapters, message layers and transports beside each other.
+bench-adapters *arguments="--adapter tokio,smol,blocking":
+    cargo run --release -p chiral-bench -- {{ arguments }}
+
 # Benchmarks of the core.
 bench-core *arguments:
     cargo bench -p chiral-proto {{ arguments }}

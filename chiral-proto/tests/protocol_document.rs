@@ -126,6 +126,8 @@ fn the_default_limits_are_those_of_the_code() {
         let expected = format!("| `{name}` | {limit} |");
         assert!(document.contains(&expected), "no row begins with {expected:?}");
     }
-    let of_server = chiral_proto::server::Config::default().limits.frame_len;
-    assert!(document.contains(&format!("{of_server} for frames that a server receives")));
+    let of_server = chiral_proto::server::Config::default().limits;
+    for limit in [of_server.frame_len, of_server.header_len] {
+        assert!(document.contains(&format!("{limit} for frames that a server receives")));
+    }
 }
