@@ -79,7 +79,9 @@ fn control(mut commands: Option<&mut Commands>, duration: Duration) -> anyhow::R
                 .push(took);
         }
     }
-    round.missed = ticks.passed() - 1 - rounds;
+    // Those after the end, which a late last wake-up skips too, are not this round's.
+    let due = (duration.as_secs_f64() * LOOP_HZ).round() as u64;
+    round.missed = due.saturating_sub(rounds);
     Ok(round)
 }
 
