@@ -106,7 +106,7 @@ pub(crate) fn what_is_older_than_allowed_is_never_sent(pair: Pair) {
     assert_eq!(values(&served.robot.applied())[0].to_bits(), 2_f32.to_bits());
 }
 
-pub(crate) fn the_last_actions_before_the_end_arrive(pair: Pair) {
+pub(crate) fn no_action_outlives_its_policys_connection(pair: Pair) {
     const ROUNDS: u16 = 10;
     let served = pair.server.serve(Recorder::small());
     for round in 0..ROUNDS {
@@ -122,8 +122,23 @@ pub(crate) fn the_last_actions_before_the_end_arrive(pair: Pair) {
         }
     }
     served.robot.until_gone(usize::from(ROUNDS));
-    let expected: Vec<_> = (0..3 * ROUNDS).map(f32::from).collect();
-    assert_eq!(values(&served.robot.applied()), expected);
+    // What the robot was not told by then it is not told any more; and nothing twice, late or out
+    // of order.
+    let applied = values(&served.robot.applied());
+    assert!(applied.is_sorted_by(|one, next| one < next), "{applied:?}");
+    assert!(!applied.contains(&99.0), "{applied:?}");
+    let diary = served.robot.diary();
+    let visits: Vec<_> = diary.split_inclusive(|e| matches!(e, Entry::Disconnected(_))).collect();
+    assert_eq!(visits.len(), usize::from(ROUNDS));
+    for (round, visit) in visits.iter().enumerate() {
+        let [Entry::Connected, acted @ .., Entry::Disconnected(_)] = visit else {
+            panic!("{visit:?}")
+        };
+        for entry in acted {
+            let Entry::Applied(action) = entry else { panic!("{entry:?}") };
+            assert_eq!(action.to_f32()[0] as usize / 3, round, "{diary:?}");
+        }
+    }
 }
 
 pub(crate) fn a_reset_is_a_barrier_between_slow_actions(pair: Pair) {

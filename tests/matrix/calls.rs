@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use chiral_driver::CallError;
 use chiral_proto::client::RequestError;
-use chiral_proto::{Action, Array, ConnectionError, Dtype, Observation, Value};
+use chiral_proto::{Action, ActionSpec, Array, ConnectionError, Dtype, Observation, Value};
 use chiral_tests::{Entry, Recorder, Work};
 
-use crate::adapter::{ClientSettings, Policy};
+use crate::adapter::{ClientSettings, Policy, ServerSettings};
 use crate::pair::{Pair, action, hz, made_for};
 use crate::supervise::{ask, eventually, soon};
 
@@ -115,7 +115,12 @@ pub(crate) fn a_large_observation_arrives_whole(pair: Pair) {
 }
 
 pub(crate) fn actions_of_any_shape_and_dtype_arrive(pair: Pair) {
-    let (served, policy) = pair.meet(Recorder::small());
+    let mut settings = ServerSettings::default();
+    settings.machine.action_spec = ActionSpec::any().allow_empty();
+    let served = pair.server.serve_with(Recorder::small(), settings);
+    let mut settings = ClientSettings::default();
+    settings.machine.float32_actions = false;
+    let policy = pair.client.try_connect(&served.uri, settings).unwrap();
     let sent = [
         Array::vector(vec![1_f32, -2.5, f32::MIN_POSITIVE]),
         Array::from_slice([2, 3], &[1_f64, 2.0, 3.0, 4.0, 5.0, 1e300]).unwrap(),

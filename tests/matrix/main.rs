@@ -139,7 +139,7 @@ macro_rules! common_cases {
                 the_queue_is_the_policys_to_command
                 the_dispatch_keeps_to_its_grid_and_counts_starvations
                 what_is_older_than_allowed_is_never_sent
-                the_last_actions_before_the_end_arrive
+                no_action_outlives_its_policys_connection
                 a_reset_is_a_barrier_between_slow_actions
                 a_step_keeps_its_place_among_slow_actions
                 the_watchdog_barks_over_a_silent_policy
