@@ -9,9 +9,9 @@ use std::time::Duration;
 use allocation_counter::{AllocationInfo, measure};
 use bytes::Bytes;
 use chiral_proto::client::{self, Client, Event, Lossy};
-use chiral_proto::server::{self, Answer, Server};
+use chiral_proto::server::{self, ActionQueue, Answer, Server};
 use chiral_proto::testing::{Happening, Network, Pair};
-use chiral_proto::wire::{ClientMessage, ServerMessage};
+use chiral_proto::wire::{ClientMessage, Limits, ServerMessage};
 use chiral_proto::{Observation, Rate};
 
 use support::*;
@@ -128,6 +128,70 @@ fn a_round_of_the_server_takes_five_allocations() {
             // The head, its sharing, and the list of the payload's segments.
             assert_eq!(answered.count_total, 3, "{answered:?}");
         }
+    }
+}
+
+/// An action of one float whose header is filled up with a key that nobody knows.
+fn action_with_junk(junk: usize) -> Bytes {
+    let mut header = vec![0x85];
+    for text in ["type", "apply_action", "dtype", "float32", "junk"] {
+        header.push(0xa0 | text.len() as u8);
+        header.extend_from_slice(text.as_bytes());
+    }
+    header.push(0xc6); // a binary of
+    header.extend_from_slice(&(junk as u32).to_be_bytes());
+    header.resize(header.len() + junk, 0);
+    header.extend_from_slice(b"\xa5shape\x91\x01\xaeobs_timestamps\x81\xa3cam\xcb");
+    header.extend_from_slice(&1_f64.to_be_bytes());
+    let payload = 0.5_f32.to_le_bytes();
+    [&(header.len() as u32).to_le_bytes()[..], &header, &payload].concat().into()
+}
+
+#[test]
+fn an_action_that_waits_keeps_nothing_of_its_frame() {
+    let action_queue = ActionQueue::InOrder { capacity: 64 };
+    let limits = Limits { header_len: 1 << 20, ..server::Config::default().limits };
+    let config = server::Config { action_queue, limits, ..server::Config::default() };
+    let mut server = Server::new(start(), config);
+    let frame = action_with_junk(900 << 10);
+    let ((), waiting) = counted(|| {
+        for _ in 0..64 {
+            server.handle_message(start(), frame.clone());
+        }
+    });
+    assert_eq!(server.error(), None);
+    assert!(!server.wants_message(), "64 wait");
+    assert!(waiting.bytes_current < 64 << 10, "{waiting:?}");
+    let Some(server::Event::Action(action)) = server.poll_motion() else { panic!("it is next") };
+    assert_eq!(*action.to_f32(), [0.5]);
+    assert_eq!(action.obs_timestamps, Some(stamped(1)));
+}
+
+#[test]
+fn what_waits_behind_a_reset_stays_within_the_budget() {
+    let limits = Limits { frame_len: 17 << 20, ..server::Config::default().limits };
+    for action_queue in [ActionQueue::Latest, ActionQueue::InOrder { capacity: 64 }] {
+        let config =
+            server::Config { action_queue, limits: limits.clone(), ..server::Config::default() };
+        let mut server = Server::new(start(), config);
+        server.handle_message(start(), ClientMessage::Reset.encode().to_bytes());
+        let Some(server::Event::Reset(_reply)) = server.poll_event() else { panic!("the reset") };
+        let large = chiral_proto::Array::zeros(chiral_proto::Dtype::U8, [16 << 20]).unwrap();
+        let small = chiral_proto::Array::zeros(chiral_proto::Dtype::U8, [1 << 20]).unwrap();
+        let ((), waiting) = counted(|| {
+            for values in [large, small] {
+                let action = received(&ClientMessage::ApplyAction(values.clone().into()).encode());
+                for _ in 0..64 {
+                    server.handle_message(start(), action.clone());
+                }
+                let step = received(&ClientMessage::Step(values.into()).encode());
+                for _ in 0..62 {
+                    server.handle_message(start(), step.clone());
+                }
+            }
+        });
+        assert!(waiting.bytes_current < 5 << 20, "{waiting:?}");
+        assert!(server.error().is_some(), "too many bytes of steps");
     }
 }
 

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use arbitrary::Arbitrary;
 use chiral_fuzz::machines::{Hostile, Kind, Time, action, epoch, metadata, number_of, observation};
 use chiral_proto::server::{
-    Answer, Config, Event, MetadataReply, ObserveReply, ReplyError, ResetReply, Server, StepReply,
+    ActionQueue, Answer, Config, Event, MetadataReply, ObserveReply, ReplyError, ResetReply,
+    Server, StepReply,
 };
 use chiral_proto::wire::{ClientMessage, Limits, ServerMessage};
 use chiral_proto::{ConnectionError, ResetResult, StepResult};
@@ -18,9 +19,35 @@ use chiral_proto::{ConnectionError, ResetResult, StepResult};
 #[derive(Debug, Arbitrary)]
 struct Input {
     pending: u8,
-    backlog: u8,
+    queue: Queue,
     watchdog: Option<Time>,
     ops: Vec<Op>,
+}
+
+#[derive(Debug, Clone, Copy, Arbitrary)]
+enum Queue {
+    Latest,
+    MaxAge(Time),
+    InOrder(u8),
+}
+
+impl From<Queue> for ActionQueue {
+    fn from(queue: Queue) -> Self {
+        match queue {
+            Queue::Latest => Self::Latest,
+            Queue::MaxAge(time) => Self::MaxAge(time.into()),
+            Queue::InOrder(capacity) => Self::InOrder { capacity: capacity.into() },
+        }
+    }
+}
+
+/// When an observation is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Arbitrary)]
+enum When {
+    Now,
+    Sent,
+    /// It is asked for again when it can be sent.
+    Asked,
 }
 
 #[derive(Debug, Arbitrary)]
@@ -35,8 +62,8 @@ enum Op {
     PollAll,
     PollMotion,
     PollRequest,
-    /// One of the handles is used; an observation is taken late or not.
-    Reply(u8, bool),
+    /// One of the handles is used.
+    Reply(u8, When),
     /// One of the handles is given to another server.
     ReplyElsewhere(u8),
     Forget(u8),
@@ -84,12 +111,12 @@ impl Robot {
     fn new(input: &Input) -> Self {
         let config = Config {
             pending_replies: input.pending.into(),
-            action_backlog: input.backlog.into(),
+            action_queue: input.queue.into(),
             watchdog: input.watchdog.map(Duration::from),
-            limits: Limits { frame_len: 1 << 20, ..Limits::default() },
+            ..Config::default()
         };
         Self {
-            server: Server::new(config.clone()),
+            server: Server::new(epoch(), config.clone()),
             config,
             now: epoch(),
             requests: Some(VecDeque::new()),
@@ -126,10 +153,10 @@ impl Robot {
             Op::PollAll => while self.polls(Server::poll_event) {},
             Op::PollMotion => drop(self.polls(Server::poll_motion)),
             Op::PollRequest => drop(self.polls(Server::poll_request)),
-            Op::Reply(index, late) => self.replies(index, late),
+            Op::Reply(index, when) => self.replies(index, when),
             Op::ReplyElsewhere(index) => {
                 if let Some((_, Handle::Observe(reply))) = self.take(index) {
-                    let mut other = Server::new(Config::default());
+                    let mut other = Server::new(self.now, Config::default());
                     let refused = other.reply_observation(reply, observation(0));
                     assert_eq!(refused, Err(ReplyError::ForeignHandle));
                 }
@@ -181,23 +208,28 @@ impl Robot {
     fn polls(&mut self, poll: impl Fn(&mut Server) -> Option<Event>) -> bool {
         let Some(event) = poll(&mut self.server) else { return false };
         assert!(!self.told_end, "{event:?} after the end");
+        let ended = self.server.error().is_some();
         match event {
             Event::Action(action) => self.is_told_to_act(number_of(&action)),
             Event::Watchdog { silent_for } => {
                 assert!(self.config.watchdog.is_some_and(|patience| silent_for >= patience));
             }
+            Event::ActionsDropped { count, .. } => assert!(count > 0),
             Event::Disconnected(error) => {
                 assert_eq!(self.server.error(), Some(&error));
                 self.told_end = true;
             }
             Event::Metadata(reply) => self.is_told(Kind::Metadata, Handle::Metadata(reply)),
             Event::Reset(reply) => self.is_told(Kind::Reset, Handle::Reset(reply)),
+            Event::Observe(reply) if reply.is_due() => self.is_asked_again(reply),
             Event::Observe(reply) => self.is_told(Kind::Observe, Handle::Observe(reply)),
             Event::Step(action, reply) => {
                 self.is_told_to_act(number_of(&action));
                 self.is_told(Kind::Step, Handle::Step(reply));
             }
+            other => panic!("{other:?}"),
         }
+        assert!(!ended || self.told_end, "the end is not the next event");
         true
     }
 
@@ -223,6 +255,18 @@ impl Robot {
         self.handles.push((next.id, handle));
     }
 
+    fn is_asked_again(&mut self, reply: ObserveReply) {
+        let id = match &self.requests {
+            Some(requests) => {
+                let first = requests.front().expect("one is waiting");
+                assert_eq!((first.kind, first.answered), (Kind::Observe, None));
+                first.id
+            }
+            None => u32::MAX,
+        };
+        self.handles.push((id, Handle::Observe(reply)));
+    }
+
     fn take(&mut self, index: u8) -> Option<(u32, Handle)> {
         if self.handles.is_empty() {
             return None;
@@ -230,19 +274,24 @@ impl Robot {
         Some(self.handles.swap_remove(usize::from(index) % self.handles.len()))
     }
 
-    fn replies(&mut self, index: u8, late: bool) {
+    fn replies(&mut self, index: u8, when: When) {
         let Some((id, handle)) = self.take(index) else { return };
         let number = self.answers;
         self.answers += 1;
         let server = &mut self.server;
         let seen = observation(number);
+        let mut is_deferred = false;
         let answered = match handle {
             Handle::Metadata(reply) => server.reply_metadata(reply, metadata(number)),
             Handle::Reset(reply) => {
                 let result = ResetResult { observation: seen, ..ResetResult::default() };
                 server.reply_reset(reply, result)
             }
-            Handle::Observe(reply) if late => {
+            Handle::Observe(reply) if when == When::Asked => {
+                is_deferred = true;
+                server.defer_observation(reply)
+            }
+            Handle::Observe(reply) if when == When::Sent => {
                 server.reply_observation(reply, Answer::when_sent(move |_| seen))
             }
             Handle::Observe(reply) => server.reply_observation(reply, seen),
@@ -253,6 +302,7 @@ impl Robot {
         };
         assert_eq!(answered.is_ok(), server.error().is_none());
         if answered.is_ok()
+            && !is_deferred
             && let Some(requests) = &mut self.requests
         {
             let request = requests.iter_mut().find(|request| request.id == id);
@@ -271,7 +321,7 @@ impl Robot {
         true
     }
 
-    fn assert_sleeps(&self) {
+    fn assert_sleeps(&mut self) {
         if let Some(next) = self.server.poll_timeout() {
             assert!(next > self.now, "asks for a call in the past");
         }
