@@ -16,6 +16,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
             look_at_observation(&step.observation);
             look_at_map(&step.info);
         }
+        Some(other) => panic!("a {} is not known here", other.message_type()),
         None => {}
     }
 });

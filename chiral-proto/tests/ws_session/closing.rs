@@ -166,7 +166,7 @@ fn what_was_given_to_be_written_keeps_its_place() {
         if is_pushed {
             assert_eq!(
                 ours.written(),
-                [pong("first"), pong("second"), pong("third"), long.clone()]
+                [pong("first"), pong("second"), long.clone(), pong("third")]
             );
         } else {
             assert_eq!(ours.written(), [pong("first"), long.clone(), pong("third")]);
