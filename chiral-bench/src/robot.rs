@@ -81,7 +81,7 @@ impl<R: Runtime> chiral_driver::Robot for OnTasks<R> {
 
     async fn observe(&self) -> Result<Answer, RobotError> {
         if !self.robot.observe_takes.is_zero() {
-            R::sleep_until(Instant::now() + self.robot.observe_takes).await;
+            R::timer(Instant::now() + self.robot.observe_takes).await;
         }
         self.robot.robot.observe()
     }

@@ -45,7 +45,7 @@ impl Serving for Server {
 async fn serve(listener: TcpListener, robot: Arc<OnTasks<Tokio>>) {
     let server = PolicyServer::unbound(ServerConfig::default());
     while let Ok((stream, _)) = listener.accept().await {
-        let Ok(stream) = Stream::new(stream) else { continue };
+        let Ok(stream) = Stream::tcp(stream) else { continue };
         let config = Some(unlimited());
         if let Ok(stream) = async_tungstenite::accept_async_with_config(stream, config).await {
             server.serve_websocket(stream, Arc::clone(&robot)).await;
@@ -56,7 +56,7 @@ async fn serve(listener: TcpListener, robot: Arc<OnTasks<Tokio>>) {
 /// Connects to a [`Server`].
 pub(crate) fn connect(address: &str) -> anyhow::Result<Arc<dyn Policy>> {
     let client = Workers::block_on(async {
-        let stream = Stream::new(TcpStream::connect(address).await?)?;
+        let stream = Stream::tcp(TcpStream::connect(address).await?)?;
         let uri = format!("ws://{address}");
         let config = Some(unlimited());
         let (stream, _) = async_tungstenite::client_async_with_config(uri, stream, config).await?;

@@ -211,10 +211,7 @@ pub(crate) fn a_call_gives_up_in_time_and_its_late_answer_is_nobody_elses(pair: 
     let settings = ClientSettings { request_timeout, ..ClientSettings::default() };
     let policy = pair.client.try_connect(&served.uri, settings).unwrap();
     let error = soon(|| policy.observe()).unwrap_err();
-    assert!(
-        matches!(error, CallError::Unanswered(RequestError::TimedOut { .. })),
-        "{error:?}"
-    );
+    assert!(matches!(error, CallError::Unanswered(RequestError::TimedOut { .. })), "{error:?}");
 
     // An answer comes behind the late one, which the robot is still at.
     let patient = ask(&policy, |policy| patiently(|| policy.metadata()));

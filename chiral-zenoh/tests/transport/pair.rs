@@ -165,7 +165,12 @@ impl Robot {
                     continue;
                 };
                 let _ = sender.send(Seen::Policy);
-                let mut server = Server::new(server::Config::default());
+                let config = server::Config {
+                    // Every action is to be seen.
+                    action_queue: server::ActionQueue::InOrder { capacity: 1024 },
+                    ..server::Config::default()
+                };
+                let mut server = Server::new(Instant::now(), config);
                 let reason = drive(&mut server, &mut transport, |server, _| {
                     if is_stopped() {
                         server.shut_down(Instant::now() + SOON);
@@ -259,7 +264,7 @@ fn answer(
             return Some(Seen::Action(action.to_f32().to_vec()));
         }
         server::Event::Disconnected(reason) => return Some(Seen::Gone(reason)),
-        other @ server::Event::Watchdog { .. } => panic!("nobody asked for {other:?}"),
+        other => panic!("nobody asked for {other:?}"),
     };
     assert!(answered.is_ok(), "{answered:?}");
     None
@@ -310,7 +315,7 @@ impl Policy {
     pub(crate) fn observe_in_place(&mut self) -> Arc<Observation> {
         self.client.request_observation(Instant::now(), None).expect("it is connected");
         drive(&mut self.client, &mut self.transport, |client, transport| {
-            (!transport.wants_frame() || client.stats().frames_sent > 0).then_some(())
+            (!transport.wants_frame() || client.stats(Instant::now()).frames_sent > 0).then_some(())
         });
         let message = wait_for(SOON, |cx| self.transport.poll_receive(cx, Instant::now()));
         let message = message.expect("it comes soon").expect("the connection is up");
@@ -338,7 +343,7 @@ impl Policy {
         let action = Action::from(values.to_vec());
         self.client.send_action(Instant::now(), action).expect("it is connected");
         drive(&mut self.client, &mut self.transport, |client, transport| {
-            (client.stats().frames_sent > 0 && transport.wants_frame()).then_some(())
+            (client.stats(Instant::now()).frames_sent > 0 && transport.wants_frame()).then_some(())
         });
     }
 
