@@ -48,7 +48,8 @@ async fn serve(listener: TcpListener, robot: Arc<OnTasks<Tokio>>) {
         let Ok(stream) = Stream::tcp(stream) else { continue };
         let config = Some(unlimited());
         if let Ok(stream) = async_tungstenite::accept_async_with_config(stream, config).await {
-            server.serve_websocket(stream, Arc::clone(&robot)).await;
+            // Why it ended is the policy's to say.
+            let _ = server.serve_websocket(stream, Arc::clone(&robot)).await;
         }
     }
 }

@@ -43,7 +43,7 @@ fn names<'a>(runs: &'a Value, key: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn all_adapters_are_measured_beside_each_other_in_one_run() {
+fn one_run_measures_all_adapters() {
     let runs = few_samples(&["--adapter", "tokio,smol,blocking"]);
     assert_eq!(names(&runs, "adapter"), ["tokio", "smol", "blocking"]);
     for run in runs.as_array().expect("a list") {
@@ -71,7 +71,7 @@ fn a_slow_observation_shows_in_the_round_trip() {
 }
 
 #[test]
-fn what_cannot_be_measured_is_an_error_that_says_what_can() {
+fn unsupported_combinations_are_errors_that_list_the_supported_ones() {
     let output = run(&["--transport", "tungstenite", "--adapter", "blocking"]);
     assert!(!output.status.success());
     let error = String::from_utf8(output.stderr).expect("it is text");

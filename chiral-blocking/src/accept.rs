@@ -119,7 +119,7 @@ impl Host {
         robot: &impl Operate,
     ) -> Result<ConnectionError, ServeError> {
         stream.set_timeouts(Some(HANDSHAKE_STEP), Some(HANDSHAKE_STEP))?;
-        let request = match shake_hands(&arrival, &stream)? {
+        let request = match complete_handshake(&arrival, &stream)? {
             Ok(request) => request,
             Err(bad) => {
                 send_away(&arrival, &stream, &bad.response());
@@ -161,7 +161,7 @@ impl Host {
     }
 }
 
-fn shake_hands(
+fn complete_handshake(
     arrival: &Arrival,
     stream: &impl Stream,
 ) -> Result<Result<Request, BadRequest>, ServeError> {

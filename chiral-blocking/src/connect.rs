@@ -102,7 +102,7 @@ impl Builder {
         const URI: &str = "the stream";
         let start = Instant::now();
         let deadline = self.0.handshake_deadline(start, None);
-        match self.shake_hands(&stream, URI, "localhost", "/", deadline)? {
+        match self.complete_handshake(&stream, URI, "localhost", "/", deadline)? {
             Ok(surplus) => self.over_session(stream, &surplus),
             Err(last) => {
                 let waited = start.elapsed();
@@ -123,10 +123,12 @@ impl Builder {
             let deadline = self.0.handshake_deadline(Instant::now(), Some(&wait));
             let last = match connect(address, deadline) {
                 Err(error) => error,
-                Ok(stream) => match self.shake_hands(&stream, uri, authority, path, deadline)? {
-                    Ok(surplus) => return self.over_session(stream, &surplus),
-                    Err(error) => error,
-                },
+                Ok(stream) => {
+                    match self.complete_handshake(&stream, uri, authority, path, deadline)? {
+                        Ok(surplus) => return self.over_session(stream, &surplus),
+                        Err(error) => error,
+                    }
+                }
             };
             let retry_at = wait.retry_at(last)?;
             std::thread::sleep(retry_at.saturating_duration_since(Instant::now()));
@@ -134,7 +136,7 @@ impl Builder {
     }
 
     /// One handshake; the inner error is of a server that may still come.
-    fn shake_hands(
+    fn complete_handshake(
         &self,
         stream: &impl Stream,
         uri: &str,

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signal_that_was_raised_before_ends_the_next_wait_once() {
+    fn a_signal_raised_before_a_wait_ends_it_once() {
         let signal = Signal::default();
         signal.raise();
         signal.raise();
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn another_thread_ends_the_wait() {
+    fn a_signal_from_another_thread_ends_the_wait() {
         let signal = Arc::new(Signal::default());
         let raising = Arc::clone(&signal);
         let thread = std::thread::spawn(move || raising.raise());

@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_of_threads_are_waited_for() {
+    fn joining_a_group_waits_for_threads_started_by_its_threads() {
         let threads = Arc::new(Threads::default());
         let (done, ended) = mpsc::channel();
         let (go, gate) = mpsc::channel::<()>();

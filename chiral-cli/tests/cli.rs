@@ -11,7 +11,7 @@ fn run(arguments: &[&str]) -> (Option<i32>, String) {
 }
 
 #[test]
-fn arguments_that_make_no_sense_end_with_2_whichever_check_finds_them() {
+fn invalid_arguments_exit_with_code_2() {
     for (arguments, reason) in [
         // clap's
         (&["serve", "--rate", "x"][..], "--rate"),
@@ -65,7 +65,7 @@ mod on_a_terminal {
     use crate::support::{chiral, on_terminal};
 
     #[test]
-    fn huge_metadata_is_abridged_and_otherwise_whole() {
+    fn huge_metadata_is_abridged_on_a_terminal_only() {
         let items = (0..10_000_i32).map(Into::into).collect();
         let data = Map::new().with("items", chiral_proto::Value::Array(items));
         let frame = ServerMessage::Metadata(data).encode().to_bytes();
@@ -83,7 +83,7 @@ mod on_a_terminal {
     }
 
     #[test]
-    fn the_demo_leaves_no_progress_line_behind() {
+    fn the_demo_clears_its_progress_line() {
         let (status, shown) =
             on_terminal(&["demo", "--fast", "--episodes", "2", "--size", "96x72", "--no-sheet"]);
         assert!(status.success(), "{shown}");

@@ -129,7 +129,7 @@ fn the_demo_fails_with_wrong_actions() {
 }
 
 #[test]
-fn a_sheet_that_cannot_be_written_is_an_error_that_names_it() {
+fn an_unwritable_contact_sheet_path_is_an_error() {
     let output = chiral()
         .args(["demo", "--fast", "--episodes", "1", "--sheet", "no/such/folder/sheet.png"])
         .output()

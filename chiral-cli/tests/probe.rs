@@ -116,7 +116,7 @@ fn the_text_shows_the_same() {
 }
 
 #[test]
-fn a_snapshot_holds_what_the_cameras_see() {
+fn a_snapshot_saves_every_camera_image() {
     let folder = empty_folder("snapshot");
     let served = Served::start(&["--cameras", "2", "--depth"]);
     let directory = folder.join("made/on/the/way");
@@ -397,7 +397,7 @@ fn a_silent_server_is_an_error_after_the_timeout() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_made_is_an_error() {
+fn an_uncreatable_snapshot_folder_is_an_error() {
     let served = Served::start(&["--scene", "noise"]);
     let folder = empty_folder("blocked");
     let file = folder.join("file");

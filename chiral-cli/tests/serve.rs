@@ -16,7 +16,7 @@ async fn soon(future: impl Future<Output = ()>) {
 }
 
 #[tokio::test]
-async fn a_policy_gets_everything_it_may_ask_for() {
+async fn every_kind_of_request_is_answered() {
     let mut served = Served::start(&["--cameras", "2", "--depth", "--proprio", "force:6"]);
     assert_eq!(served.next_note(), format!("listening on {}; Ctrl-C ends it", served.uri));
     let client = PolicyClient::connect(&served.uri).await.unwrap();
@@ -137,7 +137,7 @@ fn an_address_that_makes_no_sense_is_a_usage_error() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_taken_is_an_error() {
+async fn an_address_in_use_is_an_error() {
     let served = Served::start(&["--scene", "gradient"]);
     let address = served.uri.trim_start_matches("ws://");
     let output = chiral()

@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn an_abandoned_socket_is_replaced_and_the_file_goes_with_the_listener() {
+    fn a_stale_unix_socket_is_replaced_and_removed_on_drop() {
         let path = path("abandoned");
         drop(UnixListener::bind(&path).expect("the path is free"));
         let (listener, listening) = UnixListening::bind(&path).expect("nobody listens there");
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_not_replaced() {
+    fn binding_does_not_replace_a_regular_file() {
         let path = path("file");
         std::fs::write(&path, "mine").expect("it can be written");
         UnixListening::bind(&path).expect_err("something else is there");

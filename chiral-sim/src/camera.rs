@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn buffers_of_the_wrong_size_are_named() {
+    fn a_wrong_buffer_size_error_names_the_buffer() {
         let view = |rgb: &[u8], depth: &[f32]| {
             View::new(2, 2, rgb, depth, Matrix3::identity(), Matrix4::identity()).map(|_| ())
         };

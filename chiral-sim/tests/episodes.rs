@@ -28,7 +28,7 @@ fn the_same_seed_gives_the_same_episode() {
 }
 
 #[test]
-fn the_image_size_does_not_matter_much() {
+fn episodes_are_solved_at_other_image_sizes() {
     for size in [(96, 72), (320, 200)] {
         let solved = (1..=10).filter(|seed| run(*seed, size, &mut Direct).solved()).count();
         assert!(solved >= 9, "{solved} of 10 with images of {size:?}");

@@ -69,7 +69,7 @@ async fn upgrade(socket: TcpStream, server: &PolicyServer, arm: Arm) -> Result<(
     let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
     let handshake = accept_async_with_config(Stream::tcp(socket)?, Some(config));
     let websocket = timeout(PATIENCE, handshake).await??;
-    server.serve_websocket(websocket, arm).await;
+    server.serve_websocket(websocket, arm).await?;
     Ok(())
 }
 

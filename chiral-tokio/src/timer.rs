@@ -130,7 +130,7 @@ mod tests {
     use std::time::Duration;
 
     #[tokio::test]
-    async fn a_timer_never_goes_off_early_and_one_in_the_past_at_once() {
+    async fn timers_never_fire_early_and_past_ones_fire_at_once() {
         for micros in [0, 1, 300, 1_500, 20_000] {
             let at = Instant::now() + Duration::from_micros(micros);
             Timer::new(at).await;
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_timer_that_is_set_again_goes_off_at_the_new_instant() {
+    async fn a_reset_timer_fires_at_the_new_instant() {
         let mut timer = Timer::new(Instant::now());
         (&mut timer).await;
         for micros in [2_000, 0, 5_000] {

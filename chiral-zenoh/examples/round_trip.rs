@@ -64,7 +64,7 @@ fn robot(cameras: usize, shm: bool, in_place: bool) -> Result<(), Failure> {
     println!("{} {}", listener.endpoints()[0], bare.1);
     std::io::stdout().flush()?;
     let mut transport = block_on(listener.accept());
-    let mut server = Server::new(ServerConfig::default());
+    let mut server = Server::new(Instant::now(), ServerConfig::default());
     while let Ok(frame) = receive(&mut transport) {
         let now = Instant::now();
         server.handle_frame(now, &frame);

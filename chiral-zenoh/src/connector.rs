@@ -48,21 +48,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn client_repeats_requests_only_in_compatible_mode() {
+    fn the_client_retries_requests_only_in_compatible_mode() {
         let lossy = |uri| connector(uri).map(|connector| connector.lossy().is_some());
         assert!(lossy("tcp/localhost:7447").expect("it is a URI"));
         assert!(!lossy("zenoh:tcp/localhost:7447?robot=arm-3").expect("it is a URI"));
     }
 
     #[test]
-    fn bad_uri_is_an_error_of_the_transport() {
+    fn an_invalid_uri_is_a_transport_error() {
         let error = connector("zenoh:?robot=arm/3").map(drop).expect_err("a bad name");
         assert!(matches!(error, ConnectError::Transport(_)), "{error:?}");
         assert!(error.to_string().contains("arm/3"), "{error}");
     }
 
     #[test]
-    fn connect_timeout_is_an_error_of_this_crate() {
+    fn a_connect_timeout_is_an_error_of_this_crate() {
         let connector = connector("tcp/127.0.0.1:1").expect("it is a URI");
         let timeout = Some(Duration::from_millis(10));
         let connecting = connector.connect(&Limits::default(), timeout);

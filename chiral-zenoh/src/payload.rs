@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gathered_frame_is_whole_and_its_payload_aligned() {
+    fn gathered_frames_are_complete_and_aligned() {
         let pool = BufferPool::new(1);
         let frame = ClientMessage::ApplyAction(Action::from([0.5; 1000])).encode();
         let mut writer = ZBytes::writer();
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_frame_are_gathered_unchanged() {
+    fn bytes_that_are_not_a_frame_are_gathered_unchanged() {
         for text in ["", "abc", "\u{7f}\u{7f}\u{7f}\u{7f}"] {
             let message = Payload::new(&ZBytes::from(text), &BufferPool::new(1));
             assert_eq!(message.len(), text.len());

@@ -215,14 +215,14 @@ mod tests {
     use crate::robot::Scene;
 
     #[test]
-    fn in_lock_step_time_passes_with_the_actions_and_with_nothing_else() {
+    fn in_lock_step_mode_only_actions_advance_time() {
         let spec = Spec {
             scene: Scene::Arm,
             cameras: None,
             size: "32x24".parse().unwrap(),
             depth: true,
             proprios: Vec::new(),
-            rate: Rate::hz(OBSERVATION_HZ.into()).unwrap(),
+            rate: Rate::hz(OBSERVATION_HZ).unwrap(),
             seed: 1,
         };
         let robot = DemoRobot::start(spec, true, None).unwrap();

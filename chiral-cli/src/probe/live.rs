@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn one_observation_makes_no_rate() {
+    fn a_single_observation_has_no_rate() {
         let mut tally = Tally::default();
         let now = Instant::now();
         tally.count(now, now, &observation([0.0, 0.0]));

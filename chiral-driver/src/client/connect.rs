@@ -109,7 +109,7 @@ impl<R: Runtime> Builder<R> {
         const URI: &str = "the stream";
         let deadline = self.settings.handshake_deadline(Instant::now(), None);
         let start = Instant::now();
-        match self.shake_hands(&mut stream, URI, "localhost", "/", deadline).await? {
+        match self.complete_handshake(&mut stream, URI, "localhost", "/", deadline).await? {
             Ok(surplus) => self.over_session(stream, &surplus),
             Err(last) => {
                 let waited = start.elapsed();
@@ -144,7 +144,10 @@ impl<R: Runtime> Builder<R> {
                 None => io::Error::new(io::ErrorKind::TimedOut, "no answer from the host"),
                 Some(Err(error)) => error,
                 Some(Ok(mut stream)) => {
-                    match self.shake_hands(&mut stream, uri, authority, path, deadline).await? {
+                    match self
+                        .complete_handshake(&mut stream, uri, authority, path, deadline)
+                        .await?
+                    {
                         Ok(surplus) => return self.over_session(stream, &surplus),
                         Err(error) => error,
                     }
@@ -155,7 +158,7 @@ impl<R: Runtime> Builder<R> {
     }
 
     /// One handshake; the inner error is of a server that may still come.
-    async fn shake_hands<S>(
+    async fn complete_handshake<S>(
         &self,
         stream: &mut S,
         uri: &str,

@@ -151,7 +151,7 @@ where
         arrival.wait_until_unwanted().await;
         None
     };
-    let handshake = or(until::<R, _>(deadline, shake_hands(&mut stream)), unwanted).await;
+    let handshake = or(until::<R, _>(deadline, complete_handshake(&mut stream)), unwanted).await;
     let request = match handshake {
         Some(Ok(Ok(request))) => request,
         Some(Ok(Err(bad))) => {
@@ -250,7 +250,7 @@ where
     let _ = until::<R, _>(Instant::now() + FINISH_TIMEOUT, or(parting, evicted)).await;
 }
 
-async fn shake_hands<S>(stream: &mut S) -> io::Result<Result<Request, BadRequest>>
+async fn complete_handshake<S>(stream: &mut S) -> io::Result<Result<Request, BadRequest>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

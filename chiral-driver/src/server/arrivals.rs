@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_is_closed_makes_room() {
+    fn a_closed_connection_frees_its_slot() {
         let mut arrivals = Arrivals::default();
         let first: Vec<u64> = (0..LIMIT).map(|n| arrivals.add(n.to_string())).collect();
         arrivals.remove(first[3]);

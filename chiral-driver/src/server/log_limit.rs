@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_beyond_the_limit_are_counted_and_told_later() {
+    fn log_lines_over_the_limit_are_counted_and_reported_later() {
         let start = Instant::now();
         let mut limit = LogLimit::default();
         let logged = (0..1000).filter(|_| limit.allow(start) == Some(0)).count();

@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lagging_arm_does_not_break_the_motion() {
+    fn motion_stays_smooth_when_the_arm_lags() {
         let goal = home() + Joints::repeat(0.8);
         let mut planner = ChunkPlanner::new(5, PERIOD, 0.6);
         let first = planner.plan(&home(), &goal);

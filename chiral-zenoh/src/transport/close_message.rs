@@ -28,13 +28,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn close_message_round_trips() {
+    fn close_messages_round_trip() {
         let message = CloseMessage { code: 1001, reason: "grüß dich".to_owned() };
         assert_eq!(CloseMessage::decode(&message.encode().into()), message);
     }
 
     #[test]
-    fn short_or_endless_close_message_is_tolerated() {
+    fn too_short_and_too_long_close_messages_are_tolerated() {
         let empty = CloseMessage { code: 0, reason: String::new() };
         assert_eq!(CloseMessage::decode(&ZBytes::from("x")), empty);
         let endless = ZBytes::from(vec![0xff_u8; 1 << 20]);

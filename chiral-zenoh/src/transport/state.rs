@@ -506,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn frame_is_written_to_a_peer_whose_subscription_was_not_reported_yet() {
+    fn frames_are_written_before_the_subscription_is_reported() {
         let state = with_frame_to_write();
         let start = Instant::now();
         let (deadline, mut ask_at) = (start + CLOSE_TIMEOUT, start);
@@ -522,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn answer_that_is_older_than_the_report_changes_nothing() {
+    fn an_answer_older_than_the_report_is_ignored() {
         let state = with_frame_to_write();
         state.subscription_reported(true, "policy");
         state.presence_answered(false);
@@ -534,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn peer_that_never_subscribes_is_lost_at_the_deadline() {
+    fn a_peer_that_never_subscribes_times_out() {
         let state = with_frame_to_write();
         let deadline = Instant::now();
         assert!(matches!(state.next_task(deadline, &mut { deadline }), Task::AskPresence));

@@ -59,7 +59,7 @@ fn unread_messages_beyond_the_limit_end_the_connection_on_both_sides() {
 }
 
 #[test]
-fn frame_over_the_limit_is_refused_with_the_limits_name() {
+fn an_oversized_frame_is_rejected_naming_the_limit() {
     let limits = Limits { frame_len: 1000, ..Limits::default() };
     let (_listener, mut policy, mut robot) = pair("narrow", limits);
     assert!(send(&mut policy, action(7)));
@@ -75,7 +75,7 @@ fn frame_over_the_limit_is_refused_with_the_limits_name() {
 }
 
 #[test]
-fn close_is_answered_although_nobody_reads() {
+fn a_close_is_answered_even_if_nobody_reads() {
     let (_listener, mut policy, mut robot) = pair("deaf", Limits::default());
     let now = Instant::now();
     policy.close(now, CloseCode(1000), "done");

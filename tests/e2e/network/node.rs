@@ -73,7 +73,7 @@ impl Node {
     }
 
     /// Lines that it has printed and no test has read.
-    pub(crate) fn unheard(&self) -> Vec<String> {
+    pub(crate) fn unread_lines(&self) -> Vec<String> {
         self.lines.try_iter().collect()
     }
 

@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn late_report_that_the_previous_policy_left_does_not_end_the_next_connection() {
+    fn a_late_unsubscribe_report_does_not_end_the_next_connection() {
         let mut occupancy = Occupancy::new();
         assert!(matches!(occupancy.subscription_reported(true, true), Change::None));
         let first = connect(&mut occupancy);
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn policy_that_leaves_unreported_before_the_next_one_does_not_end_its_connection() {
+    fn an_unreported_departure_does_not_end_the_next_connection() {
         let mut occupancy = Occupancy::new();
         occupancy.subscription_reported(true, true);
         close(&connect(&mut occupancy));
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn policy_that_vanishes_loses_its_connection_although_the_next_one_subscribes_already() {
+    fn a_vanished_policy_is_noticed_even_if_the_next_has_subscribed() {
         let mut occupancy = Occupancy::new();
         occupancy.subscription_reported(true, true);
         let first = connect(&mut occupancy);
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn message_ahead_of_the_report_of_its_policy_begins_a_connection() {
+    fn a_message_before_its_subscription_report_begins_a_connection() {
         let mut occupancy = Occupancy::new();
         let first = connect(&mut occupancy);
         assert!(is_present(&occupancy.subscription_reported(true, true), &first));
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn policy_whose_connection_was_closed_begins_again_only_with_a_metadata_request() {
+    fn after_a_close_only_a_metadata_request_begins_a_new_connection() {
         let mut occupancy = Occupancy::new();
         occupancy.subscription_reported(true, true);
         let first = connect(&mut occupancy);
