@@ -46,7 +46,7 @@ fn soon<T>(mut ask: impl FnMut() -> Option<T>) -> T {
 }
 
 #[test]
-fn actions_come_in_order_and_without_the_policy_the_robot_holds() {
+fn actions_arrive_in_order_and_the_robot_holds_after_the_policy_disconnects() {
     let Loop { mut commands, uri, .. } = start(ServerConfig::default());
     assert!(commands.must_hold() && !commands.is_connected());
     let policy = PolicyClient::connect(&uri).unwrap();
@@ -63,7 +63,7 @@ fn actions_come_in_order_and_without_the_policy_the_robot_holds() {
 }
 
 #[test]
-fn observations_and_metadata_need_no_loop() {
+fn observations_and_metadata_are_answered_without_the_control_loop() {
     let Loop { commands, uri, .. } = start(ServerConfig::default());
     let policy = PolicyClient::connect(&uri).unwrap();
     assert_eq!(policy.metadata().unwrap().get("robot"), Some("puller".into()));
@@ -75,7 +75,7 @@ fn observations_and_metadata_need_no_loop() {
 }
 
 #[test]
-fn the_watchdog_and_the_end_of_a_policy_are_commands() {
+fn watchdog_and_disconnect_are_delivered_as_commands() {
     let machine = Config { watchdog: Some(Duration::from_millis(20)), ..Config::default() };
     let config = ServerConfig { machine, ..ServerConfig::default() };
     let Loop { mut commands, uri, .. } = start(config);
@@ -99,7 +99,7 @@ fn the_watchdog_and_the_end_of_a_policy_are_commands() {
 }
 
 #[test]
-fn a_reset_and_a_step_are_answered_by_the_loop_in_their_order() {
+fn the_loop_answers_resets_and_steps_in_order() {
     let Loop { mut commands, uri, .. } = start(ServerConfig::default());
     let policy = PolicyClient::connect(&uri).unwrap();
     let observation = |timestamp| Observation { timestamp, ..Observation::default() };
@@ -128,7 +128,7 @@ fn a_reset_and_a_step_are_answered_by_the_loop_in_their_order() {
 }
 
 #[test]
-fn a_loop_that_only_moves_answers_resets_and_steps_all_the_same() {
+fn unhandled_resets_and_steps_get_a_default_answer() {
     let Loop { mut commands, uri, .. } = start(ServerConfig::default());
     let policy = PolicyClient::connect(&uri).unwrap();
     std::thread::scope(|scope| {
@@ -151,7 +151,7 @@ fn a_loop_that_only_moves_answers_resets_and_steps_all_the_same() {
 }
 
 #[test]
-fn a_policy_hears_that_the_loop_has_ended() {
+fn the_policy_is_disconnected_when_the_loop_ends() {
     let Loop { commands, uri, server } = start(ServerConfig::default());
     let policy = PolicyClient::connect(&uri).unwrap();
     policy.metadata().unwrap();
@@ -162,7 +162,7 @@ fn a_policy_hears_that_the_loop_has_ended() {
 }
 
 #[test]
-fn one_policy_after_the_other_has_the_loop() {
+fn policies_use_the_loop_one_after_another() {
     let Loop { mut commands, uri, .. } = start(ServerConfig::default());
     for n in 0..5_u8 {
         let policy = PolicyClient::connect(&uri).unwrap();
@@ -195,7 +195,7 @@ impl Robot for Slow {
 }
 
 #[test]
-fn an_observation_that_blocks_delays_no_action() {
+fn a_blocking_observe_does_not_delay_actions() {
     let (applied, actions) = std::sync::mpsc::channel();
     let (open, gate) = std::sync::mpsc::channel();
     let robot = Slow { sensors: sensors(), applied, gate: gate.into() };
@@ -215,7 +215,7 @@ fn an_observation_that_blocks_delays_no_action() {
 }
 
 #[test]
-fn waiting_for_an_observation_ends_in_time() {
+fn waiting_for_an_observation_times_out() {
     let Loop { uri, commands, server } = start(ServerConfig::default());
     let policy = PolicyClient::connect(&uri).unwrap();
     assert_eq!(policy.next_obs(Duration::ZERO).unwrap(), None);

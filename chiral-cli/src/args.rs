@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_that_cannot_be_are_refused() {
+    fn out_of_range_numbers_are_rejected() {
         assert_eq!(seconds("2.5"), Ok(Duration::from_millis(2500)));
         assert_eq!(rate("0.5").map(Rate::as_hz), Ok(0.5));
         for text in ["", "x", "-1", "nan", "inf"] {

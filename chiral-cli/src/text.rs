@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_could_control_a_terminal_is_escaped() {
+    fn control_characters_are_escaped() {
         let hostile = "a\u{1b}[2Jb\u{9b}31mc\u{7f}d\re\u{202e}f\n";
         let shown = printable(hostile);
         assert_eq!(shown, r"a\u{1b}[2Jb\u{9b}31mc\u{7f}d\re\u{202e}f\n");
@@ -77,13 +77,13 @@ mod tests {
     }
 
     #[test]
-    fn a_very_long_name_is_cut_between_characters() {
+    fn long_names_are_truncated_at_a_character_boundary() {
         assert_eq!(name(&"é".repeat(64)), format!("\"{}\"", "é".repeat(64)));
         assert_eq!(name(&"é".repeat(9999)), format!("\"{}\"…", "é".repeat(64)));
     }
 
     #[test]
-    fn columns_line_up() {
+    fn table_columns_are_aligned() {
         let mut table = Table::default();
         table.row(["a", "bb", "c"]);
         table.row(["aaa", "b"]);

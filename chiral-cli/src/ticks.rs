@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ticks_stay_on_the_grid_and_missed_ones_are_skipped() {
+    fn ticks_stay_on_the_grid_and_missed_ticks_are_skipped() {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let mut ticks = Ticks::starting(start, Rate::hz(10.0).unwrap());

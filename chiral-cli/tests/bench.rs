@@ -48,7 +48,7 @@ fn assert_measured(run: &Value) {
 }
 
 #[test]
-fn both_message_layers_are_measured_beside_the_floor_in_one_run() {
+fn one_run_measures_both_message_layers_and_the_bare_socket() {
     let report = bench(&["--cameras", "1", "--transport", "ws", "--transport", "tungstenite"]);
     let runs = report["runs"].as_array().expect("a list");
     let transports: Vec<_> = runs.iter().map(|run| &run["transport"]).collect();
@@ -61,7 +61,7 @@ fn both_message_layers_are_measured_beside_the_floor_in_one_run() {
 }
 
 #[test]
-fn all_adapters_are_measured_beside_each_other_in_one_run() {
+fn one_run_measures_all_adapters() {
     let arguments = ["--cameras", "1", "--adapter", "tokio,smol,blocking", "--dispatch", "100"];
     let report = bench(&arguments);
     let runs = report["runs"].as_array().expect("a list");
@@ -78,7 +78,7 @@ fn all_adapters_are_measured_beside_each_other_in_one_run() {
 }
 
 #[test]
-fn a_server_that_is_there_is_measured_with_one_adapter_after_the_other() {
+fn a_running_server_is_measured_with_each_adapter() {
     let served = Served::start(&["--scene", "noise", "--cameras", "2"]);
     let report = bench(&[&served.uri, "--adapter", "blocking,smol"]);
     let runs = report["runs"].as_array().expect("a list");
@@ -91,7 +91,7 @@ fn a_server_that_is_there_is_measured_with_one_adapter_after_the_other() {
 }
 
 #[test]
-fn what_cannot_be_measured_is_an_error_that_says_what_can() {
+fn unsupported_combinations_are_errors_that_list_the_supported_ones() {
     let output = run(&["--transport", "tungstenite", "--adapter", "blocking"]);
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8(output.stderr).expect("it is text");
@@ -103,7 +103,7 @@ fn what_cannot_be_measured_is_an_error_that_says_what_can() {
 }
 
 #[test]
-fn a_control_loop_is_measured_in_its_three_ways() {
+fn the_control_loop_benchmark_runs_in_all_three_modes() {
     let report = json(&["--control-loop", "--seconds", "0.6", "--json"]);
     let report = &report["control_loop"];
     assert_eq!((&report["rate_hz"], &report["cameras"]), (&1000.0.into(), &8.into()));
@@ -126,7 +126,7 @@ fn a_control_loop_is_measured_in_its_three_ways() {
 }
 
 #[test]
-fn a_slow_observation_shows_in_the_round_trip_and_the_dispatch_is_counted() {
+fn slow_observations_show_in_the_round_trip_time() {
     let report = bench(&["--cameras", "1", "--observe-takes-ms", "30", "--dispatch", "100"]);
     let run = &report["runs"][0];
     assert!(run["observe_ms"]["p50"].as_f64() >= Some(30.0), "{run}");

@@ -34,7 +34,7 @@ fn number(report: &Value, pointer: &str) -> f64 {
 }
 
 #[test]
-fn solves_its_episodes_and_says_how() {
+fn the_demo_solves_its_episodes_and_reports_json() {
     let sheet = scratch_file("solved.png");
     let sheet_text = sheet.to_str().expect("the path is text");
     let (output, report) = fast_demo(&["--episodes", "10", "--seed", "1", "--sheet", sheet_text]);
@@ -71,7 +71,7 @@ fn solves_its_episodes_and_says_how() {
 }
 
 #[test]
-fn solves_them_in_real_time_and_prints_a_table() {
+fn the_demo_solves_its_episodes_in_real_time_and_prints_a_table() {
     let output = chiral()
         .args(["demo", "--episodes", "2", "--size", "96x72", "--no-sheet"])
         .output()
@@ -86,7 +86,7 @@ fn solves_them_in_real_time_and_prints_a_table() {
 }
 
 #[test]
-fn solves_them_on_every_adapter() {
+fn the_demo_runs_on_every_adapter() {
     for adapter in ["tokio", "smol", "blocking"] {
         let (output, report) =
             fast_demo(&["--adapter", adapter, "--episodes", "3", "--seed", "7", "--no-sheet"]);
@@ -141,7 +141,7 @@ fn fails_with_broken_actions() {
 }
 
 #[test]
-fn a_sheet_that_cannot_be_written_is_an_error_that_names_it() {
+fn an_unwritable_contact_sheet_path_is_an_error() {
     let output = chiral()
         .args(["demo", "--fast", "--episodes", "1", "--sheet", "no/such/folder/sheet.png"])
         .output()
@@ -152,7 +152,7 @@ fn a_sheet_that_cannot_be_written_is_an_error_that_names_it() {
 }
 
 #[test]
-fn the_robot_ends_with_the_one_who_started_it() {
+fn the_robot_process_ends_with_its_parent() {
     for adapter in ["tokio", "smol", "blocking"] {
         assert_robot_ends(adapter);
     }

@@ -139,7 +139,7 @@ fn untagged(tagged: &Value) -> Value {
 // ---- the tests ---------------------------------------------------------------------------------
 
 #[test]
-fn every_golden_frame_is_decoded_as_described() {
+fn every_golden_frame_decodes_as_its_json_says() {
     let mut count = 0;
     for (frame, description) in golden("python").into_iter().chain(golden("cpp")) {
         let output = chiral().args(["inspect", "--json"]).arg(&frame).output().expect("it runs");
@@ -168,7 +168,7 @@ fn the_table_of_every_golden_frame_names_its_type() {
 }
 
 #[test]
-fn the_keys_stand_in_the_documented_order() {
+fn json_keys_are_in_the_documented_order() {
     let frame = ServerMessage::Step(StepResult::default()).encode();
     let output = inspect_stdin(&frame.to_bytes(), &["--json"]);
     let json = String::from_utf8(output.stdout).expect("it is text");
@@ -184,7 +184,7 @@ fn the_keys_stand_in_the_documented_order() {
 }
 
 #[test]
-fn what_json_cannot_say_is_said_in_tags() {
+fn json_output_tags_values_that_json_lacks() {
     let odd_map = MsgpackValue::Map(vec![(1.into(), MsgpackValue::Nil)]);
     let data = ProtoMap::new()
         .with("nan", f64::NAN)
@@ -206,7 +206,7 @@ fn what_json_cannot_say_is_said_in_tags() {
 }
 
 #[test]
-fn a_malformed_frame_is_an_error_on_standard_error() {
+fn a_malformed_frame_is_reported_on_stderr() {
     let valid = ServerMessage::Metadata(ProtoMap::new().with("robot", "arm")).encode().to_bytes();
     let unknown_type = [b"\x0e\0\0\0\x81\xa4type\xa7".as_slice(), b"\x1b[2Jabc"].concat();
     let cases: [(&[u8], &str); 5] = [
@@ -238,7 +238,7 @@ fn a_missing_file_is_an_error_that_names_it() {
 }
 
 #[test]
-fn a_hostile_name_does_not_reach_the_terminal() {
+fn control_characters_in_names_are_escaped() {
     let hostile = "\u{1b}]0;owned\u{7}\u{9b}2J\r\n\u{202e}cam";
     let camera = Camera {
         name: hostile.to_owned().into(),
@@ -273,7 +273,7 @@ fn long_frame() -> Vec<u8> {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_error() {
+fn a_closed_output_pipe_is_not_an_error() {
     for arguments in [&["--json"][..], &[]] {
         let mut child = chiral()
             .args(["inspect", "-"])

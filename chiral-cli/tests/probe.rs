@@ -95,7 +95,7 @@ fn a_simulated_robot_is_described_and_measured() {
 }
 
 #[test]
-fn every_adapter_finds_the_same_whatever_the_robot_is_on() {
+fn probe_output_is_the_same_for_every_pair_of_adapters() {
     let adapters = ["tokio", "smol", "blocking"];
     for serving in adapters {
         let served = Served::start(&["--scene", "noise", "--depth", "--adapter", serving]);
@@ -110,7 +110,7 @@ fn every_adapter_finds_the_same_whatever_the_robot_is_on() {
 }
 
 #[test]
-fn the_table_shows_the_same() {
+fn the_table_and_the_json_output_agree() {
     let served = Served::start(&["--scene", "gradient", "--depth", "--proprio", "force:6"]);
     let table = stdout(probe(&[&served.uri, "--seconds", "0.1"]));
     for part in [
@@ -130,7 +130,7 @@ fn the_table_shows_the_same() {
 }
 
 #[test]
-fn a_snapshot_holds_what_the_cameras_see() {
+fn a_snapshot_saves_every_camera_image() {
     let folder = empty_folder("snapshot");
     let served = Served::start(&["--cameras", "2", "--depth"]);
     let directory = folder.join("made/on/the/way");
@@ -229,7 +229,7 @@ fn camera(name: &str, image: Array, depth: Option<Array>) -> Camera {
 }
 
 #[tokio::test]
-async fn hostile_names_neither_escape_the_folder_nor_the_table() {
+async fn hostile_camera_names_are_sanitised_in_paths_and_tables() {
     let names =
         ["../../up", "/abs", "..", "", "a/b", "a_b", "same", "same", "SAME", "\u{1b}[2J\u{9b}0m\r"];
     let pixel = || Array::vector(vec![1_u8, 2, 3]);
@@ -272,7 +272,7 @@ async fn hostile_names_neither_escape_the_folder_nor_the_table() {
 }
 
 #[tokio::test]
-async fn every_dtype_and_odd_shape_is_shown_or_explained() {
+async fn every_dtype_and_shape_is_shown_or_rejected_with_a_reason() {
     let mut cameras: Vec<Camera> = Dtype::ALL
         .into_iter()
         .map(|dtype| {
@@ -302,7 +302,7 @@ async fn every_dtype_and_odd_shape_is_shown_or_explained() {
 }
 
 #[tokio::test]
-async fn a_robot_without_anything_is_no_error() {
+async fn a_robot_without_sensors_can_be_probed() {
     let folder = empty_folder("nothing");
     let arguments = ["--seconds", "0.05", "--snapshot", folder.to_str().unwrap()];
     let text = stdout(probe_robot(Odd::new(Observation::default()), &arguments).await);
@@ -310,7 +310,7 @@ async fn a_robot_without_anything_is_no_error() {
 }
 
 #[tokio::test]
-async fn a_robot_that_dies_is_an_error() {
+async fn probing_fails_when_the_robot_process_dies() {
     for (lifetime, fault) in
         [(0, "the robot gave no observation"), (3, "the robot went away while it was measured")]
     {
@@ -323,7 +323,7 @@ async fn a_robot_that_dies_is_an_error() {
 }
 
 #[test]
-fn a_robot_that_vanishes_is_an_error() {
+fn probing_fails_when_the_robot_goes_silent() {
     let mut served = Served::start(&["--scene", "noise"]);
     let uri = served.uri.clone();
     let probing = std::thread::spawn(move || probe(&[&uri, "--seconds", "60"]));
@@ -334,7 +334,7 @@ fn a_robot_that_vanishes_is_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_robot_that_has_its_policy_says_so() {
+async fn probing_a_busy_robot_reports_the_refusal() {
     let served = Served::start(&["--scene", "noise"]);
     let first = PolicyClient::connect(&served.uri).await.unwrap();
     let text = error(probe(&[&served.uri]));
@@ -362,7 +362,7 @@ fn a_bad_uri_is_an_error_at_once() {
 }
 
 #[test]
-fn a_server_of_something_else_is_an_error() {
+fn a_server_of_another_protocol_is_an_error() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let uri = format!("ws://{}", listener.local_addr().unwrap());
     let serving = std::thread::spawn(move || {
@@ -390,7 +390,7 @@ fn a_silent_server_is_an_error_after_the_timeout() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_made_is_an_error() {
+fn an_uncreatable_snapshot_folder_is_an_error() {
     let served = Served::start(&["--scene", "noise"]);
     let folder = empty_folder("blocked");
     let file = folder.join("file");

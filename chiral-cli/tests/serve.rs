@@ -16,7 +16,7 @@ async fn soon(future: impl Future<Output = ()>) {
 }
 
 #[tokio::test]
-async fn a_policy_gets_everything_it_may_ask_for() {
+async fn every_kind_of_request_is_answered() {
     let mut served = Served::start(&["--cameras", "2", "--depth", "--proprio", "force:6"]);
     assert_eq!(served.next_note(), format!("listening on {}; Ctrl-C ends it", served.uri));
     let client = PolicyClient::connect(&served.uri).await.unwrap();
@@ -74,7 +74,7 @@ async fn noise_and_gradient_take_any_action() {
 
 /// Arms are reset and stepped beside what else the robot does.
 #[tokio::test]
-async fn an_arm_is_the_same_on_every_adapter() {
+async fn the_served_arm_behaves_the_same_on_every_adapter() {
     for adapter in ["smol", "blocking"] {
         let mut served = Served::start(&["--adapter", adapter, "--seed", "5"]);
         let client = PolicyClient::connect(&served.uri).await.unwrap();
@@ -91,7 +91,7 @@ async fn an_arm_is_the_same_on_every_adapter() {
 }
 
 #[tokio::test]
-async fn a_wrong_action_is_told_to_the_policy() {
+async fn an_invalid_action_closes_the_connection_with_a_reason() {
     let mut served = Served::start(&[]);
     let client = PolicyClient::connect(&served.uri).await.unwrap();
     client.send_action([1.0, 2.0]).unwrap();
@@ -105,7 +105,7 @@ async fn a_wrong_action_is_told_to_the_policy() {
 
 // The client must be able to say goodbye while the test waits for the program's end.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signal_ends_it_in_an_orderly_way() {
+async fn a_signal_shuts_the_server_down_cleanly() {
     for (signal, adapter) in [
         (Signal::TERM, "tokio"),
         (Signal::INT, "tokio"),
@@ -126,7 +126,7 @@ async fn a_signal_ends_it_in_an_orderly_way() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_taken_is_an_error() {
+async fn an_address_in_use_is_an_error() {
     let served = Served::start(&["--scene", "gradient"]);
     let address = served.uri.trim_start_matches("ws://");
     let output = chiral()

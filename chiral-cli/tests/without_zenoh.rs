@@ -6,7 +6,7 @@ mod support;
 use support::chiral;
 
 #[test]
-fn what_needs_zenoh_says_how_to_build_it() {
+fn without_the_zenoh_feature_errors_say_how_to_enable_it() {
     for arguments in [
         &["serve", "--bind", "tcp/127.0.0.1:0"][..],
         &["serve", "--bind", "tcp/127.0.0.1:0", "--robot", "arm-3"],

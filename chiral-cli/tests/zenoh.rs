@@ -48,7 +48,7 @@ fn router() -> (zenoh::Session, String) {
 }
 
 #[test]
-fn a_named_robot_is_probed_and_ends_in_an_orderly_way() {
+fn a_named_robot_can_be_probed_and_shuts_down_cleanly() {
     for adapter in ["tokio", "blocking"] {
         let arguments = ["--robot", "arm-3", "--scene", "noise", "--adapter", adapter];
         let served = Served::start_at("tcp/127.0.0.1:0", &arguments);
@@ -67,7 +67,7 @@ fn a_named_robot_is_probed_and_ends_in_an_orderly_way() {
 }
 
 #[test]
-fn a_robot_without_a_name_is_probed_too() {
+fn an_unnamed_robot_can_be_probed() {
     let served = Served::start_at("tcp/127.0.0.1:0", &["--scene", "gradient"]);
     assert!(served.uri.starts_with("tcp/127.0.0.1:"), "{}", served.uri);
     let found = json(&["probe", &served.uri, "--seconds", "0", "--adapter", "smol", "--json"]);
@@ -75,7 +75,7 @@ fn a_robot_without_a_name_is_probed_too() {
 }
 
 #[test]
-fn a_second_policy_is_told_that_the_robot_has_one() {
+fn a_second_policy_is_refused_with_a_reason() {
     let mut served = Served::start_at("tcp/127.0.0.1:0", &["--robot", "a", "--scene", "noise"]);
     served.next_note();
     let mut first = chiral();
@@ -88,7 +88,7 @@ fn a_second_policy_is_told_that_the_robot_has_one() {
 }
 
 #[test]
-fn the_robots_on_a_network_are_listed_with_what_they_say() {
+fn robots_on_the_network_are_listed_with_their_metadata() {
     let (router, endpoint) = router();
     let network = format!("zenoh:?connect={endpoint}");
     let empty = run(&["probe", "--list", &network]);
@@ -120,7 +120,7 @@ fn the_robots_on_a_network_are_listed_with_what_they_say() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_with_the_reason() {
+fn invalid_zenoh_arguments_are_rejected_with_a_reason() {
     for (arguments, reason) in [
         (&["serve", "--robot", "a"][..], "--robot names a robot on Zenoh"),
         (&["serve", "--robot", "a", "--bind", "ws://127.0.0.1:0"], "expected tcp/HOST:PORT"),
@@ -152,7 +152,7 @@ fn assert_measured(run: &Value, figures: &[&str]) {
 }
 
 #[test]
-fn bench_measures_beside_bare_zenoh() {
+fn bench_compares_with_bare_zenoh() {
     for adapter in ["tokio", "blocking"] {
         let runs = few_samples("ws,zenoh", adapter);
         assert_eq!([&runs[0]["transport"], &runs[1]["transport"]], ["ws", "zenoh"]);
@@ -180,13 +180,13 @@ fn bench_measures_through_shared_memory() {
 
 #[cfg(not(feature = "zenoh-shm"))]
 #[test]
-fn without_shared_memory_it_says_how_to_build_it() {
+fn without_the_shm_feature_errors_say_how_to_enable_it() {
     let error = error(&["bench", "--transport", "zenoh-shm"]);
     assert!(error.contains("`--features zenoh-shm`"), "{error}");
 }
 
 #[test]
-fn a_demo_is_solved_over_zenoh() {
+fn the_demo_runs_over_zenoh() {
     let report = json(&[
         "demo",
         "--transport",

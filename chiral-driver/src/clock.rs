@@ -42,7 +42,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     #[test]
-    fn it_advances_as_the_standard_clock_does() {
+    fn the_clock_advances_like_instant() {
         const ROUNDING: f64 = 1e-6;
         let outer = Instant::now();
         let start = monotonic_seconds();
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_one_clock_for_all_threads() {
+    fn all_threads_share_one_clock() {
         let before = monotonic_seconds();
         let elsewhere = std::thread::spawn(monotonic_seconds).join().expect("it does not panic");
         assert!((before..=monotonic_seconds()).contains(&elsewhere));

@@ -175,7 +175,8 @@ impl<R: Runtime> Builder<R> {
         let mut handshake =
             ClientHandshake::new(target.authority(), target.target(), &[], random()?)
                 .map_err(failed)?;
-        let surplus = match by::<R, _>(until, shake_hands(&mut stream, &mut handshake)).await {
+        let surplus = match by::<R, _>(until, complete_handshake(&mut stream, &mut handshake)).await
+        {
             Some(Ok(Ok(surplus))) => surplus,
             // A server that is just going, or a port that is forwarded to where none is yet.
             Some(Ok(Err(hung_up @ HandshakeError::Closed { received: 0 }))) => {
@@ -199,7 +200,7 @@ impl<R: Runtime> Builder<R> {
     }
 }
 
-async fn shake_hands<S>(
+async fn complete_handshake<S>(
     stream: &mut S,
     handshake: &mut ClientHandshake,
 ) -> io::Result<Result<bytes::Bytes, HandshakeError>>

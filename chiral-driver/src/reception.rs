@@ -97,7 +97,8 @@ async fn receive<R: Runtime>(
         office.until_unwanted(arrival).await;
         None
     };
-    let handshake = or(by::<R, _>(now() + HANDSHAKE, shake_hands(&mut stream)), given_up).await;
+    let handshake =
+        or(by::<R, _>(now() + HANDSHAKE, complete_handshake(&mut stream)), given_up).await;
     let request = match handshake {
         Some(Ok(Ok(request))) => request,
         Some(Ok(Err(bad))) => {
@@ -145,7 +146,7 @@ async fn send_away<R: Runtime>(mut stream: R::Stream, response: &[u8]) {
     let _ = by::<R, _>(now() + HANG_UP, parting).await;
 }
 
-async fn shake_hands<S>(stream: &mut S) -> io::Result<Result<Request, BadRequest>>
+async fn complete_handshake<S>(stream: &mut S) -> io::Result<Result<Request, BadRequest>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

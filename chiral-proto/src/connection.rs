@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn the_peer_of_one_that_closed_reads_a_text_that_makes_sense() {
+    fn close_codes_and_reasons_read_well_at_the_peer() {
         for (ended, text) in [
             (ConnectionError::ClosedLocally, "the peer closed the connection"),
             (
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peers_reason_is_escaped_where_it_is_printed() {
+    fn a_close_reason_is_escaped_when_printed() {
         let error = closed_by_peer(Some(4000), "bye\r\nERROR: \x1b[2Jfake");
         let text = "the peer closed the connection (code 4000): bye\\r\\nERROR: \\u{1b}[2Jfake";
         assert_eq!(error.to_string(), text);

@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn pings_keep_their_interval_while_the_peer_answers() {
+    fn pings_keep_their_interval_while_pongs_arrive() {
         let start = start();
         let mut heartbeat = heartbeat(start);
         for round in 1..5 {
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_after_a_sent_ping_is_the_end() {
+    fn silence_after_a_ping_times_out() {
         let start = start();
         let mut heartbeat = heartbeat(start);
         let pinged = start + seconds(20);
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ping_behind_a_long_message_waits_while_the_transport_takes_bytes() {
+    fn a_queued_ping_does_not_time_out_while_bytes_are_written() {
         let start = start();
         let mut heartbeat = heartbeat(start);
         let pinged = start + seconds(20);
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_messages_are_enough() {
+    fn the_heartbeat_works_for_transports_with_whole_messages() {
         let start = start();
         let mut heartbeat = heartbeat(start);
         assert_eq!(heartbeat.handle_timeout(start + seconds(20)), Ok(()));
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_pings_at_once_and_waits_less() {
+    fn a_probe_pings_immediately_with_a_shorter_timeout() {
         let start = start();
         for keepalive in [None, Some(Keepalive::default())] {
             let mut heartbeat = Heartbeat::new(start, keepalive);
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_shortens_the_wait_for_a_ping_under_way_and_never_lengthens_it() {
+    fn a_probe_only_shortens_the_timeout_of_a_pending_ping() {
         let start = start();
         let mut heartbeat = heartbeat(start);
         ping(&mut heartbeat, start + seconds(20));
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn endless_times_are_no_overflow() {
+    fn very_long_intervals_do_not_overflow() {
         let start = start();
         let endless = Keepalive { interval: Duration::MAX, timeout: Duration::MAX };
         let mut heartbeat = Heartbeat::new(start, Some(endless));

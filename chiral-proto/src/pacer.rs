@@ -130,7 +130,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn however_it_is_polled_no_tick_is_lost_or_doubled(
+        fn ticks_are_exact_for_any_polling_pattern(
             hz in 0.1_f64..2000.0,
             steps in proptest::collection::vec(0_u64..50_000_000, 1..200),
         ) {

@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_fitting_buffer_is_taken_and_the_surplus_is_let_go() {
+    fn the_pool_reuses_the_smallest_fitting_buffer_and_frees_the_surplus() {
         let pool = BufferPool::new(2);
         let buffers = [64, 640, 320].map(|len| pool.take(len));
         let [small, large, middle] = buffers.each_ref().map(|buffer| buffer.as_ptr());
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn frozen_bytes_return_with_their_last_handle() {
+    fn a_frozen_buffer_returns_to_the_pool_with_its_last_handle() {
         let pool = BufferPool::new(1);
         let frozen = pool.take(100).freeze(10..20);
         let other = frozen.slice(2..4);
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn buffers_of_any_length_start_at_a_boundary_also_after_growing() {
+    fn buffers_of_any_length_are_aligned_even_after_growing() {
         let pool = BufferPool::new(0);
         let mut kept = Vec::new();
         for len in [0, 1, 7, 63, 64, 65, 1000, 4096, 100_000] {
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_beyond_any_memory_is_refused_not_fatal() {
+    fn an_impossible_length_is_refused_without_aborting() {
         let pool = BufferPool::new(1);
         for len in [usize::MAX, usize::MAX - 64, isize::MAX as usize, isize::MAX as usize - 1000] {
             assert!(pool.try_take(len).is_none(), "{len}");
@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_of_a_source_is_aligned_used_again_and_runs_out() {
+    fn memory_from_a_source_is_aligned_reused_and_bounded() {
         for offset in [0, 1, 33] {
             // Memory that does not begin at a boundary is asked for twice.
             let pool = BufferPool::with_source(1, source(if offset == 0 { 1 } else { 2 }, offset));
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_source_has_run_out_a_buffer_comes_from_the_heap() {
+    fn an_exhausted_source_falls_back_to_the_heap() {
         let pool = BufferPool::with_source(1, source(1, 0));
         let mut first = pool.take(100);
         let second = pool.take(100);
@@ -467,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn zeros_of_a_source_are_written() {
+    fn zeroed_buffers_from_a_source_are_zeroed() {
         let pool = BufferPool::with_source(1, source(1, 0));
         assert!(pool.try_take_zeros(100).expect("there is one").iter().all(|&byte| byte == 0));
     }

@@ -168,7 +168,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_value_lies_in_its_bucket(nanos: u64) {
+        fn every_value_falls_into_its_bucket(nanos: u64) {
             let bucket = Histogram::bucket(nanos);
             prop_assert!(bucket < Histogram::BUCKETS);
             prop_assert!(Histogram::lowest_of(bucket) <= nanos);
@@ -176,7 +176,7 @@ mod tests {
         }
 
         #[test]
-        fn a_quantile_is_within_a_sixteenth(mut nanos in proptest::collection::vec(1_u64..1 << 40, 1..200), q in 0.0_f64..=1.0) {
+        fn quantiles_are_accurate_to_one_sixteenth(mut nanos in proptest::collection::vec(1_u64..1 << 40, 1..200), q in 0.0_f64..=1.0) {
             let mut histogram = Histogram::default();
             nanos.iter().for_each(|&nanos| histogram.record(Duration::from_nanos(nanos)));
             nanos.sort_unstable();
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_counted_is_nothing() {
+    fn an_empty_histogram_has_no_quantiles() {
         let histogram = Histogram::default();
         assert_eq!(histogram.quantile(0.5), Duration::ZERO);
         assert_eq!(histogram.mean(), Duration::ZERO);

@@ -23,14 +23,14 @@ mod tests {
     use super::printable;
 
     #[test]
-    fn what_acts_on_a_terminal_is_escaped() {
+    fn terminal_control_characters_are_escaped() {
         assert_eq!(printable(" a \"b\"\r\nERROR\x1b[2J\u{202e}ü ", 100), {
             r#"a "b"\r\nERROR\u{1b}[2J\u{202e}ü"#
         });
     }
 
     #[test]
-    fn a_long_text_is_cut() {
+    fn long_text_is_truncated() {
         assert_eq!(printable("üüüü", 3), "üüü…");
         assert_eq!(printable("üüü", 3), "üüü");
     }

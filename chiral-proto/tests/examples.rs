@@ -13,7 +13,7 @@ mod unix_socket;
 use std::time::Duration;
 
 #[test]
-fn the_simulation_is_the_same_each_time() {
+fn the_simulation_is_deterministic() {
     let minutes = Duration::from_secs(120);
     let (robot, stats) = simulator::run(minutes).expect("it runs to its end");
     let (again, stats_again) = simulator::run(minutes).expect("it runs to its end");
@@ -91,7 +91,7 @@ mod over_a_unix_socket {
     }
 
     #[test]
-    fn an_action_counts_although_nobody_reads_the_observation_before_it() {
+    fn an_action_is_applied_while_the_observation_is_unread() {
         let (mut socket, robot) = robot();
         socket.write_all(&framed(&ClientMessage::Observe)).unwrap();
         let mut beginning = [0; 100];
@@ -105,7 +105,7 @@ mod over_a_unix_socket {
     }
 
     #[test]
-    fn whatever_the_policy_sends_the_robot_comes_to_its_end() {
+    fn the_robot_terminates_for_any_input() {
         let whole = action(0.5);
         let endless = u32::MAX.to_le_bytes().to_vec();
         let nonsense = [&8_u32.to_le_bytes()[..], b"nonsense"].concat();
@@ -121,7 +121,7 @@ mod over_a_unix_socket {
     }
 
     #[test]
-    fn a_panic_ends_the_threads_and_is_passed_on() {
+    fn a_panic_ends_the_threads_and_is_propagated() {
         let (ours, theirs) = UnixStream::pair().expect("sockets");
         let client = Client::new(Config::default());
         let work = |_: &_| panic!("in the middle of the work");

@@ -42,7 +42,7 @@ fn counted<T>(run: impl FnOnce() -> T) -> (T, AllocationInfo) {
 }
 
 #[test]
-fn a_round_of_the_stream_takes_eight_allocations() {
+fn one_stream_round_takes_eight_allocations() {
     let mut client = Client::new(client::Config::default());
     let mut now = start();
     client.start_obs_stream(now, Rate::hz(30.0).unwrap()).unwrap();
@@ -73,7 +73,7 @@ fn a_round_of_the_stream_takes_eight_allocations() {
 }
 
 #[test]
-fn a_tick_of_the_dispatch_allocates_the_frame_and_the_timestamps() {
+fn one_dispatch_tick_allocates_the_frame_and_the_timestamps() {
     const ACTIONS: u32 = 1000;
     let mut client = Client::new(client::Config::default());
     let mut now = start();
@@ -106,7 +106,7 @@ fn a_tick_of_the_dispatch_allocates_the_frame_and_the_timestamps() {
 }
 
 #[test]
-fn a_round_of_the_server_takes_five_allocations() {
+fn one_server_round_takes_five_allocations() {
     let now = start();
     let mut server = Server::new(now, server::Config::default());
     let request = received(&ClientMessage::Observe.encode());
@@ -148,7 +148,7 @@ fn action_with_junk(junk: usize) -> Bytes {
 }
 
 #[test]
-fn an_action_that_waits_keeps_nothing_of_its_frame() {
+fn a_queued_action_does_not_retain_its_frame() {
     let action_queue = ActionQueue::InOrder { capacity: 64 };
     let limits = Limits { header_len: 1 << 20, ..server::Config::default().limits };
     let config = server::Config { action_queue, limits, ..server::Config::default() };
@@ -168,7 +168,7 @@ fn an_action_that_waits_keeps_nothing_of_its_frame() {
 }
 
 #[test]
-fn what_waits_behind_a_reset_stays_within_the_budget() {
+fn actions_queued_behind_a_reset_respect_the_byte_budget() {
     let limits = Limits { frame_len: 17 << 20, ..server::Config::default().limits };
     for action_queue in [ActionQueue::Latest, ActionQueue::InOrder { capacity: 64 }] {
         let config =
@@ -239,7 +239,7 @@ fn live(pair: &mut Pair, minutes: u32) {
 }
 
 /// What stays after a day, and what there is at the most meanwhile.
-fn a_day(config: client::Config, loss: f64) -> AllocationInfo {
+fn simulate_a_day(config: client::Config, loss: f64) -> AllocationInfo {
     let config = client::Config { max_age: Some(Duration::from_secs(50)), ..config };
     let mut pair = Pair::new(start(), config, server::Config::default());
     pair.to_server = Network::default().latency(ms(15)).loss(loss, 1);
@@ -257,16 +257,16 @@ fn a_day(config: client::Config, loss: f64) -> AllocationInfo {
 }
 
 #[test]
-fn a_day_of_streaming_leaves_nothing_behind() {
-    let day = a_day(client::Config::default(), 0.0);
+fn a_simulated_day_of_streaming_does_not_leak() {
+    let day = simulate_a_day(client::Config::default(), 0.0);
     assert_eq!((day.count_current, day.bytes_current), (0, 0), "{day:?}");
     assert!(day.bytes_max < 64 << 10, "{day:?}");
 }
 
 #[test]
-fn nor_does_a_day_on_a_lossy_line() {
+fn a_simulated_day_on_a_lossy_link_does_not_leak() {
     let timeout = Some(Duration::from_secs(5));
-    let day = a_day(
+    let day = simulate_a_day(
         client::Config {
             lossy: Some(Lossy::default()),
             request_timeout: timeout,

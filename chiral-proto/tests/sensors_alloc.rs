@@ -52,7 +52,7 @@ fn same_at_every_resolution(measure: impl Fn([usize; 2]) -> AllocationInfo) -> A
 }
 
 #[test]
-fn a_snapshot_allocates_its_two_lists() {
+fn a_snapshot_allocates_two_vectors() {
     let info = same_at_every_resolution(|resolution| {
         let sensors = robot(resolution);
         steady(&sensors, || publish_all(&sensors), |_| drop(sensors.snapshot(2.0)))
@@ -62,7 +62,7 @@ fn a_snapshot_allocates_its_two_lists() {
 }
 
 #[test]
-fn a_snapshot_in_the_place_of_another_allocates_nothing() {
+fn a_snapshot_into_an_old_one_allocates_nothing() {
     let info = same_at_every_resolution(|resolution| {
         let sensors = robot(resolution);
         let into = |observation: &mut Observation| sensors.snapshot_into(2.0, observation);
@@ -87,7 +87,7 @@ fn assert_counts_references(info: AllocationInfo, buffers: u64) {
 }
 
 #[test]
-fn a_copied_image_allocates_its_reference_count() {
+fn a_copied_image_allocates_only_its_reference_count() {
     let info = publication(|camera, [height, width]| {
         let pixels = vec![1_u8; height * width * 3];
         Box::new(move || camera.update_image_at(&pixels, 1.0).expect("it fits"))
@@ -96,7 +96,7 @@ fn a_copied_image_allocates_its_reference_count() {
 }
 
 #[test]
-fn a_whole_frame_allocates_two_reference_counts() {
+fn a_frame_with_depth_allocates_two_reference_counts() {
     let info = publication(|camera, [height, width]| {
         let count = height * width;
         let (pixels, metres) = (vec![1_u8; count * 3], vec![1_f32; count]);
@@ -110,7 +110,7 @@ fn a_whole_frame_allocates_two_reference_counts() {
 }
 
 #[test]
-fn an_image_written_in_place_allocates_its_reference_count() {
+fn an_image_written_in_place_allocates_only_its_reference_count() {
     let info = publication(|camera, _| {
         Box::new(move || {
             let mut image = camera.image_buffer::<u8>().expect("the images are u8");
@@ -122,7 +122,7 @@ fn an_image_written_in_place_allocates_its_reference_count() {
 }
 
 #[test]
-fn an_array_handed_over_and_new_matrices_allocate_nothing() {
+fn an_owned_array_and_new_matrices_allocate_nothing() {
     let info = publication(|camera, [height, width]| {
         let image = Array::zeros(Dtype::U8, [height, width, 3]).expect("it fits into memory");
         Box::new(move || {
@@ -135,7 +135,7 @@ fn an_array_handed_over_and_new_matrices_allocate_nothing() {
 }
 
 #[test]
-fn proprioception_allocates_its_reference_count() {
+fn proprioception_allocates_only_its_reference_count() {
     let sensors = robot(RESOLUTIONS[0]);
     let update = || sensors.update_proprio("joints", &[1_f32; 7]).expect("it fits");
     assert_counts_references(steady(&sensors, update, |_| update()), 1);

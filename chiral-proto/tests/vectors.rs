@@ -67,7 +67,7 @@ fn decode(frame: &Frame) -> Result<Message, WireError> {
 }
 
 #[test]
-fn every_frame_decodes_to_what_its_json_expects() {
+fn every_golden_frame_decodes_to_its_expected_message() {
     for vector in all_vectors() {
         let Vector { name, bytes, json } = &vector;
         let frame = vector.frame();
@@ -279,7 +279,7 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn python_frames_of_floats_encode_again_to_the_same_bytes() {
+fn python_frames_with_float_numbers_round_trip_to_the_same_bytes() {
     let (all_floats, with_integers): (Vec<_>, Vec<_>) =
         vectors("python").into_iter().partition(|vector| numbers_are_floats(&vector.json));
     for vector in &all_floats {
@@ -317,7 +317,7 @@ fn numbers_are_floats(json: &Json) -> bool {
 }
 
 #[test]
-fn every_frame_decodes_the_same_from_segments_cut_anywhere() {
+fn every_golden_frame_decodes_the_same_from_any_segments() {
     let mut cut = 0;
     for vector in all_vectors() {
         let Vector { name, bytes, .. } = &vector;

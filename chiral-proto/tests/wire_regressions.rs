@@ -12,7 +12,7 @@ fn decode(header: &[u8], limits: &Limits) -> Result<ServerMessage, WireError> {
 
 /// It was called a field of the wrong type.
 #[test]
-fn a_header_that_is_no_map_is_no_header() {
+fn a_header_that_is_not_a_map_is_rejected() {
     for header in [&[0x90][..], &[0xa1, b'x'], &[0xc0]] {
         let error = decode(header, &Limits::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotMsgpack, "{error}");
@@ -21,7 +21,7 @@ fn a_header_that_is_no_map_is_no_header() {
 
 /// The error named the limit that was asked for, not the one in force.
 #[test]
-fn a_depth_limit_out_of_reach_is_not_reported() {
+fn the_reported_depth_limit_is_the_effective_one() {
     let limits = Limits { depth: 1000, ..Limits::default() };
     let header = [&[0x81][..], &[0x91; 200], &[0xc0]].concat();
     let error = decode(&header, &limits).unwrap_err();
@@ -30,7 +30,7 @@ fn a_depth_limit_out_of_reach_is_not_reported() {
 
 /// The error pointed at the start of the stream's map.
 #[test]
-fn a_size_that_does_not_divide_is_pointed_at() {
+fn a_size_not_divisible_by_the_element_is_reported_at_its_offset() {
     let stream = [("name", "q".into()), ("dtype", "float32".into()), ("offset", 0.into())];
     let entries = stream.into_iter().chain([("size", Value::from(7))]);
     let stream = Value::Map(entries.map(|(key, value)| (key.into(), value)).collect());
@@ -45,7 +45,7 @@ fn a_size_that_does_not_divide_is_pointed_at() {
 
 /// One buffer across a border made a copy of the whole payload.
 #[test]
-fn only_the_buffer_across_a_border_is_copied() {
+fn only_a_buffer_that_spans_segments_is_copied() {
     let streams = ["across", "behind"]
         .map(|name| Proprio { name: name.into(), values: Array::vector(vec![1.5_f64; 4]) });
     let sent = Observation { proprios: streams.into(), ..Observation::default() };

@@ -67,7 +67,7 @@ fn noise(seed: u64) -> impl Iterator<Item = u8> {
 }
 
 #[test]
-fn an_announced_length_costs_no_memory() {
+fn an_announced_length_allocates_nothing() {
     for len in [1 << 20, OBSERVATION as u64, 256 << 20, 257 << 20, u64::MAX >> 1] {
         let bytes = [header(0x82, len), vec![0; 100]].concat();
         let peak = peak(|| {
@@ -84,7 +84,7 @@ fn an_announced_length_costs_no_memory() {
 }
 
 #[test]
-fn memory_grows_with_what_arrives() {
+fn memory_grows_with_received_bytes() {
     let (mut reader, _writer) = open(CLIENT);
     let announced = header(0x82, 200 << 20);
     let piece = vec![3; 1 << 20];
@@ -100,7 +100,7 @@ fn memory_grows_with_what_arrives() {
 }
 
 #[test]
-fn tiny_fragments_pings_and_empty_frames_are_not_hoarded() {
+fn tiny_fragments_pings_and_empty_frames_do_not_accumulate() {
     let fragments = [vec![0x02, 0x00], [0x00, 0x01, 0x07].repeat(20_000)].concat();
     let pings = [0x89, 0x02, 0x00, 0x01].repeat(20_000);
     let empty = [vec![0x02, 0x00], [0x00, 0x00].repeat(20_000)].concat();
@@ -119,7 +119,7 @@ fn tiny_fragments_pings_and_empty_frames_are_not_hoarded() {
 }
 
 #[test]
-fn small_messages_in_fragments_hold_no_large_buffers_when_kept() {
+fn small_fragmented_messages_do_not_retain_large_buffers() {
     let message = [&[0x02, 0x01, 0x05][..], &[0x80, 0x64], &[6; 100]].concat();
     let large = [header(0x82, OBSERVATION as u64), vec![0; OBSERVATION]].concat();
     let (mut reader, _writer) = open(CLIENT);
@@ -141,7 +141,7 @@ fn small_messages_in_fragments_hold_no_large_buffers_when_kept() {
 }
 
 #[test]
-fn a_large_message_is_read_where_it_stays() {
+fn a_large_message_is_read_in_place() {
     let (mut reader, _writer) = open(Role::Server);
     let mut direct = 0;
     for round in 0..2 {
@@ -179,7 +179,7 @@ fn a_large_message_is_read_where_it_stays() {
 }
 
 #[test]
-fn hostile_noise_is_bounded() {
+fn memory_is_bounded_for_random_input() {
     for seed in 0..300 {
         let (first, masked) =
             [(0x82, 0x80), (0x02, 0x80), (0x82, 0), (0x89, 0x80)][seed as usize % 4];
@@ -208,7 +208,7 @@ fn observation(header_len: u32) -> Vec<u8> {
 }
 
 #[test]
-fn the_steady_stream_allocates_no_pixel_memory_and_uses_its_buffers_again() {
+fn steady_streaming_reuses_its_buffers() {
     for fragments in [1, 5] {
         let (mut reader, _writer) = open(CLIENT);
         let message = observation(2345);
@@ -245,7 +245,7 @@ fn the_steady_stream_allocates_no_pixel_memory_and_uses_its_buffers_again() {
 const FRAGMENTS: usize = OBSERVATION.div_ceil(256 << 10);
 
 #[test]
-fn observations_are_written_from_where_they_lie() {
+fn observations_are_written_in_place() {
     let message = Bytes::from(observation(1000));
     let frame = Frame::parse(message.clone(), &Limits::default()).expect("a frame");
     let (_, mut writer) = open(Role::Server);
@@ -262,7 +262,7 @@ fn observations_are_written_from_where_they_lie() {
 }
 
 #[test]
-fn a_clients_masked_copy_lies_in_the_same_memory_every_time() {
+fn the_client_reuses_its_masking_buffer() {
     let frame = Frame::parse(observation(1000).into(), &Limits::default()).expect("a frame");
     let (_, mut writer) = open(CLIENT);
     let mut send = || {

@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn looking_puts_the_object_on_the_axis_and_the_sky_above() {
+    fn look_at_centres_the_object_with_up_at_the_top() {
         let pose = look_at(Point3::new(1.0, 2.0, 3.0), Point3::new(0.0, 0.0, 1.0));
         let seen = pose.inverse_transform_point(&Point3::new(0.0, 0.0, 1.0));
         assert!((seen - Point3::new(0.0, 0.0, 3.0)).norm() < 1e-12);
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn buffers_of_the_wrong_size_are_named() {
+    fn a_wrong_buffer_size_error_names_the_buffer() {
         let view = |rgb: &[u8], depth: &[f32]| {
             View::new(2, 2, rgb, depth, Matrix3::identity(), Matrix4::identity()).map(|_| ())
         };

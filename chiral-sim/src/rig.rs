@@ -61,7 +61,7 @@ mod tests {
     use crate::arm::{Joints, home};
 
     #[test]
-    fn the_wrist_camera_rides_on_the_hand_and_sees_the_tip() {
+    fn the_wrist_camera_moves_with_the_hand_and_sees_the_tip() {
         for angles in [home(), home() + Joints::repeat(0.2)] {
             let posture = Posture::at(&angles);
             let camera = Viewpoint::Wrist.camera(160, 120, &posture);

@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_touches_the_target_but_its_support() {
+    fn the_target_touches_only_its_support() {
         for seed in 0..500 {
             let scene = Scene::new(seed);
             let distractors = scene.fixed.iter().filter(

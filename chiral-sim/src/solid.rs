@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signed_distances_are_those_of_geometry() {
+    fn signed_distances_match_the_geometry() {
         let sphere = Solid::Sphere { center: Point3::new(1.0, 0.0, 0.0), radius: 0.5 };
         let capsule =
             Solid::Capsule { from: Point3::origin(), to: Point3::new(0.0, 0.0, 2.0), radius: 0.5 };

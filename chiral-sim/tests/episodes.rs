@@ -23,12 +23,12 @@ fn solves_nearly_all_of_a_hundred_episodes() {
 }
 
 #[test]
-fn one_seed_is_one_course_of_events() {
+fn a_seed_determines_the_whole_episode() {
     assert_eq!(run(11, SMALL, &mut Direct), run(11, SMALL, &mut Direct));
 }
 
 #[test]
-fn the_image_size_does_not_matter_much() {
+fn episodes_are_solved_at_other_image_sizes() {
     for size in [(96, 72), (320, 200)] {
         let solved = (1..=10).filter(|seed| run(*seed, size, &mut Direct).solved()).count();
         assert!(solved >= 9, "{solved} of 10 with images of {size:?}");

@@ -43,7 +43,7 @@ fn assert_lost_with_actions(spoil: impl FnMut([f32; DOF]) -> Option<[f32; DOF]>)
 
 /// The same episodes through the same harness, unspoiled: what the other tests are compared with.
 #[test]
-fn unspoiled_episodes_are_solved() {
+fn episodes_without_faults_are_solved() {
     let mut link = Spoiled(|_: &mut Observation| (), Some);
     assert!((1..=EPISODES).all(|seed| run(seed, (96, 72), &mut link).solved()));
 }

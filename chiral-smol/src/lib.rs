@@ -101,7 +101,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn connections_gather_what_they_write_and_send_it_at_once() {
+    fn connections_use_vectored_writes_and_nodelay() {
         smol::block_on(async {
             let listener = Smol::bind("127.0.0.1:0").await.unwrap();
             let port = listener.local_addr().unwrap().port();
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_never_goes_off_early_and_one_in_the_past_at_once() {
+    fn timers_never_fire_early_and_past_ones_fire_at_once() {
         smol::block_on(async {
             for micros in [0, 1, 300, 1_500, 20_000] {
                 let at = Instant::now() + Duration::from_micros(micros);

@@ -66,7 +66,7 @@ async fn drive(uri: String, image: Vec<u8>) {
 }
 
 #[test]
-fn robot_and_policy_in_tasks_of_async_stds() {
+fn robot_and_policy_run_in_async_std_tasks() {
     let image: Vec<u8> = (0..48 * 64 * 3).map(|at| at as u8).collect();
     let camera = CameraConfig::new("wrist_cam", [48, 64, 3]);
     let clock = chiral_smol::monotonic_seconds;

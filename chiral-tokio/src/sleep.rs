@@ -96,7 +96,7 @@ mod tests {
     use std::time::Duration;
 
     #[tokio::test]
-    async fn a_timer_never_goes_off_early_and_one_in_the_past_at_once() {
+    async fn timers_never_fire_early_and_past_ones_fire_at_once() {
         for micros in [0, 1, 300, 1_500, 20_000] {
             let at = Instant::now() + Duration::from_micros(micros);
             Sleep::until(at).await;

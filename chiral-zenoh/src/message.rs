@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_gathered_is_whole_and_its_payload_aligned() {
+    fn gathered_messages_are_complete_and_aligned() {
         let pool = BufferPool::new(1);
         let frame = ClientMessage::ApplyAction(Action::from([0.5; 1000])).encode();
         let mut writer = ZBytes::writer();
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_frame_is_gathered_as_it_is() {
+    fn messages_that_are_not_frames_are_gathered_unchanged() {
         for text in ["", "abc", "\u{7f}\u{7f}\u{7f}\u{7f}"] {
             let message = Message::new(&ZBytes::from(text), &BufferPool::new(1));
             assert_eq!((message.len(), message.is_empty()), (text.len(), text.is_empty()));

@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frozen_buffer_is_found_again_while_it_is_held() {
+    fn a_frozen_buffer_can_be_looked_up_while_it_is_alive() {
         let memory = SharedMemory::new(1 << 20).expect("there is shared memory");
         let mut buffer = memory.buffer(100_000).expect("there is room");
         buffer.fill(7);
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_no_room_is_told_so_and_finds_it_later() {
+    fn allocation_fails_without_room_and_succeeds_once_freed() {
         let memory = SharedMemory::new(1 << 20).expect("there is shared memory");
         let segment = vec![1; 200_000];
         let held: Vec<_> = std::iter::from_fn(|| memory.copy(&segment)).collect();
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_the_system_has_is_refused_with_the_reason() {
+    fn more_shared_memory_than_available_is_rejected_with_a_reason() {
         let error = SharedMemory::new(1 << 50).map(drop).expect_err("a petabyte");
         assert!(error.contains("expected 1125899906842624"), "{error}");
     }

@@ -301,7 +301,11 @@ impl Policy {
         if let Some(next) = self.client.poll_timeout() {
             assert!(next > self.now, "asks for a call in the past");
         }
-        assert!(!self.client.needs_wake() || self.client.has_transmit() || self.client.error().is_some());
+        assert!(
+            !self.client.needs_wake()
+                || self.client.has_transmit()
+                || self.client.error().is_some()
+        );
     }
 
     fn assert_bounds(&mut self) {

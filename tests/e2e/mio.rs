@@ -56,7 +56,7 @@ impl Served {
     }
 
     fn raw(&self) -> Raw {
-        Raw::shake_hands(self.address)
+        Raw::complete_handshake(self.address)
     }
 
     /// What the motors are told next.
@@ -81,7 +81,7 @@ fn action(value: f32) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_policy_has_all_that_it_asks_for() {
+async fn every_request_of_a_policy_is_answered() {
     let mut served = Served::new(ws::Config::default());
     let client = served.connect().await;
     let metadata = soon(client.metadata()).await.unwrap();
@@ -114,7 +114,7 @@ async fn a_policy_has_all_that_it_asks_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_action_passes_an_observation_that_is_being_written() {
+async fn an_action_overtakes_an_observation_being_written() {
     let mut served = Served::new(ws::Config::default());
     // Two observations in a row and a bounded buffer: the kernel cannot swallow them.
     let socket = TcpSocket::new_v4().unwrap();
@@ -123,7 +123,7 @@ async fn an_action_passes_an_observation_that_is_being_written() {
     socket.set_nonblocking(false).unwrap();
     let mut raw = Raw::of_client(socket);
     raw.send(Raw::request());
-    raw.expect_welcome();
+    raw.expect_handshake_response();
     for _ in 0..2 {
         raw.send_message(Opcode::Binary, &observe());
     }
@@ -159,7 +159,7 @@ async fn a_second_policy_is_refused_and_the_first_is_not_disturbed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_policy_that_goes_makes_room_for_the_next_at_once() {
+async fn a_disconnecting_policy_frees_the_robot_immediately() {
     let mut served = Served::new(ws::Config::default());
     for round in 0..9 {
         // By turns in order, without a word, and in the middle of an observation.
@@ -182,7 +182,7 @@ async fn a_policy_that_goes_makes_room_for_the_next_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_rude_are_told_and_let_go() {
+async fn faulty_clients_are_told_and_disconnected() {
     let mut served = Served::new(ws::Config::default());
     for (bad, code) in [
         (message(Opcode::Binary, b"nonsense", true), 1009),
@@ -208,7 +208,7 @@ async fn the_rude_are_told_and_let_go() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_silent_cost_nothing() {
+async fn silent_clients_hold_no_resources() {
     let served = Served::new(ws::Config::default());
     let mut half_way = Vec::new();
     for n in 0..100 {
@@ -223,7 +223,7 @@ async fn the_silent_cost_nothing() {
     assert!(half_way.remove(0).0.to_end().is_empty());
     let (mut newest, sent) = half_way.pop().unwrap();
     newest.send(&Raw::request()[sent..]);
-    newest.expect_welcome();
+    newest.expect_handshake_response();
     // And the others have two seconds.
     let (mut old, _) = half_way.pop().unwrap();
     assert!(old.to_end().is_empty());
@@ -232,7 +232,7 @@ async fn the_silent_cost_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_policy_that_vanishes_is_noticed() {
+async fn a_vanished_policy_is_noticed() {
     let quick =
         Keepalive { interval: Duration::from_millis(100), timeout: Duration::from_millis(200) };
     let mut served = Served::new(ws::Config { keepalive: Some(quick), ..ws::Config::default() });
@@ -246,7 +246,7 @@ async fn a_policy_that_vanishes_is_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn out_of_service_it_answers_what_was_asked_and_says_goodbye() {
+async fn shutdown_answers_pending_requests_and_closes() {
     let served = Served::new(ws::Config::default());
     let address = served.address;
     let mut raw = served.raw();

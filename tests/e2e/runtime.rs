@@ -12,7 +12,7 @@ fn hz(hz: f64) -> Rate {
 }
 
 /// For what kind of request an observation was made.
-fn made_for(observation: &Observation) -> String {
+fn kind_of_observation(observation: &Observation) -> String {
     observation.extra.get("for").unwrap().as_str().unwrap().to_owned()
 }
 
@@ -24,19 +24,19 @@ async fn calls(client: PolicyClient, task: u16, rounds: u16) -> Vec<u64> {
             0 => client.metadata().await.unwrap().get("serial").unwrap().as_u64().unwrap(),
             1 => {
                 let reset = client.reset().await.unwrap();
-                assert_eq!(made_for(&reset.observation), "Reset");
+                assert_eq!(kind_of_observation(&reset.observation), "Reset");
                 reset.observation.timestamp as u64
             }
             2 => {
                 let observation = client.observe().await.unwrap();
-                assert_eq!(made_for(&observation), "Observe");
+                assert_eq!(kind_of_observation(&observation), "Observe");
                 observation.timestamp as u64
             }
             _ => {
                 // The robot pays the sum of the action as its reward: nobody else's will do.
                 let (mine, own) = (f32::from(task), f32::from(round));
                 let step = client.step([1000.0 * mine, own]).await.unwrap();
-                assert_eq!(made_for(&step.observation), "Step");
+                assert_eq!(kind_of_observation(&step.observation), "Step");
                 assert!((step.reward - f64::from(1000.0 * mine + own)).abs() < 0.5);
                 step.observation.timestamp as u64
             }
@@ -47,7 +47,7 @@ async fn calls(client: PolicyClient, task: u16, rounds: u16) -> Vec<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_calls_from_several_tasks_beside_a_stream_swap_no_answer() {
+async fn ten_thousand_concurrent_calls_beside_a_stream_get_their_own_replies() {
     const TASKS: u16 = 8;
     const ROUNDS: u16 = 1250;
     let served = Served::new(Recorder::small()).await;
@@ -84,7 +84,7 @@ async fn ten_thousand_calls_from_several_tasks_beside_a_stream_swap_no_answer() 
 }
 
 /// Sends actions to a robot that is at an observation, and waits until they are applied.
-async fn act_beside_an_observation(robot: Recorder) {
+async fn apply_actions_during_an_observation(robot: Recorder) {
     let served = Served::new(robot.held(Work::Observe)).await;
     let client = PolicyClient::connect(&served.uri).await.unwrap();
     let asking = [(); 2].map(|()| {
@@ -104,9 +104,9 @@ async fn act_beside_an_observation(robot: Recorder) {
 }
 
 #[tokio::test]
-async fn in_a_runtime_of_one_thread_no_action_waits_for_a_slow_observation() {
-    act_beside_an_observation(Recorder::small()).await;
-    act_beside_an_observation(Recorder::small().blocking()).await;
+async fn on_a_single_threaded_runtime_slow_observations_do_not_delay_actions() {
+    apply_actions_during_an_observation(Recorder::small()).await;
+    apply_actions_during_an_observation(Recorder::small().blocking()).await;
 }
 
 /// TCP connections of this host with an end on a port, those that only wait for their last packets
@@ -128,7 +128,7 @@ fn sockets_at(_port: u16) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dropped_handles_stop_everything_that_they_started() {
+async fn dropped_handles_stop_everything_they_started() {
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let before = tasks();
     let Served { robot, server, uri, serving } = Served::new(Recorder::small()).await;
@@ -145,7 +145,7 @@ async fn dropped_handles_stop_everything_that_they_started() {
     soon(clone.next_obs()).await.expect("the other handle keeps it alive");
     assert!(tasks() > listening);
     drop(clone);
-    robot.until_gone(1);
+    robot.wait_for_disconnects(1);
     eventually(|| tasks() == listening).await;
 
     // Now the server goes first, with a client connected, one refused, and one half way.
@@ -155,7 +155,7 @@ async fn dropped_handles_stop_everything_that_they_started() {
     drop(server);
     soon(client.metadata()).await.expect("the serving task has a handle too");
     serving.abort();
-    assert_eq!(robot.until_gone(2), ConnectionError::ShutDown);
+    assert_eq!(robot.wait_for_disconnects(2), ConnectionError::ShutDown);
     let error = soon(client.metadata()).await.unwrap_err();
     assert!(error.to_string().contains("1001"), "{error}");
     eventually(|| tasks() == before).await;
@@ -164,7 +164,7 @@ async fn dropped_handles_stop_everything_that_they_started() {
 }
 
 #[test]
-fn calls_fail_when_the_runtime_of_their_connection_goes() {
+fn calls_fail_when_the_runtime_of_the_connection_is_dropped() {
     let (theirs, ours) = (runtime(), runtime());
     let robot = Recorder::small().held(Work::Observe);
     let served = theirs.block_on(Served::new(robot));
@@ -172,7 +172,7 @@ fn calls_fail_when_the_runtime_of_their_connection_goes() {
     let client = gone.block_on(PolicyClient::connect(&served.uri)).unwrap();
     let asking = client.clone();
     let asking = ours.spawn(async move { asking.observe().await });
-    served.robot.until_begun(Work::Observe, 1);
+    served.robot.wait_for_begun(Work::Observe, 1);
 
     drop(gone);
 
@@ -186,7 +186,7 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_observation_that_never_comes_is_let_go_with_its_policy() {
+async fn a_pending_observe_is_dropped_when_the_policy_disconnects() {
     let robot = Recorder::small().held(Work::Observe);
     let served = Served::new(robot).await;
     for _ in 0..2 {
@@ -198,11 +198,11 @@ async fn an_observation_that_never_comes_is_let_go_with_its_policy() {
         client.close().await;
         soon(asking).await.unwrap().unwrap_err();
     }
-    served.robot.until_gone(2);
+    served.robot.wait_for_disconnects(2);
 }
 
 #[tokio::test]
-async fn a_server_without_an_address_says_what_to_do() {
+async fn a_server_without_an_address_explains_what_to_do() {
     let server = PolicyServer::unbound(ServerConfig::default());
     for error in [
         server.local_addr().unwrap_err(),

@@ -66,7 +66,7 @@ impl Upgraded {
     }
 
     fn raw(&self) -> Raw {
-        Raw::shake_hands(self.address)
+        Raw::complete_handshake(self.address)
     }
 }
 
@@ -92,33 +92,33 @@ async fn exercise(client: PolicyClient, robot: &Recorder) {
     for _ in 0..3 {
         assert_eq!(soon(client.next_obs()).await.unwrap().cameras, expected);
     }
-    robot.until_applied(50);
+    robot.wait_for_applied(50);
     for (n, action) in robot.applied().into_iter().enumerate() {
         assert_eq!(action, Action::from([n as f32]).decided_on(&first));
     }
     soon(client.close()).await;
-    match robot.until_gone(1) {
+    match robot.wait_for_disconnects(1) {
         ConnectionError::ClosedByPeer { code: Some(1000), .. } => {}
         other => panic!("{other:?}"),
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_policy_over_a_websocket_of_its_own() {
+async fn a_policy_runs_over_a_user_supplied_websocket() {
     let served = Served::new(large()).await;
     let stream = open(served.server.local_addr().unwrap()).await;
     exercise(PolicyClient::from_websocket(stream), &served.robot).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_robot_over_a_websocket_of_its_own() {
+async fn a_robot_runs_over_a_user_supplied_websocket() {
     let mut upgraded = Upgraded::new(large(), ServerConfig::default()).await;
     exercise(upgraded.client().await, &upgraded.robot).await;
     assert_eq!(soon(upgraded.outcomes.recv()).await, Some(true));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn both_over_websockets_of_their_own() {
+async fn both_sides_run_over_user_supplied_websockets() {
     let mut upgraded = Upgraded::new(large(), ServerConfig::default()).await;
     let client = PolicyClient::from_websocket(open(upgraded.address).await);
     exercise(client, &upgraded.robot).await;
@@ -150,13 +150,13 @@ async fn a_second_policy_is_told_to_try_again_later() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_robot_may_close_too() {
+async fn the_robot_can_close_the_connection() {
     let robot = Recorder::small().held(Work::Observe);
     let upgraded = Upgraded::new(robot, ServerConfig::default()).await;
     let client = PolicyClient::from_websocket(open(upgraded.address).await);
     let asking = client.clone();
     let asking = tokio::spawn(async move { asking.observe().await });
-    upgraded.robot.until_begun(Work::Observe, 1);
+    upgraded.robot.wait_for_begun(Work::Observe, 1);
 
     let release = async { upgraded.robot.release(Work::Observe) };
     soon(async { tokio::join!(upgraded.server.shutdown(), release) }).await;
@@ -164,11 +164,11 @@ async fn the_robot_may_close_too() {
     soon(asking).await.unwrap().expect("it was in flight, and is answered");
     let error = soon(client.metadata()).await.unwrap_err().to_string();
     assert!(error.contains("code 1001: the robot's server is shutting down"), "{error}");
-    assert_eq!(upgraded.robot.until_gone(1), ConnectionError::ShutDown);
+    assert_eq!(upgraded.robot.wait_for_disconnects(1), ConnectionError::ShutDown);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_stops_serving_a_websocket_closes_it() {
+async fn dropping_the_serving_future_closes_the_websocket() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = PolicyServer::unbound(ServerConfig::default());
@@ -184,13 +184,13 @@ async fn whoever_stops_serving_a_websocket_closes_it() {
         let client = PolicyClient::from_websocket(theirs);
         soon(client.metadata()).await.unwrap();
         serving.abort();
-        assert_eq!(robot.until_gone(round), ConnectionError::ClosedLocally);
+        assert_eq!(robot.wait_for_disconnects(round), ConnectionError::ClosedLocally);
         eventually(|| client.error().is_some()).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rude_peers_are_told_and_let_go() {
+async fn faulty_peers_are_told_and_disconnected() {
     let mut upgraded = Upgraded::small().await;
     let metadata = ClientMessage::Metadata.encode().to_bytes();
     for (index, (bad, code, why)) in [
@@ -207,7 +207,7 @@ async fn rude_peers_are_told_and_let_go() {
         let (told, reason) = raw.closed();
         assert_eq!(told, code, "{reason}");
         assert!(reason.to_lowercase().contains(why), "{reason}");
-        upgraded.robot.until_gone(index + 1);
+        upgraded.robot.wait_for_disconnects(index + 1);
         drop(raw);
         assert_eq!(soon(upgraded.outcomes.recv()).await, Some(true));
     }
@@ -215,7 +215,7 @@ async fn rude_peers_are_told_and_let_go() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_over_the_websockets_own_limit_is_told() {
+async fn a_message_over_the_limit_of_the_websocket_is_reported() {
     let served = Served::new(large()).await;
     let address = served.server.local_addr().unwrap();
     let stream = Stream::new(TcpStream::connect(address).await.unwrap()).unwrap();
@@ -224,7 +224,7 @@ async fn a_message_over_the_websockets_own_limit_is_told() {
     let client = PolicyClient::from_websocket(soon(opening).await.unwrap().0);
     let error = soon(client.observe()).await.unwrap_err().to_string();
     assert!(error.contains("too long"), "{error}");
-    match served.robot.until_gone(1) {
+    match served.robot.wait_for_disconnects(1) {
         ConnectionError::ClosedByPeer { code: Some(1009), reason } => {
             assert!(reason.contains("too long"), "{reason}");
         }
@@ -236,12 +236,14 @@ const QUICK: Keepalive =
     Keepalive { interval: Duration::from_millis(100), timeout: Duration::from_millis(200) };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_policy_that_vanishes_silently_is_noticed() {
+async fn a_silently_vanished_policy_is_noticed() {
     let config = ServerConfig { keepalive: Some(QUICK), ..ServerConfig::default() };
     let mut upgraded = Upgraded::new(Recorder::small(), config).await;
     let start = Instant::now();
     let mut vanished = upgraded.raw();
-    let ConnectionError::Lost(why) = upgraded.robot.until_gone(1) else { panic!("it is lost") };
+    let ConnectionError::Lost(why) = upgraded.robot.wait_for_disconnects(1) else {
+        panic!("it is lost")
+    };
     assert!(why.contains("unresponsive"), "{why}");
     assert!(start.elapsed() >= QUICK.interval + QUICK.timeout);
     assert_eq!(vanished.frame(), Some((Opcode::Ping, vec![])));
@@ -254,7 +256,7 @@ async fn a_policy_that_vanishes_silently_is_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_robot_that_vanishes_silently_is_noticed() {
+async fn a_silently_vanished_robot_is_noticed() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let accepting = async {
@@ -268,7 +270,7 @@ async fn a_robot_that_vanishes_silently_is_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_peer_that_answers_no_close_is_given_up() {
+async fn a_peer_that_ignores_the_close_is_dropped() {
     let shutdown_timeout = Duration::from_millis(100);
     let config = ServerConfig { shutdown_timeout, ..ServerConfig::default() };
     let mut upgraded = Upgraded::new(large(), config).await;
@@ -277,7 +279,7 @@ async fn a_peer_that_answers_no_close_is_given_up() {
     for _ in 0..3 {
         stuck.send_message(Opcode::Binary, &ClientMessage::Observe.encode().to_bytes());
     }
-    upgraded.robot.until_begun(Work::Observe, 1);
+    upgraded.robot.wait_for_begun(Work::Observe, 1);
     soon(upgraded.server.shutdown()).await;
     assert_eq!(soon(upgraded.outcomes.recv()).await, Some(true));
 }

@@ -20,10 +20,10 @@ pub(crate) fn a_chunk_carries_the_timestamps_of_its_own_observation(pair: Pair) 
 
     policy.put_chunk(&basis, actions(0..10)).unwrap();
     policy.start_action_dispatch(hz(500.0)).unwrap();
-    served.robot.until_applied(10);
+    served.robot.wait_for_applied(10);
     policy.stop_action_dispatch();
     policy.send_action(action(10)).unwrap();
-    served.robot.until_applied(11);
+    served.robot.wait_for_applied(11);
 
     let mut expected: Vec<Action> =
         actions(0..10).into_iter().map(|action| action.decided_on(&basis)).collect();
@@ -31,7 +31,7 @@ pub(crate) fn a_chunk_carries_the_timestamps_of_its_own_observation(pair: Pair) 
     assert_eq!(served.robot.applied(), expected);
 }
 
-pub(crate) fn the_queue_is_the_policys_to_command(pair: Pair) {
+pub(crate) fn the_policy_can_clear_and_replace_queued_actions(pair: Pair) {
     let served = pair.server.serve(Recorder::small());
     let machine = Config { queue_capacity: 4, ..Config::default() };
     let settings = ClientSettings { machine, ..ClientSettings::default() };
@@ -49,20 +49,20 @@ pub(crate) fn the_queue_is_the_policys_to_command(pair: Pair) {
     assert_eq!(policy.replace_actions(&none, actions(8..11)).unwrap(), 2);
 
     policy.start_action_dispatch(hz(500.0)).unwrap();
-    served.robot.until_applied(3);
+    served.robot.wait_for_applied(3);
     policy.stop_action_dispatch();
     policy.put_action(action(11)).unwrap();
     policy.send_action(action(12)).unwrap();
-    served.robot.until_applied(4);
+    served.robot.wait_for_applied(4);
     assert_eq!(policy.queued_actions(), 1, "it waits for the dispatch to be started again");
     policy.start_action_dispatch(hz(500.0)).unwrap();
-    served.robot.until_applied(5);
+    served.robot.wait_for_applied(5);
     assert_eq!(values(&served.robot.applied()), [8.0, 9.0, 10.0, 12.0, 11.0]);
     assert_eq!(policy.stats().actions_dropped, 5);
     assert_eq!(served.server.stats().unwrap().actions.count(), 5);
 }
 
-pub(crate) fn the_dispatch_keeps_to_its_grid_and_counts_starvations(pair: Pair) {
+pub(crate) fn dispatch_stays_on_its_grid_and_counts_starved_ticks(pair: Pair) {
     let (served, policy) = pair.meet(Recorder::small());
     policy.put_chunk(&Observation::default(), actions(0..5)).unwrap();
     let earliest_start = Instant::now();
@@ -76,7 +76,7 @@ pub(crate) fn the_dispatch_keeps_to_its_grid_and_counts_starvations(pair: Pair) 
     let stats = policy.stats();
     let latest_end = Instant::now();
     policy.stop_action_dispatch();
-    served.robot.until_applied(5);
+    served.robot.wait_for_applied(5);
     assert_eq!(values(&served.robot.applied()), [0.0, 1.0, 2.0, 3.0, 4.0]);
     assert_eq!(stats.actions.count(), 5);
     // Every tick has sent an action, found none, or was missed; the first one is at once.
@@ -87,7 +87,7 @@ pub(crate) fn the_dispatch_keeps_to_its_grid_and_counts_starvations(pair: Pair) 
     assert!((at_least..=at_most).contains(&ticks), "{ticks} of {at_least}..={at_most}: {stats}");
 }
 
-pub(crate) fn what_is_older_than_allowed_is_never_sent(pair: Pair) {
+pub(crate) fn actions_older_than_max_age_are_never_sent(pair: Pair) {
     let served = pair.server.serve(Recorder::small());
     let machine = Config { max_age: Some(Duration::from_millis(20)), ..Config::default() };
     let settings = ClientSettings { machine, ..ClientSettings::default() };
@@ -121,16 +121,16 @@ pub(crate) fn the_last_actions_before_the_end_arrive(pair: Pair) {
             soon(|| drop(policy));
         }
     }
-    served.robot.until_gone(usize::from(ROUNDS));
+    served.robot.wait_for_disconnects(usize::from(ROUNDS));
     let expected: Vec<_> = (0..3 * ROUNDS).map(f32::from).collect();
     assert_eq!(values(&served.robot.applied()), expected);
 }
 
-pub(crate) fn a_reset_is_a_barrier_between_slow_actions(pair: Pair) {
+pub(crate) fn a_reset_is_ordered_with_slow_actions(pair: Pair) {
     let (served, policy) = pair.meet(Recorder::small());
     let before = served.frames_received();
     policy.send_action(action(1)).unwrap();
-    served.robot.until_applied(1);
+    served.robot.wait_for_applied(1);
     served.robot.hold(Work::Apply);
     policy.send_action(action(2)).unwrap();
     let resetting = ask(&policy, |policy| policy.reset());
@@ -143,21 +143,21 @@ pub(crate) fn a_reset_is_a_barrier_between_slow_actions(pair: Pair) {
 
     served.robot.hold(Work::Reset);
     served.robot.release(Work::Apply);
-    served.robot.until_begun(Work::Reset, 1);
+    served.robot.wait_for_begun(Work::Reset, 1);
     std::thread::sleep(A_WHILE);
     assert_eq!(served.robot.begun(Work::Apply), 2, "the third waits for the reset");
     assert!(!resetting.is_done());
     served.robot.release(Work::Reset);
     resetting.done().unwrap();
-    served.robot.until_applied(3);
-    let diary = served.robot.diary();
-    assert!(diary[1].is_applied() && diary[2].is_applied(), "{diary:?}");
-    assert_eq!(diary[3], Entry::Reset);
-    assert!(diary[4].is_applied(), "{diary:?}");
+    served.robot.wait_for_applied(3);
+    let history = served.robot.history();
+    assert!(history[1].is_applied() && history[2].is_applied(), "{history:?}");
+    assert_eq!(history[3], Entry::Reset);
+    assert!(history[4].is_applied(), "{history:?}");
     assert_eq!(values(&served.robot.applied()), [1.0, 2.0, 3.0]);
 }
 
-pub(crate) fn a_step_keeps_its_place_among_slow_actions(pair: Pair) {
+pub(crate) fn a_step_is_ordered_with_slow_actions(pair: Pair) {
     let (served, policy) = pair.meet(Recorder::small().held(Work::Apply));
     let before = served.frames_received();
     policy.send_action(action(1)).unwrap();
@@ -171,8 +171,8 @@ pub(crate) fn a_step_keeps_its_place_among_slow_actions(pair: Pair) {
     served.robot.release(Work::Apply);
     let step = stepping.done().unwrap();
     assert_eq!(step.reward.to_bits(), 2.5_f64.to_bits());
-    served.robot.until_applied(2);
-    let moved = served.robot.diary().into_iter().skip(1).map(|entry| match entry {
+    served.robot.wait_for_applied(2);
+    let moved = served.robot.history().into_iter().skip(1).map(|entry| match entry {
         Entry::Applied(action) | Entry::Stepped(action) => action,
         other => panic!("{other:?}"),
     });
@@ -181,7 +181,7 @@ pub(crate) fn a_step_keeps_its_place_among_slow_actions(pair: Pair) {
     assert_eq!(*moved[1].shape(), [3, 2]);
 }
 
-pub(crate) fn the_watchdog_barks_over_a_silent_policy(pair: Pair) {
+pub(crate) fn the_watchdog_fires_for_a_silent_policy(pair: Pair) {
     let mut settings = ServerSettings::default();
     settings.machine.watchdog = Some(Duration::from_millis(20));
     let served = pair.server.serve_with(Recorder::small(), settings);

@@ -41,7 +41,7 @@ pub(crate) trait Adapter: Sync {
     }
 
     /// Whether a policy is connected only when the robot has told what it is.
-    fn asks_before_it_is_connected(&self) -> bool {
+    fn requests_metadata_to_connect(&self) -> bool {
         false
     }
 }

@@ -10,7 +10,7 @@ use chiral_proto::{Action, Array, ConnectionError, Dtype, Observation, Value};
 use chiral_tests::{Entry, Recorder, Work};
 
 use crate::adapter::{ClientSettings, Policy};
-use crate::pair::{Pair, action, hz, made_for};
+use crate::pair::{Pair, action, hz, kind_of_observation};
 use crate::supervise::{ask, eventually, soon};
 
 /// Asserts that an observation is what the robot's sensors show.
@@ -21,7 +21,7 @@ fn assert_shows(observation: &Observation, robot: &Recorder, work: Work) {
     assert_eq!(*observation, expected);
 }
 
-pub(crate) fn every_request_brings_its_answer(pair: Pair) {
+pub(crate) fn every_request_type_is_answered(pair: Pair) {
     let (served, policy) = pair.meet(Recorder::diverse());
     let robot = &served.robot;
     assert!(policy.latest_obs().is_none());
@@ -55,13 +55,13 @@ pub(crate) fn every_request_brings_its_answer(pair: Pair) {
     assert_eq!((last.terminated, last.truncated), (false, true));
 
     soon(|| policy.close());
-    match robot.until_gone(1) {
+    match robot.wait_for_disconnects(1) {
         ConnectionError::ClosedByPeer { code: Some(1000), .. } => {}
         other => panic!("{other:?}"),
     }
-    let diary = robot.diary();
+    let history = robot.history();
     let stepped = Entry::Stepped(batch.decided_on(&observation));
-    assert_eq!(diary[..3], [Entry::Connected, Entry::Reset, stepped]);
+    assert_eq!(history[..3], [Entry::Connected, Entry::Reset, stepped]);
 }
 
 #[track_caller]
@@ -72,7 +72,7 @@ fn assert_is(array: &Array, shape: &[usize], dtype: Dtype) {
 
 /// What the observation of [`Recorder::diverse`] is, word for word: both sides might be wrong in
 /// the same way.
-pub(crate) fn an_observation_arrives_to_the_letter(pair: Pair) {
+pub(crate) fn an_observation_arrives_unchanged(pair: Pair) {
     let (_served, policy) = pair.meet(Recorder::diverse());
     let observation = soon(|| policy.observe()).unwrap();
     let names: Vec<_> = observation.cameras.iter().map(|camera| &*camera.name).collect();
@@ -106,7 +106,7 @@ pub(crate) fn an_observation_arrives_to_the_letter(pair: Pair) {
     assert_eq!(contacts.as_slice::<bool>().unwrap()[..], [true, false]);
 }
 
-pub(crate) fn a_large_observation_arrives_whole(pair: Pair) {
+pub(crate) fn a_large_observation_arrives_intact(pair: Pair) {
     let (served, policy) = pair.meet(Recorder::large());
     for _ in 0..3 {
         let observation = soon(|| policy.observe()).unwrap();
@@ -128,7 +128,7 @@ pub(crate) fn actions_of_any_shape_and_dtype_arrive(pair: Pair) {
     for action in &sent {
         policy.send_action(action.clone()).unwrap();
     }
-    served.robot.until_applied(sent.len());
+    served.robot.wait_for_applied(sent.len());
     let none = Observation::default();
     assert_eq!(served.robot.applied(), sent.map(|action| action.decided_on(&none)));
 }
@@ -153,13 +153,13 @@ fn calls(policy: &dyn Policy, thread: u16, rounds: u16) -> Vec<u64> {
                 (Work::Step, step.observation)
             }
         };
-        assert_eq!(made_for(&observation), format!("{kind:?}"));
+        assert_eq!(kind_of_observation(&observation), format!("{kind:?}"));
         serials.push(observation.timestamp as u64);
     }
     serials
 }
 
-pub(crate) fn many_threads_beside_a_stream_swap_no_answer(pair: Pair) {
+pub(crate) fn concurrent_calls_beside_a_stream_get_their_own_replies(pair: Pair) {
     const THREADS: u16 = 4;
     const ROUNDS: u16 = 60;
     let (_served, policy) = pair.meet(Recorder::small());
@@ -191,7 +191,7 @@ pub(crate) fn many_threads_beside_a_stream_swap_no_answer(pair: Pair) {
 }
 
 /// Makes a call again as long as it gives up.
-fn patiently<T>(mut call: impl FnMut() -> Result<T, CallError>) -> Result<T, CallError> {
+fn retry_on_timeout<T>(mut call: impl FnMut() -> Result<T, CallError>) -> Result<T, CallError> {
     loop {
         match call() {
             Err(CallError::Unanswered(RequestError::TimedOut)) => {}
@@ -200,7 +200,7 @@ fn patiently<T>(mut call: impl FnMut() -> Result<T, CallError>) -> Result<T, Cal
     }
 }
 
-pub(crate) fn a_call_gives_up_in_time_and_its_late_answer_is_nobody_elses(pair: Pair) {
+pub(crate) fn a_call_times_out_and_its_late_reply_is_dropped(pair: Pair) {
     let served = pair.server.serve(Recorder::small().held(Work::Observe));
     let request_timeout = Some(Duration::from_millis(100));
     let settings = ClientSettings { request_timeout, ..ClientSettings::default() };
@@ -209,17 +209,17 @@ pub(crate) fn a_call_gives_up_in_time_and_its_late_answer_is_nobody_elses(pair: 
     assert_eq!(error, CallError::Unanswered(RequestError::TimedOut));
 
     // An answer comes behind the late one, which the robot is still at.
-    let patient = ask(&policy, |policy| patiently(|| policy.metadata()));
+    let patient = ask(&policy, |policy| retry_on_timeout(|| policy.metadata()));
     served.robot.release(Work::Observe);
     assert_eq!(patient.done().unwrap().get("robot"), Some("recorder".into()));
     assert!(policy.stats().requests_timed_out >= 1);
     // Where answers may be lost, the late one is waited for before another is asked for.
-    let observation = soon(|| patiently(|| policy.observe())).unwrap();
-    assert_eq!(made_for(&observation), "Observe");
+    let observation = soon(|| retry_on_timeout(|| policy.observe())).unwrap();
+    assert_eq!(kind_of_observation(&observation), "Observe");
     assert_eq!(policy.error(), None);
 }
 
-pub(crate) fn each_handle_is_one_of_the_same_connection(pair: Pair) {
+pub(crate) fn cloned_handles_share_one_connection(pair: Pair) {
     let (served, first) = pair.meet(Recorder::small());
     let second = first.another();
     let observation = soon(|| first.observe()).unwrap();
@@ -228,10 +228,10 @@ pub(crate) fn each_handle_is_one_of_the_same_connection(pair: Pair) {
     soon(|| drop(first));
     soon(|| second.metadata()).expect("the other handle keeps the connection");
     second.send_action(action(1)).unwrap();
-    served.robot.until_applied(1);
+    served.robot.wait_for_applied(1);
     let third = second.another();
     soon(|| second.close());
     soon(|| third.metadata()).unwrap_err();
-    served.robot.until_gone(1);
+    served.robot.wait_for_disconnects(1);
     assert_eq!(served.robot.count(|entry| *entry == Entry::Connected), 1);
 }

@@ -64,7 +64,7 @@ fn failure(client: Client, uri: &str, timeout: impl Into<Option<Duration>>) -> C
     client.try_connect(uri, settings).map(drop).unwrap_err()
 }
 
-pub(crate) fn a_server_that_comes_later_is_tried_in_peace_with_one_notice(client: Client) {
+pub(crate) fn connecting_retries_until_the_server_is_up_and_logs_once(client: Client) {
     let address = nowhere();
     let uri = format!("ws://{address}");
     let log = Log::default();
@@ -100,7 +100,7 @@ pub(crate) fn a_server_that_comes_later_is_tried_in_peace_with_one_notice(client
     assert!(notices.contains(&format!("waiting for a server at {uri}")), "{notices}");
 }
 
-pub(crate) fn the_wait_ends_when_the_user_says_so(client: Client) {
+pub(crate) fn connecting_stops_at_the_timeout(client: Client) {
     let timeout = Duration::from_millis(250);
     let uri = format!("ws://{}", nowhere());
     let start = Instant::now();
@@ -111,13 +111,13 @@ pub(crate) fn the_wait_ends_when_the_user_says_so(client: Client) {
     assert!(error.to_string().starts_with(&format!("no server at {uri} within ")), "{error}");
 }
 
-pub(crate) fn a_silent_server_is_none(client: Client) {
+pub(crate) fn connecting_to_a_silent_server_times_out(client: Client) {
     let silent = RawServer::new();
     let error = failure(client, &silent.uri(), Duration::from_millis(100)).to_string();
     assert!(error.contains("accepted the connection and then was silent"), "{error}");
 }
 
-pub(crate) fn what_is_no_robot_is_no_reason_to_wait(client: Client) {
+pub(crate) fn connecting_to_another_kind_of_server_fails_at_once(client: Client) {
     for (uri, why) in [
         ("robot:8765", "expected ws://host:port"),
         ("wss://localhost:8765", "open the TLS connection yourself"),
@@ -134,7 +134,7 @@ pub(crate) fn what_is_no_robot_is_no_reason_to_wait(client: Client) {
     assert!(error.contains("404 Not Found: no page"), "{error}");
 }
 
-pub(crate) fn what_is_sent_right_behind_the_handshake_is_not_lost(client: Client) {
+pub(crate) fn frames_sent_right_after_the_handshake_are_not_lost(client: Client) {
     let server = RawServer::new();
     let uri = server.uri();
     let connecting = aside(move || client.0.connect(&uri, ClientSettings::default()));

@@ -10,20 +10,20 @@
 mod actions;
 mod adapter;
 mod adapters;
-mod cable;
 mod calls;
 mod connecting;
-mod cuts;
-mod ends;
+mod faulty_clients;
+mod faulty_servers;
+mod handshakes;
+mod lost_connections;
 mod malformed;
-mod neighbours;
 mod pair;
+mod relay;
 mod robots;
-mod rude_clients;
-mod rude_servers;
+mod several_policies;
+mod shutdown;
 mod streams;
 mod supervise;
-mod visitors;
 
 /// Makes a test of each case.
 macro_rules! cases {
@@ -69,17 +69,17 @@ macro_rules! client_cases {
         cases! {
             super::CLIENT;
             connecting {
-                a_server_that_comes_later_is_tried_in_peace_with_one_notice
-                the_wait_ends_when_the_user_says_so
-                a_silent_server_is_none
-                what_is_no_robot_is_no_reason_to_wait
-                what_is_sent_right_behind_the_handshake_is_not_lost
+                connecting_retries_until_the_server_is_up_and_logs_once
+                connecting_stops_at_the_timeout
+                connecting_to_a_silent_server_times_out
+                connecting_to_another_kind_of_server_fails_at_once
+                frames_sent_right_after_the_handshake_are_not_lost
             }
-            rude_servers {
-                bad_messages_end_with_the_reason_told
-                what_breaks_the_websocket_ends_with_the_reason_told
-                one_that_breaks_off_anywhere_fails_every_call
-                one_that_reads_nothing_holds_no_caller_up_and_loses_no_action
+            faulty_servers {
+                bad_messages_close_the_connection_with_a_reason
+                websocket_violations_close_the_connection_with_a_reason
+                a_server_that_disconnects_at_any_byte_fails_every_call
+                a_server_that_stops_reading_blocks_no_caller_and_loses_no_action
             }
         }
     };
@@ -89,22 +89,22 @@ macro_rules! server_cases {
     () => {
         cases! {
             super::SERVER;
-            visitors {
-                the_reason_of_a_refusal_arrives_however_much_was_sent
-                whoever_goes_leaves_the_robot_to_the_next_at_once
-                a_robot_that_hangs_collects_no_policies
-                handshakes_that_are_never_finished_block_nobody
-                one_that_breaks_off_its_handshake_is_forgotten
-                what_is_sent_right_behind_the_handshake_is_not_lost
-                what_is_no_websocket_handshake_is_answered_in_http
+            handshakes {
+                the_refusal_reason_arrives_even_after_unread_data
+                a_leaving_policy_frees_the_robot_immediately
+                a_hanging_robot_does_not_accumulate_policies
+                unfinished_handshakes_block_nobody
+                an_aborted_handshake_is_forgotten
+                frames_sent_right_after_the_handshake_are_not_lost
+                non_websocket_requests_get_an_http_response
                 pings_are_answered_while_the_robot_is_busy
-                whoever_comes_during_the_shutdown_is_told
+                connections_during_shutdown_are_refused_with_a_reason
             }
-            rude_clients {
-                bad_messages_end_with_the_reason_told
-                what_breaks_the_websocket_ends_with_the_reason_told
-                what_comes_behind_a_fault_does_not_reach_the_robot
-                one_that_breaks_off_anywhere_is_noticed
+            faulty_clients {
+                bad_messages_close_the_connection_with_a_reason
+                websocket_violations_close_the_connection_with_a_reason
+                messages_after_a_bad_one_do_not_reach_the_robot
+                a_client_that_disconnects_at_any_byte_is_noticed
             }
         }
     };
@@ -116,63 +116,63 @@ macro_rules! common_cases {
         cases! {
             super::PAIR;
             calls {
-                every_request_brings_its_answer
-                an_observation_arrives_to_the_letter
-                a_large_observation_arrives_whole
+                every_request_type_is_answered
+                an_observation_arrives_unchanged
+                a_large_observation_arrives_intact
                 actions_of_any_shape_and_dtype_arrive
-                many_threads_beside_a_stream_swap_no_answer
-                a_call_gives_up_in_time_and_its_late_answer_is_nobody_elses
-                each_handle_is_one_of_the_same_connection
+                concurrent_calls_beside_a_stream_get_their_own_replies
+                a_call_times_out_and_its_late_reply_is_dropped
+                cloned_handles_share_one_connection
             }
             streams {
-                a_stream_brings_newer_and_newer_ones_at_its_rate
-                a_stream_stops_and_starts_again
-                for_a_slow_policy_nothing_piles_up
-                a_slow_robot_slows_the_stream_and_gets_no_backlog
-                no_action_waits_for_a_slow_observation
-                nor_for_one_that_blocks_its_thread
-                actions_arrive_while_a_large_observation_is_stuck_on_its_way
-                large_observations_stream_beside_the_dispatch
+                a_stream_delivers_new_observations_at_its_rate
+                a_stream_can_be_stopped_and_restarted
+                a_slow_policy_gets_no_backlog
+                a_slow_robot_lowers_the_rate_and_gets_no_backlog
+                slow_observations_do_not_delay_actions
+                blocking_observe_does_not_delay_actions
+                actions_arrive_while_a_large_observation_is_stalled
+                large_observations_stream_alongside_action_dispatch
             }
             actions {
                 a_chunk_carries_the_timestamps_of_its_own_observation
-                the_queue_is_the_policys_to_command
-                the_dispatch_keeps_to_its_grid_and_counts_starvations
-                what_is_older_than_allowed_is_never_sent
+                the_policy_can_clear_and_replace_queued_actions
+                dispatch_stays_on_its_grid_and_counts_starved_ticks
+                actions_older_than_max_age_are_never_sent
                 the_last_actions_before_the_end_arrive
-                a_reset_is_a_barrier_between_slow_actions
-                a_step_keeps_its_place_among_slow_actions
-                the_watchdog_barks_over_a_silent_policy
+                a_reset_is_ordered_with_slow_actions
+                a_step_is_ordered_with_slow_actions
+                the_watchdog_fires_for_a_silent_policy
             }
-            neighbours {
-                a_second_policy_is_refused_with_a_reason_and_the_first_streams_on
-                the_next_policy_is_welcome_at_once_behind_one_that_goes
-                a_policy_waits_for_a_robot_that_comes_later
-                a_robot_that_was_told_to_hold_still_is_not_reset_any_more
-                a_policy_over_the_servers_limits_is_told
+            several_policies {
+                a_second_policy_is_refused_and_the_first_continues
+                a_policy_is_admitted_as_soon_as_the_previous_one_leaves
+                a_policy_waits_for_a_robot_that_is_not_up_yet
+                a_reset_queued_before_disconnect_is_not_executed
+                a_policy_over_the_server_limits_is_told_why
             }
             robots {
-                an_error_is_told_and_the_next_policy_is_welcome
-                a_panic_is_told_and_the_next_policy_is_welcome
-                so_is_one_of_an_observation_about_to_leave
+                a_robot_error_reaches_the_policy_and_the_next_is_admitted
+                a_robot_panic_reaches_the_policy_and_the_next_is_admitted
+                a_panic_in_a_deferred_observation_reaches_the_policy
             }
-            cuts {
-                while_nothing_happens
-                while_requests_wait
-                while_the_robot_resets
-                while_observations_stream_and_actions_are_dispatched
-                whoever_answers_pings_may_be_busy
+            lost_connections {
+                connection_lost_while_idle
+                connection_lost_with_pending_requests
+                connection_lost_during_a_reset
+                connection_lost_while_streaming_and_dispatching
+                a_busy_peer_that_answers_pings_is_kept
             }
-            ends {
-                a_shutdown_with_nobody_there
-                a_shutdown_while_nothing_happens
-                a_shutdown_answers_what_is_under_way
-                a_shutdown_amid_a_stream_and_a_dispatch
-                a_shutdown_waits_only_so_long
-                a_server_comes_back_where_it_was
-                a_dropped_server_says_goodbye
-                a_dropped_policy_says_goodbye
-                a_policy_that_goes_does_not_wait_for_its_answers
+            shutdown {
+                shutdown_without_a_policy
+                shutdown_while_idle
+                shutdown_answers_requests_in_progress
+                shutdown_while_streaming_and_dispatching
+                shutdown_stops_waiting_at_its_timeout
+                a_server_can_restart_on_the_same_address
+                a_dropped_server_closes_the_connection
+                a_dropped_policy_closes_the_connection
+                closing_a_policy_does_not_wait_for_replies
             }
         }
     };
@@ -184,15 +184,15 @@ macro_rules! pair_cases {
         mod on_a_socket {
             cases! {
                 super::super::PAIR;
-                neighbours {
-                    a_robot_that_is_not_done_with_two_policies_has_time_for_a_third
+                several_policies {
+                    a_robot_busy_with_two_departed_policies_accepts_a_third
                 }
-                cuts {
-                    while_the_opening_handshake_is_under_way
-                    before_the_handshake_is_answered
-                    in_the_middle_of_a_large_observation
-                    while_a_large_observation_is_stuck_on_its_way
-                    a_silent_line_is_given_up_by_both
+                lost_connections {
+                    connection_lost_during_the_handshake
+                    connection_lost_before_the_handshake_response
+                    connection_lost_during_a_large_observation
+                    connection_lost_while_a_large_observation_is_stalled
+                    a_silent_connection_times_out_on_both_sides
                 }
             }
         }

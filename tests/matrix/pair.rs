@@ -158,7 +158,7 @@ pub(crate) fn values(actions: &[Action]) -> Vec<f32> {
 }
 
 /// For what kind of work an observation was made.
-pub(crate) fn made_for(observation: &Observation) -> String {
+pub(crate) fn kind_of_observation(observation: &Observation) -> String {
     let kind = observation.extra.get("for").expect("it says for what");
     kind.as_str().expect("in words").to_owned()
 }

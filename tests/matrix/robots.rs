@@ -28,7 +28,7 @@ fn fail(pair: Pair, fault: Fault, work: Work, why: &str) {
         let policy = pair.client.connect(&served.uri);
         let complaint = complaint(&*policy, work);
         assert!(complaint.contains(&format!("code 1011: the robot failed: {why}")), "{complaint}");
-        let end = served.robot.until_gone(policies);
+        let end = served.robot.wait_for_disconnects(policies);
         assert!(matches!(end, ConnectionError::RobotFailed(_)), "{end:?}");
     }
 }
@@ -36,7 +36,7 @@ fn fail(pair: Pair, fault: Fault, work: Work, why: &str) {
 /// What can go wrong, and what the policy is told the robot was at. One that does not even tell
 /// what it is has no policy where that is asked first.
 fn works(pair: Pair) -> impl Iterator<Item = (Work, &'static str)> {
-    let is_asked_first = pair.client.0.asks_before_it_is_connected();
+    let is_asked_first = pair.client.0.requests_metadata_to_connect();
     WORK.into_iter().filter(move |(work, _)| *work != Work::Describe || !is_asked_first)
 }
 
@@ -48,20 +48,20 @@ const WORK: [(Work, &str); 5] = [
     (Work::Step, "stepping"),
 ];
 
-pub(crate) fn an_error_is_told_and_the_next_policy_is_welcome(pair: Pair) {
+pub(crate) fn a_robot_error_reaches_the_policy_and_the_next_is_admitted(pair: Pair) {
     for (work, what) in works(pair) {
         fail(pair, Fault::Fails(work), work, &format!("{what}: joint 3 is over its limit"));
     }
 }
 
-pub(crate) fn a_panic_is_told_and_the_next_policy_is_welcome(pair: Pair) {
+pub(crate) fn a_robot_panic_reaches_the_policy_and_the_next_is_admitted(pair: Pair) {
     for (work, what) in works(pair) {
         let why = format!("{what}: it panicked: the arm is not homed");
         fail(pair, Fault::Panics(work), work, &why);
     }
 }
 
-pub(crate) fn so_is_one_of_an_observation_about_to_leave(pair: Pair) {
+pub(crate) fn a_panic_in_a_deferred_observation_reaches_the_policy(pair: Pair) {
     let why = "observing: it panicked: the camera was unplugged";
     fail(pair, Fault::LateObservationsPanic, Work::Observe, why);
 }

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use chiral_tests::{Recorder, Work};
 
-use crate::cable::Cable;
 use crate::pair::{Pair, action, hz};
+use crate::relay::Relay;
 use crate::supervise::{A_WHILE, ask, eventually, soon};
 
-pub(crate) fn a_stream_brings_newer_and_newer_ones_at_its_rate(pair: Pair) {
+pub(crate) fn a_stream_delivers_new_observations_at_its_rate(pair: Pair) {
     let (_served, policy) = pair.meet(Recorder::small());
     let start = Instant::now();
     policy.start_obs_stream(hz(200.0)).unwrap();
@@ -27,7 +27,7 @@ pub(crate) fn a_stream_brings_newer_and_newer_ones_at_its_rate(pair: Pair) {
     assert!(observations <= ticks, "{observations} observations in {ticks} ticks");
 }
 
-pub(crate) fn a_stream_stops_and_starts_again(pair: Pair) {
+pub(crate) fn a_stream_can_be_stopped_and_restarted(pair: Pair) {
     let (served, policy) = pair.meet(Recorder::small());
     policy.start_obs_stream(hz(500.0)).unwrap();
     soon(|| policy.next_obs()).unwrap();
@@ -47,7 +47,7 @@ pub(crate) fn a_stream_stops_and_starts_again(pair: Pair) {
     assert!(soon(|| policy.next_obs()).unwrap().timestamp > last.timestamp);
 }
 
-pub(crate) fn for_a_slow_policy_nothing_piles_up(pair: Pair) {
+pub(crate) fn a_slow_policy_gets_no_backlog(pair: Pair) {
     let (_served, policy) = pair.meet(Recorder::small());
     policy.start_obs_stream(hz(500.0)).unwrap();
     let first = soon(|| policy.next_obs()).unwrap();
@@ -61,7 +61,7 @@ pub(crate) fn for_a_slow_policy_nothing_piles_up(pair: Pair) {
     assert_eq!(soon(|| policy.next_obs_within(A_WHILE)).unwrap(), None);
 }
 
-pub(crate) fn a_slow_robot_slows_the_stream_and_gets_no_backlog(pair: Pair) {
+pub(crate) fn a_slow_robot_lowers_the_rate_and_gets_no_backlog(pair: Pair) {
     let (served, policy) = pair.meet(Recorder::small().held(Work::Observe));
     policy.start_obs_stream(hz(500.0)).unwrap();
     eventually(|| policy.stats().stream_ticks_missed >= 10);
@@ -74,46 +74,46 @@ pub(crate) fn a_slow_robot_slows_the_stream_and_gets_no_backlog(pair: Pair) {
     }
 }
 
-fn act_beside_an_observation(pair: Pair, robot: Recorder) {
+fn apply_actions_during_an_observation(pair: Pair, robot: Recorder) {
     let (served, policy) = pair.meet(robot.held(Work::Observe));
     let asking = ask(&policy, |policy| policy.observe());
-    served.robot.until_begun(Work::Observe, 1);
+    served.robot.wait_for_begun(Work::Observe, 1);
     for n in 1..=20 {
         policy.send_action(action(n)).unwrap();
-        served.robot.until_applied(usize::from(n));
+        served.robot.wait_for_applied(usize::from(n));
     }
     assert_eq!(policy.stats().observations.count(), 0, "the robot is still at it");
     served.robot.release(Work::Observe);
     asking.done().unwrap();
 }
 
-pub(crate) fn no_action_waits_for_a_slow_observation(pair: Pair) {
-    act_beside_an_observation(pair, Recorder::small());
+pub(crate) fn slow_observations_do_not_delay_actions(pair: Pair) {
+    apply_actions_during_an_observation(pair, Recorder::small());
 }
 
-pub(crate) fn nor_for_one_that_blocks_its_thread(pair: Pair) {
-    act_beside_an_observation(pair, Recorder::small().blocking());
+pub(crate) fn blocking_observe_does_not_delay_actions(pair: Pair) {
+    apply_actions_during_an_observation(pair, Recorder::small().blocking());
 }
 
-pub(crate) fn actions_arrive_while_a_large_observation_is_stuck_on_its_way(pair: Pair) {
+pub(crate) fn actions_arrive_while_a_large_observation_is_stalled(pair: Pair) {
     let served = pair.server.serve(Recorder::large());
-    let cable = Cable::to(&served.uri);
-    let policy = pair.client.connect(cable.uri());
+    let relay = Relay::to(&served.uri);
+    let policy = pair.client.connect(relay.uri());
     soon(|| policy.metadata()).unwrap();
-    cable.hold_back_server();
+    relay.freeze_server();
     let asking = ask(&policy, |policy| policy.observe());
     eventually(|| served.server.stats().is_some_and(|stats| stats.observations.count() == 1));
     for n in 1..=5 {
         policy.send_action(action(n)).unwrap();
-        served.robot.until_applied(usize::from(n));
+        served.robot.wait_for_applied(usize::from(n));
     }
     assert_eq!(policy.stats().observations.count(), 0, "it has not come through");
-    cable.thaw();
+    relay.thaw();
     let observation = asking.done().unwrap();
     assert_eq!(observation.cameras, served.robot.sensors().snapshot(0.0).cameras);
 }
 
-pub(crate) fn large_observations_stream_beside_the_dispatch(pair: Pair) {
+pub(crate) fn large_observations_stream_alongside_action_dispatch(pair: Pair) {
     let (served, policy) = pair.meet(Recorder::large());
     policy.start_obs_stream(hz(50.0)).unwrap();
     policy.start_action_dispatch(hz(200.0)).unwrap();
@@ -121,7 +121,7 @@ pub(crate) fn large_observations_stream_beside_the_dispatch(pair: Pair) {
     let plan: Vec<_> = (0..30).map(action).collect();
     policy.put_chunk(&first, plan.clone()).unwrap();
     let before = policy.stats().observations.count();
-    served.robot.until_applied(plan.len());
+    served.robot.wait_for_applied(plan.len());
     eventually(|| policy.stats().observations.count() > before + 2);
     let latest = soon(|| policy.next_obs()).unwrap();
     assert_eq!(latest.cameras, served.robot.sensors().snapshot(0.0).cameras);

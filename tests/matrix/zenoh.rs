@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use chiral_proto::ConnectionError;
 use chiral_tests::Recorder;
 
-use crate::cable::Cable;
 use crate::pair::Pair;
+use crate::relay::Relay;
 use crate::supervise::{eventually, soon};
 
 /// Makes the tests of pairs in one of Zenoh's modes.
@@ -31,7 +31,7 @@ macro_rules! over_zenoh {
                 cases! {
                     super::PAIR;
                     zenoh {
-                        a_silent_line_is_given_up_within_the_lease
+                        a_silent_connection_is_dropped_within_the_lease
                     }
                 }
                 $mode_cases! {}
@@ -46,8 +46,8 @@ macro_rules! named_cases {
         mod names {
             cases! {
                 super::super::PAIR;
-                neighbours {
-                    a_robot_that_is_not_done_with_two_policies_has_time_for_a_third
+                several_policies {
+                    a_robot_busy_with_two_departed_policies_accepts_a_third
                 }
             }
         }
@@ -73,22 +73,22 @@ over_zenoh! {
 /// After how long without a sign of life a peer is taken for gone.
 const LEASE: Duration = Duration::from_secs(5);
 
-pub(crate) fn a_silent_line_is_given_up_within_the_lease(pair: Pair) {
+pub(crate) fn a_silent_connection_is_dropped_within_the_lease(pair: Pair) {
     let served = pair.server.serve(Recorder::small());
-    let cable = Cable::to(&served.uri);
-    let policy = pair.client.connect(cable.uri());
+    let relay = Relay::to(&served.uri);
+    let policy = pair.client.connect(relay.uri());
     soon(|| policy.metadata()).unwrap();
     let start = Instant::now();
-    cable.freeze();
+    relay.freeze();
     eventually(|| policy.error().is_some());
     let error = policy.error().unwrap();
     assert!(matches!(error, ConnectionError::Lost(_)), "{error:?}");
-    let reason = served.robot.until_gone(1);
+    let reason = served.robot.wait_for_disconnects(1);
     assert!(matches!(reason, ConnectionError::Lost(_)), "{reason:?}");
     // The first sign of life that is missed is one of several in a lease.
     let after = start.elapsed();
     assert!((LEASE / 2..2 * LEASE).contains(&after), "{after:?}");
-    cable.thaw();
+    relay.thaw();
     let next = pair.client.connect(&served.uri);
     soon(|| next.metadata()).unwrap();
 }

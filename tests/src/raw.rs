@@ -97,10 +97,10 @@ impl Raw {
     ///
     /// # Panics
     /// When the server does not take it.
-    pub fn shake_hands(address: SocketAddr) -> Self {
+    pub fn complete_handshake(address: SocketAddr) -> Self {
         let mut raw = Self::connect(address);
         raw.send(Self::request());
-        raw.expect_welcome();
+        raw.expect_handshake_response();
         raw
     }
 
@@ -108,7 +108,7 @@ impl Raw {
     ///
     /// # Panics
     /// When the server does not take the connection.
-    pub fn expect_welcome(&mut self) {
+    pub fn expect_handshake_response(&mut self) {
         let response = self.head();
         assert!(response.starts_with("HTTP/1.1 101 "), "{response}");
         assert!(response.contains(ACCEPT), "{response}");
@@ -184,7 +184,7 @@ impl Raw {
     ///
     /// # Panics
     /// When the socket cannot be looked at.
-    pub fn is_gone(&self) -> bool {
+    pub fn is_disconnected(&self) -> bool {
         self.socket.set_nonblocking(true).expect("it is open");
         let peeked = self.socket.peek(&mut [0]);
         self.socket.set_nonblocking(false).expect("it is open");

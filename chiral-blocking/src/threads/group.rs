@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_of_threads_are_waited_for() {
+    fn joining_a_group_waits_for_threads_started_by_its_threads() {
         let group = Arc::new(Group::default());
         let (done, ended) = mpsc::channel();
         let (go, gate) = mpsc::channel::<()>();

@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_observation_has_its_exchange() {
+    fn each_observation_is_paired_with_its_exchange() {
         for count in 1..=ROW {
             let exchanges: usize = (1..=count).map(|n| exchanges_after(n, count)).sum();
             assert_eq!(exchanges, count);

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn one_episode_in_twenty_may_be_lost_but_not_all() {
+    fn up_to_one_failed_episode_in_twenty_is_a_pass() {
         let needed =
             |episodes| Arguments::parse_from(["demo", "--episodes", episodes]).options.needed();
         assert_eq!(["1", "2", "5", "20", "21", "100"].map(needed), [1, 1, 4, 19, 19, 95]);

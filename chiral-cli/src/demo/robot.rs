@@ -219,7 +219,7 @@ mod tests {
     use crate::robot::Scene;
 
     #[test]
-    fn in_lock_step_time_passes_with_the_actions_and_with_nothing_else() {
+    fn in_lock_step_mode_only_actions_advance_time() {
         let spec = Spec {
             scene: Scene::Arm,
             cameras: None,

@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_controls_no_terminal_and_reads_back_the_same() {
+    fn json_output_escapes_control_characters_and_round_trips() {
         let hostile = "\u{1b}[2J\u{7f}\u{9b}31m\u{202e}\u{e0001}\n手首 é";
         let json = to_json(&hostile, false).unwrap();
         assert!(json.chars().all(is_plain), "{json:?}");
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn matrices_are_written_row_by_row() {
+    fn matrices_are_written_in_row_major_order() {
         let matrix = Matrix3::new(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0);
         let json = to_json(&row_major3(&matrix), false).unwrap();
         assert_eq!(json, "[1.0,2.0,3.0,4.0,5.0,6.0,7.0,8.0,9.0]");

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn short_entries_take_a_line_and_long_ones_as_many_as_they_need() {
+    fn long_entries_are_wrapped_over_several_lines() {
         let map = Map::new().with("robot", "arm").with("joints", 7).with("long", "x".repeat(101));
         let expected = format!(
             "info\n  \"robot\"   \"arm\"\n  \"joints\"  7\n  \"long\"    \"{}\"\n",
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_short_and_say_what_they_are() {
+    fn numbers_are_abbreviated_and_keep_their_type() {
         let shown = [600.0, 1.0 / 3.0, -0.8, 1e-9, 5e-324, f64::MAX, f64::NAN].map(number);
         let expected = ["600.0", "0.333333", "-0.8", "1e-9", "5e-324", "1.79769e308", "NaN"];
         assert_eq!(shown, expected);

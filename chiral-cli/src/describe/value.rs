@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn floats_stay_floats_and_read_back_the_same() {
+    fn floats_round_trip_as_floats() {
         assert_eq!(json(1.0), "1.0");
         assert_eq!(json(-0.0), "-0.0");
         // The nearest f64 to the f32, not the shortest f32.
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_json_lacks_is_tagged() {
+    fn values_without_a_json_equivalent_are_tagged() {
         assert_eq!(json(Value::Binary(vec![0, 255])), r#"{"bin":"00ff"}"#);
         assert_eq!(json(Value::Ext(-1, vec![1, 2])), r#"{"ext":[-1,"0102"]}"#);
         assert_eq!(json(Value::Nil), "null");
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn maps_keep_their_order_and_the_last_of_two_values() {
+    fn maps_keep_key_order_and_the_last_duplicate_value() {
         let entries = [("b", 1), ("a", 2), ("b", 3)];
         let map = entries.map(|(key, value)| (key.into(), value.into())).to_vec();
         assert_eq!(json(Value::Map(map)), r#"{"b":3,"a":2}"#);

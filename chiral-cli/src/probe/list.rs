@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_robots_say_reaches_the_terminal_escaped() {
+    fn robot_metadata_is_escaped_for_the_terminal() {
         let robot = |name: &str, metadata| zenoh::Robot { name: name.to_owned(), metadata };
         let says = Map::new().with("mo\u{1b}[2Jtd", "hel\u{9b}lo");
         let robots =

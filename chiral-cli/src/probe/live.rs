@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_and_latencies_of_a_known_course() {
+    fn rates_and_latencies_of_a_known_timeline() {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let mut tally = Tally::default();
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn one_observation_makes_no_rate() {
+    fn a_single_observation_has_no_rate() {
         let mut tally = Tally::default();
         let now = Instant::now();
         tally.count(now, now, &observation([0.0, 0.0]));
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_values_that_came() {
+    fn quantiles_are_recorded_values() {
         let sorted: Vec<_> = (1..=100).map(Duration::from_millis).collect();
         let found = [0.0, 0.5, 0.99, 1.0].map(|q| quantile_ms(&sorted, q) as u32);
         assert_eq!(found, [1, 50, 99, 100]);

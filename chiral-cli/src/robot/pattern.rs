@@ -136,7 +136,7 @@ mod tests {
     const SIZE: Size = Size { width: 5, height: 3 };
 
     #[test]
-    fn frames_differ_repeat_and_share_the_strip() {
+    fn pattern_frames_change_and_repeat_and_share_one_strip() {
         let mut random = Random(1);
         let strips = [
             Strip::paint(SIZE, |_, _| noise_pixel(random.next())),

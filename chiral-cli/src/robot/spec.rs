@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_streams_are_read_or_refused_with_an_example() {
+    fn camera_and_stream_specs_parse_or_fail_with_an_example() {
         let size = Size { width: 640, height: 480 };
         assert_eq!(size.to_string().parse(), Ok(size));
         assert_eq!("640x480".parse(), Ok(size));

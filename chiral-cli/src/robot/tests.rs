@@ -26,7 +26,7 @@ fn joints(observation: &Observation) -> Vec<f32> {
 }
 
 #[test]
-fn the_first_observation_already_shows_something() {
+fn the_first_observation_is_not_blank() {
     for scene in ["arm", "noise", "gradient"] {
         let robot = robot(&format!("--scene {scene} --cameras 4 --depth --proprio force:6"));
         let observation = robot.sensors.snapshot_now();
@@ -44,7 +44,7 @@ fn the_first_observation_already_shows_something() {
 }
 
 #[test]
-fn the_sensors_go_on_delivering() {
+fn sensors_keep_publishing() {
     for scene in ["arm", "noise", "gradient"] {
         let robot = robot(&format!("--scene {scene} --rate 500 --proprio force:6"));
         let camera = robot.sensors.camera_at(0).unwrap();
@@ -58,7 +58,7 @@ fn the_sensors_go_on_delivering() {
 }
 
 #[test]
-fn an_arm_can_be_reset_to_one_scene_after_the_other() {
+fn each_reset_starts_a_new_scene() {
     let robot = robot("--seed 5");
     let before = monotonic_seconds();
     let first = robot.reset().unwrap();
@@ -72,7 +72,7 @@ fn an_arm_can_be_reset_to_one_scene_after_the_other() {
 }
 
 #[test]
-fn a_step_moves_the_arm_and_shows_it() {
+fn a_step_moves_the_arm_and_returns_the_new_observation() {
     let robot = robot("--seed 5");
     let start = robot.reset().unwrap().observation;
     let target: Vec<f32> = joints(&start).iter().map(|angle| angle + 0.1).collect();
@@ -89,7 +89,7 @@ fn a_step_moves_the_arm_and_shows_it() {
 }
 
 #[test]
-fn an_arm_takes_seven_joints_or_nothing() {
+fn only_actions_of_seven_joints_are_accepted() {
     let robot = robot("--cameras 0");
     let error = robot.apply_action(vec![0.0; 5].into()).unwrap_err();
     assert_eq!(
@@ -102,7 +102,7 @@ fn an_arm_takes_seven_joints_or_nothing() {
 }
 
 #[test]
-fn the_witness_hears_of_every_action() {
+fn every_action_is_recorded() {
     #[derive(Default)]
     struct Heard(Mutex<Vec<usize>>);
     impl Witness for Arc<Heard> {
@@ -120,7 +120,7 @@ fn the_witness_hears_of_every_action() {
 }
 
 #[test]
-fn the_metadata_says_what_there_is() {
+fn metadata_lists_cameras_and_streams() {
     let robot = robot("--cameras 2 --rate 12.5 --proprio force:6");
     let metadata = robot.metadata().unwrap();
     let get = |key| metadata.get(key).unwrap();
@@ -132,7 +132,7 @@ fn the_metadata_says_what_there_is() {
 }
 
 #[test]
-fn what_no_client_would_take_is_refused() {
+fn observations_over_the_client_limit_are_refused() {
     for (arguments, fault) in [
         ("--cameras 257", "257 cameras"),
         ("--cameras 256 --size 1920x1080", "an observation would have"),

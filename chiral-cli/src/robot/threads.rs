@@ -81,7 +81,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn work_is_done_at_once_then_in_a_named_thread_until_the_drop() {
+    fn the_first_run_is_immediate_and_later_ones_use_a_named_thread() {
         let (names, seen) = mpsc::channel();
         let mut threads = Threads::default();
         let work = move || {
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_rate_does_not_delay_the_stop() {
+    fn stopping_does_not_wait_for_the_next_period() {
         let mut threads = Threads::default();
         threads.spawn("slow".to_owned(), Rate::hz(Rate::MIN_HZ).unwrap(), || {}).unwrap();
         let start = Instant::now();

@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn it_pings_at_its_interval_while_the_peer_answers() {
+    fn pings_are_sent_at_the_interval_while_the_peer_answers() {
         let start = Instant::now();
         let mut heartbeat = heartbeat(start);
         for round in 1..4 {
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_after_a_ping_or_behind_a_message_that_nobody_takes_is_the_end() {
+    fn an_unanswered_ping_or_a_blocked_write_times_out() {
         let start = Instant::now();
         let mut blocked = heartbeat(start);
         assert_eq!(blocked.handle_timeout(start + 20 * SECOND), Ok(()));
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn without_keepalive_nothing_is_ever_due() {
+    fn without_keepalive_there_is_no_deadline() {
         let start = Instant::now();
         let mut heartbeat = Heartbeat::new(start, None);
         assert_eq!(heartbeat.deadline(), None);

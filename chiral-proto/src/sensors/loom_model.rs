@@ -51,7 +51,7 @@ fn shown(camera: &Camera) -> f64 {
 }
 
 #[test]
-fn no_snapshot_is_torn_between_two_writers() {
+fn snapshots_are_never_torn_between_two_writers() {
     loom::model(|| {
         let sensors = sensors();
         let writers = [1, 2].map(|value| {
@@ -69,7 +69,7 @@ fn no_snapshot_is_torn_between_two_writers() {
 }
 
 #[test]
-fn a_snapshot_outlives_the_recycling_of_the_one_before() {
+fn a_snapshot_stays_valid_while_older_buffers_are_recycled() {
     // Over all interleavings: how often the last frame lies where the first snapshot's lay.
     static RECYCLED: AtomicUsize = AtomicUsize::new(0);
     loom::model(|| {
@@ -96,7 +96,7 @@ fn a_snapshot_outlives_the_recycling_of_the_one_before() {
 }
 
 #[test]
-fn a_buffer_has_one_owner() {
+fn a_pooled_buffer_has_one_owner_at_a_time() {
     loom::model(|| {
         let sensors = sensors();
         // The one that writes twice may get the memory that the other's frame just left.
@@ -119,7 +119,7 @@ fn a_buffer_has_one_owner() {
 }
 
 #[test]
-fn values_and_sequence_of_a_stream_move_together() {
+fn values_and_sequence_number_change_together() {
     loom::model(|| {
         let sensors = sensors();
         let writers = [1_u8, 2].map(|value| {

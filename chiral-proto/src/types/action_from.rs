@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_either_width_become_float32() {
+    fn f32_and_f64_values_become_float32() {
         is(0.5_f32, &[1], &[0.5]);
         is(0.5_f64, &[1], &[0.5]);
         is([0.5_f32, 1.0], &[2], &[0.5, 1.0]);
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn nalgebra_vectors_are_vectors_and_matrices_row_major() {
+    fn nalgebra_vectors_and_matrices_convert_row_major() {
         is(Vector3::new(1.0_f32, 2.0, 3.0), &[3], &[1.0, 2.0, 3.0]);
         is(SVector::<f64, 2>::new(1.0, 2.0), &[2], &[1.0, 2.0]);
         is(&Vector3::new(1.0_f32, 2.0, 3.0), &[3], &[1.0, 2.0, 3.0]);
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn float64_travels_where_it_is_asked_for() {
+    fn float64_is_sent_when_requested() {
         for action in [Action::float64([0.1, 0.2]), Array::vector(vec![0.1, 0.2]).into()] {
             assert_eq!(action.values.dtype(), Dtype::F64);
             assert_eq!(*action.values.to_f64(), [0.1, 0.2]);
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn an_array_of_known_length_is_got_from_one_row_and_nothing_else() {
+    fn to_array_needs_exactly_one_row() {
         assert_eq!(Action::from([1.0, 2.0]).to_array(), Ok([1.0, 2.0]));
         assert_eq!(Action::from([[1.0, 2.0]]).to_array(), Ok([1.0, 2.0]));
         assert_eq!(Action::float64([1.0, 2.0]).to_array(), Ok([1.0, 2.0]));

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vector_may_come_as_one_row() {
+    fn a_vector_is_accepted_as_a_single_row() {
         let spec = ActionSpec::vector(7);
         for shape in [&[7][..], &[1, 7]] {
             assert_eq!(spec.check(&of(shape)), Ok(()), "{shape:?}");
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_may_bring_several_rows() {
+    fn a_step_accepts_several_rows() {
         let spec = ActionSpec::vector(7);
         for shape in [&[7][..], &[1, 7], &[3, 7]] {
             assert_eq!(spec.check_step(&of(shape)), Ok(()), "{shape:?}");
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exact_shape_is_exact() {
+    fn an_exact_shape_must_match() {
         let spec = ActionSpec::shape([2, 3]);
         assert_eq!(spec.check(&of(&[2, 3])), Ok(()));
         assert_eq!(
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn elements_must_be_of_the_kind() {
+    fn the_dtype_must_be_of_the_declared_kind() {
         let spec = ActionSpec::vector(1);
         assert_eq!(spec.check(&values(&[1_f64])), Ok(()));
         assert_eq!(spec.check(&values(&[f16::ONE])), Ok(()));
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_declaration_actions_are_finite_and_not_empty() {
+    fn undeclared_actions_must_be_finite_and_not_empty() {
         let spec = ActionSpec::default();
         for shape in [&[][..], &[1], &[599], &[3, 4], &[1, 2, 3, 4, 5]] {
             assert_eq!(spec.check(&of(shape)), Ok(()), "{shape:?}");

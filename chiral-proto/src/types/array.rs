@@ -300,14 +300,14 @@ mod tests {
     }
 
     #[test]
-    fn wide_integers_round_once() {
+    fn wide_integers_are_rounded_only_once() {
         // Through f64 this would round down to 2^60 + 2^36, then up again: twice wrong.
         let value = (1_i64 << 60) + (1 << 36) + 1;
         assert_eq!(*Array::vector(vec![value]).to_f32(), [value as f32]);
     }
 
     #[test]
-    fn a_wrong_size_says_what_would_fit() {
+    fn a_size_mismatch_error_states_the_expected_size() {
         let error = Array::new(Dtype::F32, [2, 3], vec![0; 20]).unwrap_err();
         assert_eq!(
             error.to_string(),

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_up_finds_the_first_of_two_and_names_what_exists() {
+    fn lookup_finds_the_first_duplicate_and_errors_list_the_names() {
         let observation = seen_by(&["left", "right", "left"]);
         assert_eq!(observation["left"].image.bytes()[..], [1]);
         assert_eq!(
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn timestamps_keep_the_first_of_two_cameras_of_one_name() {
+    fn timestamps_keep_the_first_of_duplicate_cameras() {
         let timestamps = seen_by(&["left", "right", "left"]).camera_timestamps();
         assert_eq!(timestamps, [("left", 1.0), ("right", 2.0)].into_iter().collect());
         assert_eq!(timestamps.get("left"), Some(1.0));

@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_rank_is_kept_as_given() {
+    fn shapes_of_any_rank_are_kept() {
         for rank in 0..8 {
             let dims: Vec<usize> = (1..=rank).collect();
             assert_eq!(*Shape::new(&dims), dims[..]);
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn element_count_is_checked() {
+    fn element_count_is_checked_for_overflow() {
         assert_eq!(Shape::new(&[]).element_count(), Some(1));
         assert_eq!(Shape::new(&[480, 640, 3]).element_count(), Some(921_600));
         assert_eq!(Shape::new(&[usize::MAX, 2]).element_count(), None);

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_map_is_refused() {
+    fn values_that_are_not_maps_are_rejected() {
         assert!(Map::from_serialize(&7).is_err());
         assert!(Map::from_serialize(&std::collections::BTreeMap::from([(1, 2)])).is_err());
         let error =

@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_unique_and_found() {
+    fn message_type_names_are_unique_and_round_trip() {
         for message in MessageType::ALL {
             assert_eq!(MessageType::from_name(message.name()), Some(message));
         }
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn every_response_of_the_server_answers_one_request_of_the_client() {
+    fn each_response_type_answers_one_request_type() {
         for kind in RequestKind::ALL {
             assert!(kind.request().is_from_client() && !kind.response().is_from_client());
             assert_eq!(kind.request().response(), Some(kind.response()));

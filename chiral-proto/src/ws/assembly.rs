@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn payloads_are_aligned_whatever_the_header_and_the_pieces() {
+    fn payloads_are_aligned_for_any_header_length_and_fragmentation() {
         let pool = BufferPool::new(2);
         for header in (0..130).chain([u32::MAX - 3, u32::MAX]) {
             for piece in [1, 2, 3, 4, 5, 100] {
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_buffer_grows_with_what_arrives_and_not_with_what_is_announced() {
+    fn the_buffer_grows_with_received_not_announced_bytes() {
         let pool = BufferPool::new(2);
         let mut assembly = Assembly::new(&pool, 200 << 20);
         assert_eq!(assembly.buffer.len(), MODEST);
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recycled_buffer_that_fits_is_taken_whole() {
+    fn a_fitting_recycled_buffer_is_used_without_growing() {
         let pool = BufferPool::new(2);
         drop(pool.take(30 << 20));
         assert_eq!(Assembly::new(&pool, 20 << 20).buffer.len(), 30 << 20);

@@ -85,14 +85,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_reason_is_cut_between_characters() {
+    fn a_long_close_reason_is_truncated_at_a_character_boundary() {
         let payload = payload(CloseCode::NORMAL, &"ü".repeat(100));
         assert_eq!(payload.len(), 2 + 122);
         assert_eq!(std::str::from_utf8(&payload[2..]), Ok("ü".repeat(61).as_str()));
     }
 
     #[test]
-    fn codes_that_never_travel_leave_the_payload_empty() {
+    fn unsendable_close_codes_give_an_empty_payload() {
         for code in [CloseCode::NO_STATUS, CloseCode::ABNORMAL, CloseCode(999), CloseCode(5000)] {
             assert!(payload(code, "why").is_empty());
         }

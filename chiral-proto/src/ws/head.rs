@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_need_the_shortest_length() {
+    fn non_minimal_length_encodings_are_rejected() {
         for (len, size) in [(0, 2), (125, 2), (126, 4), (65535, 4), (65536, 10), (17 << 20, 10)] {
             let mut bytes = Vec::new();
             put_fragment(&mut bytes, &Fragment { len, is_first: true, is_last: true }, None);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reserved_bit_and_opcode_is_refused() {
+    fn reserved_bits_and_opcodes_are_rejected() {
         for bits in 1..8 {
             assert_eq!(parse(&[0x82 | bits << 4, 0]).unwrap_err(), Error::ReservedBits { bits });
         }

@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equals_the_definition_at_every_phase_length_and_alignment() {
+    fn masking_matches_the_rfc_at_every_offset_length_and_alignment() {
         let key = [0x12, 0x34, 0x56, 0x78];
         let data: Vec<u8> = (0..100).collect();
         for offset in 0..20 {
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_differ_and_follow_from_the_seed() {
+    fn mask_keys_differ_and_are_determined_by_the_seed() {
         let draw = |seed| {
             let mut keys = Keys::new([seed; 32]);
             [keys.draw(), keys.draw(), keys.draw()]

@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_long_messages_are_cut() {
+    fn only_long_messages_are_fragmented() {
         for len in [4, FRAGMENT - 1, FRAGMENT] {
             let whole = Fragment { len, is_first: true, is_last: true };
             assert_eq!(fragments(len).collect::<Vec<_>>(), [whole]);

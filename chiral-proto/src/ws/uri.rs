@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_uri_of_a_server_is_refused_with_the_reason() {
+    fn invalid_websocket_uris_are_rejected_with_a_reason() {
         for (text, problem) in [
             ("", "no valid URI"),
             ("ws://", "no valid URI"),
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_means_the_same_is_read_the_same() {
+    fn equivalent_uris_parse_to_the_same_value() {
         let plain: WsUri = "ws://localhost:80/".parse().expect("as it should be");
         for text in ["WS://localhost:80", " ws://localhost:80/\n", "http://localhost:80/"] {
             assert_eq!(text.parse::<WsUri>().as_ref(), Ok(&plain), "{text:?}");
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_not_repeated() {
+    fn secrets_in_uris_are_not_printed() {
         for text in ["ws://me:se@cret@localhost/a@b", "me:secret@localhost"] {
             let error = text.parse::<WsUri>().expect_err(text).to_string();
             assert!(!error.contains("cret") && error.contains("***@localhost"), "{error}");
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn it_reads_back_as_written() {
+    fn websocket_uris_round_trip() {
         for text in ["ws://localhost:8765/", "wss://[::1]:443/a?b=c", "ws://10.0.0.7/"] {
             assert_eq!(text.parse::<WsUri>().expect(text).to_string(), text);
         }

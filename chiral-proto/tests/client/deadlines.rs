@@ -31,7 +31,7 @@ fn the_earliest_deadline_is_the_next_wake_up() {
 }
 
 #[test]
-fn a_request_that_expires_before_it_left_never_leaves() {
+fn a_request_that_expires_in_the_queue_is_never_sent() {
     let mut policy = Policy::default();
     let now = policy.now;
     let expired = policy.client.request_reset(now, Some(now + ms(10))).unwrap();
@@ -42,7 +42,7 @@ fn a_request_that_expires_before_it_left_never_leaves() {
 }
 
 #[test]
-fn a_deadline_that_has_passed_already_fails_the_request_at_once() {
+fn a_past_deadline_fails_the_request_immediately() {
     let mut policy = Policy::default();
     let id = policy.client.request_metadata(policy.now, Some(policy.now)).unwrap();
     assert_eq!(policy.sends(), None);
@@ -51,7 +51,7 @@ fn a_deadline_that_has_passed_already_fails_the_request_at_once() {
 }
 
 #[test]
-fn a_late_answer_is_swallowed_and_the_next_is_not_taken_for_it() {
+fn a_late_reply_is_dropped_and_not_matched_to_the_next_request() {
     let mut policy = Policy::default();
     let now = policy.now;
     let first = policy.client.request_observation(now, Some(now + ms(10))).unwrap();
@@ -72,7 +72,7 @@ fn a_late_answer_is_swallowed_and_the_next_is_not_taken_for_it() {
 }
 
 #[test]
-fn late_answers_of_every_kind_are_swallowed() {
+fn late_replies_of_every_kind_are_dropped() {
     let mut policy = Policy::default();
     let (now, deadline) = (policy.now, Some(policy.now + ms(10)));
     let ids = [
@@ -92,7 +92,7 @@ fn late_answers_of_every_kind_are_swallowed() {
 }
 
 #[test]
-fn an_answer_at_the_very_deadline_is_late() {
+fn a_reply_exactly_at_the_deadline_is_late() {
     let mut policy = Policy::default();
     let id = policy.client.request_metadata(policy.now, Some(policy.now + ms(10))).unwrap();
     policy.sends_all();
@@ -102,7 +102,7 @@ fn an_answer_at_the_very_deadline_is_late() {
 }
 
 #[test]
-fn an_expired_request_takes_room_until_its_answer_has_come() {
+fn an_expired_request_stays_pending_until_its_reply_arrives() {
     let mut policy = Policy::new(Config { pending_requests: 1, ..untimed() });
     policy.client.request_metadata(policy.now, Some(policy.now + ms(10))).unwrap();
     policy.sends_all();
@@ -115,7 +115,7 @@ fn an_expired_request_takes_room_until_its_answer_has_come() {
 }
 
 #[test]
-fn an_answered_request_cannot_be_cancelled_nor_expire() {
+fn an_answered_request_cannot_be_cancelled_or_expire() {
     let mut policy = Policy::default();
     let id = policy.client.request_metadata(policy.now, Some(policy.now + ms(10))).unwrap();
     policy.sends_all();
@@ -127,7 +127,7 @@ fn an_answered_request_cannot_be_cancelled_nor_expire() {
 }
 
 #[test]
-fn a_cancelled_request_fails_at_once_and_its_answer_is_swallowed() {
+fn a_cancelled_request_fails_immediately_and_its_reply_is_dropped() {
     let mut policy = Policy::default();
     let now = policy.now;
     let on_the_wire = policy.client.request_reset(now, Some(now + ms(50))).unwrap();
@@ -149,7 +149,7 @@ fn a_cancelled_request_fails_at_once_and_its_answer_is_swallowed() {
 }
 
 #[test]
-fn cancelling_one_request_tells_of_others_that_expired_meanwhile() {
+fn cancelling_reports_other_requests_that_have_expired() {
     let mut policy = Policy::default();
     let deadline = Some(policy.now + ms(10));
     let expired = policy.client.request_metadata(policy.now, deadline).unwrap();

@@ -37,7 +37,7 @@ fn sees(policy: &mut Policy, number: u32) {
 }
 
 #[test]
-fn one_action_leaves_at_each_tick_in_order() {
+fn one_action_is_sent_per_tick_in_order() {
     let mut policy = dispatching(untimed());
     assert!(policy.client.is_dispatching());
     put(&mut policy, 0..3);
@@ -53,7 +53,7 @@ fn one_action_leaves_at_each_tick_in_order() {
 }
 
 #[test]
-fn an_empty_queue_sends_nothing_and_counts_a_starvation() {
+fn an_empty_queue_sends_nothing_and_counts_as_starved() {
     let mut policy = dispatching(untimed());
     assert_eq!(acts(&mut policy), []);
     policy.wait(ms(5));
@@ -68,7 +68,7 @@ fn an_empty_queue_sends_nothing_and_counts_a_starvation() {
 }
 
 #[test]
-fn ticks_that_were_slept_through_are_skipped_not_made_up_for() {
+fn missed_ticks_are_skipped_not_caught_up() {
     let mut policy = dispatching(untimed());
     put(&mut policy, 0..10);
     assert_eq!(acts(&mut policy), [0]);
@@ -80,7 +80,7 @@ fn ticks_that_were_slept_through_are_skipped_not_made_up_for() {
 }
 
 #[test]
-fn a_busy_transport_delays_an_action_to_the_next_tick_at_the_most() {
+fn a_busy_transport_delays_an_action_by_less_than_one_tick() {
     let mut policy = dispatching(untimed());
     put(&mut policy, 0..10);
     policy.wait(ms(7)); // The tick came, but the transport took nothing.
@@ -92,7 +92,7 @@ fn a_busy_transport_delays_an_action_to_the_next_tick_at_the_most() {
 }
 
 #[test]
-fn an_action_goes_before_a_request_and_that_before_the_stream() {
+fn actions_are_sent_before_requests_and_requests_before_the_stream() {
     let mut policy = dispatching(untimed());
     policy.client.start_obs_stream(policy.now, hz(100.0)).unwrap();
     policy.client.request_metadata(policy.now, None).unwrap();
@@ -103,7 +103,7 @@ fn an_action_goes_before_a_request_and_that_before_the_stream() {
 }
 
 #[test]
-fn a_put_action_is_stamped_with_the_latest_observation_when_it_leaves() {
+fn a_queued_action_is_stamped_with_the_latest_observation_when_sent() {
     let mut policy = dispatching(untimed());
     put(&mut policy, 0..2);
     let Some(ClientMessage::ApplyAction(unstamped)) = policy.sends() else { panic!() };
@@ -115,7 +115,7 @@ fn a_put_action_is_stamped_with_the_latest_observation_when_it_leaves() {
 }
 
 #[test]
-fn an_action_bound_by_hand_keeps_its_observation() {
+fn an_explicitly_bound_action_keeps_its_observation() {
     let mut policy = dispatching(untimed());
     policy.client.put_action(policy.now, action(0).decided_on(&observation(3))).unwrap();
     sees_before_acting(&mut policy, 5);
@@ -143,7 +143,7 @@ fn sees_before_acting(policy: &mut Policy, number: u32) {
 }
 
 #[test]
-fn an_action_older_than_max_age_never_leaves() {
+fn an_action_older_than_max_age_is_never_sent() {
     let mut policy = dispatching(Config { max_age: Some(ms(25)), ..untimed() });
     assert_eq!(acts(&mut policy), []);
     policy.wait(ms(5));
@@ -159,7 +159,7 @@ fn an_action_older_than_max_age_never_leaves() {
 }
 
 #[test]
-fn an_action_whose_tick_came_in_time_but_not_the_transport_never_leaves_either() {
+fn an_action_that_expires_while_the_transport_is_blocked_is_never_sent() {
     let mut policy = dispatching(Config { max_age: Some(ms(5)), ..untimed() });
     put(&mut policy, [1]);
     policy.wait(ms(0)); // The tick is due,
@@ -170,7 +170,7 @@ fn an_action_whose_tick_came_in_time_but_not_the_transport_never_leaves_either()
 }
 
 #[test]
-fn a_younger_action_leaves_at_the_tick_that_found_older_ones_expired() {
+fn a_tick_skips_expired_actions_and_sends_the_next_valid_one() {
     let mut policy = dispatching(Config { max_age: Some(ms(5)), ..untimed() });
     acts(&mut policy);
     put(&mut policy, [1, 2]);
@@ -182,7 +182,7 @@ fn a_younger_action_leaves_at_the_tick_that_found_older_ones_expired() {
 }
 
 #[test]
-fn replacing_drops_what_is_left_and_no_tick_finds_neither() {
+fn replacing_the_queue_is_atomic() {
     let mut policy = dispatching(untimed());
     put(&mut policy, 0..5);
     assert_eq!(acts(&mut policy), [0]);
@@ -199,7 +199,7 @@ fn replacing_drops_what_is_left_and_no_tick_finds_neither() {
 }
 
 #[test]
-fn replacing_with_nothing_empties_the_queue() {
+fn replacing_with_an_empty_chunk_clears_the_queue() {
     let mut policy = dispatching(untimed());
     put(&mut policy, 0..5);
     assert_eq!(policy.client.replace_actions(policy.now, &observation(3), []), Ok(5));
@@ -208,7 +208,7 @@ fn replacing_with_nothing_empties_the_queue() {
 }
 
 #[test]
-fn a_plan_that_does_not_fit_comes_back_and_the_queue_is_as_it_was() {
+fn a_chunk_that_does_not_fit_is_returned_and_the_queue_is_unchanged() {
     let mut policy = Policy::new(Config { queue_capacity: 3, ..untimed() });
     put(&mut policy, 0..2);
     let plan: Vec<Action> = (10..12).map(action).collect();
@@ -238,7 +238,7 @@ fn a_plan_that_does_not_fit_comes_back_and_the_queue_is_as_it_was() {
 }
 
 #[test]
-fn stopped_the_queue_stays_and_started_again_it_goes_on() {
+fn stopping_dispatch_keeps_the_queue_for_the_next_start() {
     let mut policy = dispatching(untimed());
     put(&mut policy, 0..3);
     assert_eq!(acts(&mut policy), [0]);
@@ -254,7 +254,7 @@ fn stopped_the_queue_stays_and_started_again_it_goes_on() {
 }
 
 #[test]
-fn cleared_actions_are_counted_and_never_leave() {
+fn cleared_actions_are_counted_and_never_sent() {
     let mut policy = dispatching(untimed());
     put(&mut policy, 0..3);
     policy.wait(ms(0)); // The tick is due: what it would have sent is gone.
@@ -266,7 +266,7 @@ fn cleared_actions_are_counted_and_never_leave() {
 }
 
 #[test]
-fn expired_actions_leave_their_places_to_new_ones() {
+fn expired_actions_free_their_places_in_the_queue() {
     let config = Config { queue_capacity: 2, max_age: Some(ms(50)), ..untimed() };
     let mut policy = Policy::new(config);
     put(&mut policy, 0..2);
@@ -277,7 +277,7 @@ fn expired_actions_leave_their_places_to_new_ones() {
 }
 
 #[test]
-fn every_tick_is_sent_starved_or_missed_however_it_is_started_and_stopped() {
+fn every_dispatch_tick_is_counted_as_sent_starved_or_missed() {
     let mut policy = dispatching(untimed());
     put(&mut policy, 0..9);
     let mut sent = acts(&mut policy).len() as u64;
@@ -292,7 +292,7 @@ fn every_tick_is_sent_starved_or_missed_however_it_is_started_and_stopped() {
 }
 
 #[test]
-fn a_sent_action_leaves_ahead_of_everything_and_needs_no_dispatch() {
+fn send_action_goes_first_and_needs_no_dispatch() {
     let mut policy = Policy::default();
     policy.client.request_metadata(policy.now, None).unwrap();
     for number in [1, 2] {
@@ -318,7 +318,7 @@ fn a_sent_action_leaves_ahead_of_everything_and_needs_no_dispatch() {
 }
 
 #[test]
-fn a_sent_action_is_stamped_when_it_leaves() {
+fn send_action_is_stamped_when_it_is_transmitted() {
     let mut policy = Policy::default();
     sees(&mut policy, 5);
     policy.client.send_action(policy.now, action(1)).unwrap();
@@ -330,7 +330,7 @@ fn a_sent_action_is_stamped_when_it_leaves() {
 }
 
 #[test]
-fn a_sent_action_that_the_transport_does_not_take_in_time_never_leaves() {
+fn send_action_expires_while_the_transport_is_blocked() {
     let mut policy = Policy::new(Config { max_age: Some(ms(20)), ..untimed() });
     policy.client.send_action(policy.now, action(1)).unwrap();
     policy.wait(ms(15));
@@ -341,7 +341,7 @@ fn a_sent_action_that_the_transport_does_not_take_in_time_never_leaves() {
 }
 
 #[test]
-fn no_more_actions_wait_for_the_transport_than_for_a_tick() {
+fn send_action_is_bounded_by_the_queue_capacity() {
     let config = Config { queue_capacity: 2, max_age: Some(ms(20)), ..untimed() };
     let mut policy = Policy::new(config);
     put(&mut policy, 0..2);
@@ -357,7 +357,7 @@ fn no_more_actions_wait_for_the_transport_than_for_a_tick() {
 }
 
 #[test]
-fn clearing_drops_what_was_sent_but_not_taken_too() {
+fn clearing_also_drops_unsent_urgent_actions() {
     let mut policy = Policy::default();
     put(&mut policy, 0..2);
     policy.client.send_action(policy.now, action(5)).unwrap();
@@ -366,7 +366,7 @@ fn clearing_drops_what_was_sent_but_not_taken_too() {
 }
 
 #[test]
-fn a_new_plan_takes_the_place_of_the_old_plan_only() {
+fn replacing_the_queue_keeps_urgent_actions() {
     let mut policy = dispatching(untimed());
     put(&mut policy, 0..2);
     policy.client.send_action(policy.now, action(5)).unwrap(); // Open the gripper!

@@ -12,7 +12,7 @@ fn lost() -> ConnectionError {
 }
 
 #[test]
-fn it_fails_every_pending_request_and_is_told_once_and_last() {
+fn disconnect_fails_pending_requests_and_is_the_last_event() {
     let mut policy = Policy::default();
     let now = policy.now;
     let on_the_wire = policy.client.request_reset(now, None).unwrap().key();
@@ -34,7 +34,7 @@ fn it_fails_every_pending_request_and_is_told_once_and_last() {
 }
 
 #[test]
-fn nothing_comes_after_it() {
+fn nothing_happens_after_disconnect() {
     let mut policy = Policy::default();
     let id = policy.client.request_metadata(policy.now, None).unwrap();
     policy.sends_all();
@@ -58,7 +58,7 @@ fn nothing_comes_after_it() {
 }
 
 #[test]
-fn an_observation_that_was_not_polled_yet_is_still_told() {
+fn an_unpolled_observation_is_still_delivered_after_disconnect() {
     let mut policy = Policy::default();
     policy.client.start_obs_stream(policy.now, hz(100.0)).unwrap();
     policy.sends_all();
@@ -70,7 +70,7 @@ fn an_observation_that_was_not_polled_yet_is_still_told() {
 }
 
 #[test]
-fn a_frame_that_cannot_be_read_is_one() {
+fn an_unreadable_frame_ends_the_connection() {
     for message in [&b""[..], b"\xff\xff\xff\xff", b"\x01\0\0\0\xc1", b"\x01\0\0\0\x80"] {
         let mut policy = Policy::default();
         policy.client.handle_message(policy.now, message.into());
@@ -81,7 +81,7 @@ fn a_frame_that_cannot_be_read_is_one() {
 }
 
 #[test]
-fn a_frame_over_the_limits_is_one() {
+fn a_frame_over_the_limits_ends_the_connection() {
     let limits = Limits { frame_len: 100, ..Limits::default() };
     let mut policy = Policy::new(Config { limits, ..untimed() });
     policy.client.request_observation(policy.now, None).unwrap();
@@ -91,7 +91,7 @@ fn a_frame_over_the_limits_is_one() {
 }
 
 #[test]
-fn a_deadline_that_had_passed_by_then_is_told_as_such() {
+fn a_request_that_expired_before_disconnect_reports_a_timeout() {
     let mut policy = Policy::default();
     let id = policy.client.request_metadata(policy.now, Some(policy.now + ms(5))).unwrap();
     policy.client.handle_disconnect(policy.now + ms(10), lost());
@@ -99,7 +99,7 @@ fn a_deadline_that_had_passed_by_then_is_told_as_such() {
 }
 
 #[test]
-fn calls_after_it_are_refused_and_give_back_the_actions() {
+fn calls_after_disconnect_fail_and_return_the_actions() {
     let mut policy = Policy::new(Config { queue_capacity: 1, ..untimed() });
     let now = policy.now;
     policy.client.close(now);

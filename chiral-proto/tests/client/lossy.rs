@@ -25,7 +25,7 @@ fn sees(number: u32) -> ServerMessage {
 }
 
 #[test]
-fn metadata_and_observations_are_asked_for_again_until_they_come() {
+fn metadata_and_observe_requests_are_retried_until_answered() {
     let mut policy = lossy();
     let told = policy.client.request_metadata(policy.now, None).unwrap();
     let seen = policy.client.request_observation(policy.now, None).unwrap();
@@ -54,7 +54,7 @@ fn metadata_and_observations_are_asked_for_again_until_they_come() {
 }
 
 #[test]
-fn the_stream_asks_again_too_and_goes_on_after_the_linger() {
+fn the_stream_retries_and_resumes_after_the_linger_time() {
     let mut policy = lossy();
     policy.client.start_obs_stream(policy.now, hz(10.0)).unwrap();
     assert_eq!(policy.sends_all(), [ClientMessage::Observe]);
@@ -71,7 +71,7 @@ fn the_stream_asks_again_too_and_goes_on_after_the_linger() {
 }
 
 #[test]
-fn a_reset_and_a_step_are_never_sent_twice() {
+fn resets_and_steps_are_never_retried() {
     let mut policy = lossy();
     let reset_id = policy.client.request_reset(policy.now, None).unwrap();
     let stepped = policy.client.request_step(policy.now, action(0), None).unwrap();
@@ -91,7 +91,7 @@ fn a_reset_and_a_step_are_never_sent_twice() {
 }
 
 #[test]
-fn an_action_is_never_sent_twice() {
+fn actions_are_never_retried() {
     let mut policy = lossy();
     policy.client.put_action(policy.now, action(0)).unwrap();
     policy.client.start_action_dispatch(policy.now, hz(10.0)).unwrap();
@@ -103,7 +103,7 @@ fn an_action_is_never_sent_twice() {
 }
 
 #[test]
-fn a_deadline_of_its_own_goes_before_the_default() {
+fn an_explicit_deadline_overrides_the_default() {
     let mut policy = lossy();
     let deadline = Some(policy.now + ms(3000));
     let id = policy.client.request_reset(policy.now, deadline).unwrap();
@@ -115,7 +115,7 @@ fn a_deadline_of_its_own_goes_before_the_default() {
 }
 
 #[test]
-fn repeated_and_stale_answers_are_passed_over() {
+fn duplicate_and_stale_replies_are_ignored() {
     let mut policy = lossy();
     policy.hears(ServerMessage::Metadata(metadata(1))); // to somebody else's probe
     let id = policy.client.request_metadata(policy.now, None).unwrap();
@@ -132,7 +132,7 @@ fn repeated_and_stale_answers_are_passed_over() {
 }
 
 #[test]
-fn answers_of_different_kinds_may_overtake_lost_ones() {
+fn replies_may_overtake_lost_replies_of_another_kind() {
     let mut policy = lossy();
     policy.client.request_reset(policy.now, None).unwrap();
     let seen = policy.client.request_observation(policy.now, None).unwrap();
@@ -146,7 +146,7 @@ fn answers_of_different_kinds_may_overtake_lost_ones() {
 }
 
 #[test]
-fn one_request_of_a_kind_is_in_flight_at_a_time() {
+fn only_one_request_of_a_kind_is_in_flight() {
     let mut policy = lossy();
     let first = policy.client.request_observation(policy.now, None).unwrap();
     let second = policy.client.request_observation(policy.now, None).unwrap();
@@ -168,7 +168,7 @@ fn one_request_of_a_kind_is_in_flight_at_a_time() {
 }
 
 #[test]
-fn the_answer_to_a_request_given_up_is_not_taken_for_the_next_ones() {
+fn a_reply_to_an_abandoned_request_is_not_matched_to_the_next() {
     let mut policy = lossy();
     let first = policy.client.request_reset(policy.now, Some(policy.now + ms(50))).unwrap();
     policy.sends_all();
@@ -185,14 +185,14 @@ fn the_answer_to_a_request_given_up_is_not_taken_for_the_next_ones() {
 }
 
 #[test]
-fn a_frame_that_cannot_be_read_still_ends_the_connection() {
+fn an_unreadable_frame_ends_a_lossy_connection_too() {
     let mut policy = lossy();
     policy.client.handle_message(policy.now, (&b"no"[..]).into());
     assert!(matches!(policy.client.error(), Some(ConnectionError::BadFrame(_))));
 }
 
 #[test]
-fn the_longest_duration_means_never() {
+fn the_maximum_duration_means_never() {
     let never = Duration::MAX;
     let timeout = Some(never);
     let mut policy = Policy::new(Config {
@@ -213,7 +213,7 @@ fn the_longest_duration_means_never() {
 }
 
 #[test]
-fn a_transport_that_is_blocked_is_not_asked_for_a_wake_up_that_has_passed() {
+fn poll_timeout_is_never_in_the_past_while_the_transport_is_blocked() {
     let mut policy = lossy();
     let now = policy.now;
     policy.client.request_metadata(now, Some(now + ms(50))).unwrap();
@@ -230,7 +230,7 @@ fn a_transport_that_is_blocked_is_not_asked_for_a_wake_up_that_has_passed() {
 }
 
 #[test]
-fn a_transport_that_takes_everything_is_not_flooded_by_retries_without_pause() {
+fn a_zero_retry_interval_does_not_flood_the_transport() {
     let mut policy = lossy_with(Lossy { retry_after: ms(0), ..Lossy::default() });
     policy.client.request_metadata(policy.now, None).unwrap();
     for _ in 0..3 {
@@ -242,7 +242,7 @@ fn a_transport_that_takes_everything_is_not_flooded_by_retries_without_pause() {
 }
 
 #[test]
-fn nor_is_a_repeated_answer_counted_as_the_one_that_may_still_come() {
+fn a_duplicate_reply_does_not_end_the_linger_time() {
     let mut policy = lossy();
     let first = policy.client.request_observation(policy.now, None).unwrap();
     policy.sends_all();
@@ -266,7 +266,7 @@ fn nor_is_a_repeated_answer_counted_as_the_one_that_may_still_come() {
 }
 
 #[test]
-fn while_a_reset_is_under_way_nothing_is_asked_for_again() {
+fn nothing_is_retried_during_a_reset() {
     let mut policy = lossy();
     policy.client.start_obs_stream(policy.now, hz(10.0)).unwrap();
     let deadline = Some(policy.now + Duration::from_secs(60));

@@ -23,7 +23,7 @@ fn sent(config: Config, action: Action, is_step: bool) -> Array {
 
 /// The existing C++ server reads `shape[1]` of it unchecked.
 #[test]
-fn a_step_has_rows() {
+fn a_step_is_sent_as_rows() {
     for (shape, rows) in
         [(&[7][..], &[1, 7][..]), (&[], &[1, 1]), (&[7, 1], &[7, 1]), (&[0], &[1, 0])]
     {
@@ -37,7 +37,7 @@ fn a_step_has_rows() {
 }
 
 #[test]
-fn every_dtype_leaves_as_float32_unless_asked_otherwise() {
+fn actions_are_sent_as_float32_by_default() {
     let values = [
         Array::from_slice([2], &[0.5_f64, -2.0]).unwrap(),
         Array::from_slice([2], &[1_i64, -2]).unwrap(),

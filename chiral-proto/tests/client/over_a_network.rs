@@ -42,7 +42,7 @@ fn run(pair: &mut Pair, time: Duration, mut told: impl FnMut(&Pair, client::Even
 }
 
 #[test]
-fn fifty_hertz_are_fifty_hertz() {
+fn dispatch_at_50_hz_is_exact() {
     let mut pair = pair(Config::default());
     pair.to_client = Network::default().latency(ms(3));
     pair.to_server = Network::default().latency(ms(3));
@@ -57,7 +57,7 @@ fn fifty_hertz_are_fifty_hertz() {
 }
 
 #[test]
-fn a_round_trip_longer_than_the_period_sets_the_rate() {
+fn a_round_trip_longer_than_the_period_limits_the_rate() {
     let mut pair = pair(Config::default());
     pair.to_client = Network::default().latency(ms(40));
     pair.client.start_obs_stream(pair.now(), hz(50.0)).unwrap();
@@ -66,7 +66,7 @@ fn a_round_trip_longer_than_the_period_sets_the_rate() {
 }
 
 #[test]
-fn a_window_of_three_hides_it() {
+fn a_window_of_three_hides_the_round_trip() {
     let mut pair = pair(Config { stream_window: 3, ..Config::default() });
     pair.to_client = Network::default().latency(ms(40));
     pair.client.start_obs_stream(pair.now(), hz(50.0)).unwrap();
@@ -76,7 +76,7 @@ fn a_window_of_three_hides_it() {
 }
 
 #[test]
-fn on_a_thin_line_actions_still_leave_at_every_tick() {
+fn actions_keep_their_rate_on_a_low_bandwidth_link() {
     let mut pair = pair(Config { stream_window: 8, ..Config::default() });
     let observation_len =
         chiral_proto::wire::ServerMessage::Observation(observation(1)).encode().len();
@@ -94,7 +94,7 @@ fn on_a_thin_line_actions_still_leave_at_every_tick() {
 }
 
 #[test]
-fn a_blocked_line_in_lossy_mode_passes() {
+fn a_lossy_client_survives_a_blocked_link() {
     let mut pair = pair(Config { lossy: Some(Lossy::default()), ..Config::default() });
     // A request takes three seconds to write: longer than the client waits before it asks again.
     let request_len = chiral_proto::wire::ClientMessage::Observe.encode().len();
@@ -105,7 +105,7 @@ fn a_blocked_line_in_lossy_mode_passes() {
 }
 
 #[test]
-fn a_minute_of_reset_in_lossy_mode_is_not_too_many_requests() {
+fn a_one_minute_reset_does_not_exceed_the_request_limit_in_lossy_mode() {
     let mut pair = pair(Config { lossy: Some(Lossy::default()), ..Config::default() });
     let deadline = pair.now() + 2 * MINUTE;
     pair.client.start_obs_stream(pair.now(), hz(30.0)).unwrap();
@@ -123,7 +123,7 @@ fn a_minute_of_reset_in_lossy_mode_is_not_too_many_requests() {
 }
 
 #[test]
-fn an_hour_of_starving_passes() {
+fn an_hour_with_an_empty_queue_is_simulated() {
     let mut pair = pair(Config::default());
     pair.client.start_action_dispatch(pair.now(), hz(50.0)).unwrap();
     run(&mut pair, 60 * MINUTE, |_, event| panic!("{event:?}"));
@@ -131,7 +131,7 @@ fn an_hour_of_starving_passes() {
 }
 
 #[test]
-fn a_cut_takes_what_was_under_way() {
+fn disconnecting_the_link_drops_frames_in_flight() {
     let mut pair = pair(Config::default());
     pair.to_server = Network::default().latency(ms(50));
     pair.client.request_metadata(pair.now(), None).unwrap();
@@ -147,7 +147,7 @@ fn a_cut_takes_what_was_under_way() {
 }
 
 #[test]
-fn closing_reaches_the_other_side_behind_what_was_sent_before() {
+fn a_close_arrives_after_everything_sent_before_it() {
     let mut pair = pair(Config::default());
     pair.to_server = Network::default().latency(ms(50));
     pair.client.put_action(pair.now(), action(1)).unwrap();
@@ -174,7 +174,7 @@ fn closing_reaches_the_other_side_behind_what_was_sent_before() {
 }
 
 #[test]
-fn a_network_takes_its_latency_and_the_time_to_write() {
+fn network_delay_is_latency_plus_transmission_time() {
     let mut pair = pair(untimed());
     let frame_len = chiral_proto::wire::ClientMessage::Metadata.encode().len() as f64;
     pair.to_server = Network::default().latency(ms(30)).bytes_per_second(frame_len / 0.1);
@@ -192,7 +192,7 @@ fn a_network_takes_its_latency_and_the_time_to_write() {
 }
 
 #[test]
-fn a_network_loses_and_repeats_the_share_that_it_is_told_to() {
+fn network_loss_and_duplication_match_the_configured_rates() {
     let told = |network: Network| {
         let mut pair = pair(untimed());
         pair.to_server = network;

@@ -10,7 +10,7 @@ use super::support::*;
 use super::{Policy, untimed};
 
 #[test]
-fn each_kind_of_request_gets_its_kind_of_answer() {
+fn each_request_type_gets_its_reply_type() {
     let mut policy = Policy::default();
     let now = policy.now;
     let told = policy.client.request_metadata(now, None).unwrap();
@@ -40,7 +40,7 @@ fn each_kind_of_request_gets_its_kind_of_answer() {
 }
 
 #[test]
-fn a_request_leaves_once_and_asks_for_no_wake_up() {
+fn a_request_is_sent_once_and_sets_no_timer() {
     let mut policy = Policy::default();
     policy.client.request_reset(policy.now, None).unwrap();
     assert_eq!(policy.sleeps_for(), None);
@@ -50,7 +50,7 @@ fn a_request_leaves_once_and_asks_for_no_wake_up() {
 }
 
 #[test]
-fn answers_go_to_requests_of_one_kind_in_their_order() {
+fn replies_are_matched_in_order_within_a_kind() {
     let mut policy = Policy::default();
     let now = policy.now;
     let first = policy.client.request_observation(now, None).unwrap();
@@ -69,7 +69,7 @@ fn answers_go_to_requests_of_one_kind_in_their_order() {
 }
 
 #[test]
-fn every_answer_with_an_observation_makes_it_the_latest() {
+fn every_reply_with_an_observation_updates_the_latest() {
     let mut policy = Policy::default();
     let now = policy.now;
     assert_eq!(policy.client.latest_observation(), None);
@@ -91,7 +91,7 @@ fn every_answer_with_an_observation_makes_it_the_latest() {
 }
 
 #[test]
-fn a_step_is_stamped_with_the_latest_observation_when_it_leaves() {
+fn a_step_is_stamped_with_the_latest_observation_when_sent() {
     let mut policy = Policy::default();
     policy.client.request_reset(policy.now, None).unwrap();
     policy.client.request_step(policy.now, action(0), None).unwrap();
@@ -102,7 +102,7 @@ fn a_step_is_stamped_with_the_latest_observation_when_it_leaves() {
 }
 
 #[test]
-fn an_answer_that_is_not_due_ends_the_connection() {
+fn an_unexpected_reply_ends_the_connection() {
     let unexpected = |found, expected| ConnectionError::UnexpectedReply { found, expected };
 
     let mut policy = Policy::default();
@@ -129,7 +129,7 @@ fn an_answer_that_is_not_due_ends_the_connection() {
 }
 
 #[test]
-fn no_more_requests_wait_than_allowed_and_the_connection_goes_on() {
+fn a_request_over_the_limit_is_refused_and_the_connection_continues() {
     let mut policy = Policy::new(Config { pending_requests: 2, ..untimed() });
     let now = policy.now;
     policy.client.request_metadata(now, None).unwrap();
@@ -144,7 +144,7 @@ fn no_more_requests_wait_than_allowed_and_the_connection_goes_on() {
 }
 
 #[test]
-fn the_round_trip_is_from_sending_to_answer() {
+fn the_round_trip_is_measured_from_sending_to_reply() {
     let mut policy = Policy::default();
     policy.client.request_metadata(policy.now, None).unwrap();
     policy.wait(ms(70));

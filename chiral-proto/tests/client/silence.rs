@@ -21,7 +21,7 @@ fn resumed(millis: u64) -> Event {
 }
 
 #[test]
-fn silence_is_told_once_while_an_answer_is_waited_for() {
+fn silence_is_reported_once_while_a_reply_is_pending() {
     let mut policy = policy();
     policy.client.request_observation(policy.now, None).unwrap();
     policy.sends_all();
@@ -37,7 +37,7 @@ fn silence_is_told_once_while_an_answer_is_waited_for() {
 }
 
 #[test]
-fn whatever_comes_ends_the_silence_and_the_next_one_is_told_again() {
+fn any_message_ends_the_silence_and_the_next_is_reported_again() {
     let mut policy = policy();
     policy.client.request_observation(policy.now, None).unwrap();
     policy.sends_all();
@@ -56,7 +56,7 @@ fn whatever_comes_ends_the_silence_and_the_next_one_is_told_again() {
 }
 
 #[test]
-fn an_image_that_trickles_in_is_no_silence() {
+fn a_slowly_arriving_image_is_not_silence() {
     let mut policy = policy();
     policy.client.request_observation(policy.now, None).unwrap();
     policy.sends_all();
@@ -68,7 +68,7 @@ fn an_image_that_trickles_in_is_no_silence() {
 }
 
 #[test]
-fn nothing_is_silent_that_nobody_waits_for() {
+fn without_pending_requests_there_is_no_silence() {
     let mut policy = policy();
     policy.client.send_action(policy.now, action(1)).unwrap();
     policy.sends_all();
@@ -117,7 +117,7 @@ fn the_stream_waits_for_answers_too() {
 }
 
 #[test]
-fn what_waited_to_be_read_while_the_policy_slept_is_no_silence() {
+fn unread_messages_are_not_counted_as_silence() {
     let mut policy = policy();
     policy.client.request_metadata(policy.now, None).unwrap();
     policy.sends_all();
@@ -127,7 +127,7 @@ fn what_waited_to_be_read_while_the_policy_slept_is_no_silence() {
 }
 
 #[test]
-fn who_has_not_heard_of_the_silence_does_not_hear_of_its_end() {
+fn the_end_of_an_unreported_silence_is_not_reported() {
     let mut policy = policy();
     policy.client.request_metadata(policy.now, None).unwrap();
     policy.sends_all();

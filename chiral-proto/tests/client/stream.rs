@@ -15,7 +15,7 @@ fn streaming(window: usize) -> Policy {
 }
 
 #[test]
-fn it_asks_at_once_and_then_on_the_grid() {
+fn the_stream_requests_immediately_and_then_on_the_grid() {
     let mut policy = streaming(1);
     assert!(policy.client.is_streaming());
     assert_eq!(policy.sleeps_for(), Some(ms(0)));
@@ -30,7 +30,7 @@ fn it_asks_at_once_and_then_on_the_grid() {
 }
 
 #[test]
-fn an_early_or_repeated_wake_up_asks_for_nothing_more() {
+fn early_or_repeated_wake_ups_send_no_extra_request() {
     let mut policy = streaming(4);
     assert_eq!(policy.sends_all().len(), 1);
     policy.wait(ms(9));
@@ -42,7 +42,7 @@ fn an_early_or_repeated_wake_up_asks_for_nothing_more() {
 }
 
 #[test]
-fn with_a_window_of_one_a_full_window_delays_the_tick_until_the_answer() {
+fn a_full_window_delays_the_tick_until_the_reply() {
     let mut policy = streaming(1);
     assert_eq!(policy.sends_all().len(), 1);
     policy.wait(ms(10));
@@ -55,7 +55,7 @@ fn with_a_window_of_one_a_full_window_delays_the_tick_until_the_answer() {
 }
 
 #[test]
-fn a_larger_window_lets_as_many_requests_be_in_flight() {
+fn a_window_of_n_allows_n_requests_in_flight() {
     let mut policy = streaming(3);
     for in_flight in 1..=3 {
         assert_eq!(policy.sends_all().len(), 1, "request {in_flight}");
@@ -71,7 +71,7 @@ fn a_larger_window_lets_as_many_requests_be_in_flight() {
 }
 
 #[test]
-fn a_slow_robot_lowers_the_rate_and_requests_never_pile_up() {
+fn a_slow_robot_lowers_the_stream_rate_without_a_backlog() {
     let mut policy = streaming(1);
     let mut sent = policy.sends_all().len();
     for number in 0..10 {
@@ -89,7 +89,7 @@ fn a_slow_robot_lowers_the_rate_and_requests_never_pile_up() {
 }
 
 #[test]
-fn ticks_that_were_slept_through_are_skipped_not_made_up_for() {
+fn missed_ticks_are_skipped_not_caught_up() {
     let mut policy = streaming(8);
     policy.sends_all();
     policy.wait(ms(1005));
@@ -99,7 +99,7 @@ fn ticks_that_were_slept_through_are_skipped_not_made_up_for() {
 }
 
 #[test]
-fn its_answers_and_those_of_requests_are_not_mixed_up() {
+fn stream_replies_and_request_replies_are_not_mixed_up() {
     let mut policy = streaming(1);
     policy.sends_all();
     let asked = policy.client.request_observation(policy.now, None).unwrap();
@@ -116,7 +116,7 @@ fn its_answers_and_those_of_requests_are_not_mixed_up() {
 }
 
 #[test]
-fn a_request_goes_before_a_tick() {
+fn a_user_request_is_sent_before_a_stream_tick() {
     let mut policy = streaming(1);
     policy.client.request_reset(policy.now, None).unwrap();
     policy.client.request_metadata(policy.now, None).unwrap();
@@ -127,7 +127,7 @@ fn a_request_goes_before_a_tick() {
 }
 
 #[test]
-fn it_leaves_no_more_pending_than_allowed() {
+fn the_stream_respects_the_limit_of_pending_requests() {
     let mut policy = Policy::new(Config { pending_requests: 1, ..untimed() });
     policy.client.request_metadata(policy.now, None).unwrap();
     policy.client.start_obs_stream(policy.now, hz(100.0)).unwrap();
@@ -137,7 +137,7 @@ fn it_leaves_no_more_pending_than_allowed() {
 }
 
 #[test]
-fn stopped_it_asks_no_more_but_an_answer_under_way_still_arrives() {
+fn stopping_the_stream_still_delivers_the_reply_in_flight() {
     let mut policy = streaming(1);
     policy.sends_all();
     policy.wait(ms(10));
@@ -150,7 +150,7 @@ fn stopped_it_asks_no_more_but_an_answer_under_way_still_arrives() {
 }
 
 #[test]
-fn started_again_it_goes_over_to_the_new_rate_on_a_new_grid() {
+fn restarting_the_stream_uses_the_new_rate_on_a_new_grid() {
     let mut policy = streaming(2);
     policy.sends_all();
     policy.wait(ms(3));
@@ -160,7 +160,7 @@ fn started_again_it_goes_over_to_the_new_rate_on_a_new_grid() {
 }
 
 #[test]
-fn every_tick_is_sent_missed_or_waiting_however_it_is_started_and_stopped() {
+fn every_stream_tick_is_counted_as_sent_missed_or_waiting() {
     let mut policy = streaming(1);
     let mut sent = policy.sends_all().len() as u64;
     policy.wait(ms(25)); // 2 ticks: 1 missed, 1 waiting for the answer

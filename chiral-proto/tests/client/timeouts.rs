@@ -51,7 +51,7 @@ fn every_request_has_a_deadline() {
 }
 
 #[test]
-fn what_waits_behind_a_reset_is_not_late_before_that_is_over() {
+fn deadlines_are_paused_during_a_reset() {
     let mut policy = policy();
     policy.client.request_reset(policy.now, None).unwrap();
     let seen = policy.client.request_observation(policy.now, None).unwrap();
@@ -69,7 +69,7 @@ fn what_waits_behind_a_reset_is_not_late_before_that_is_over() {
 }
 
 #[test]
-fn a_reset_that_timed_out_holds_up_nothing() {
+fn a_timed_out_reset_blocks_nothing() {
     let mut policy = policy();
     policy.client.request_reset(policy.now, None).unwrap();
     let seen = policy.client.request_observation(policy.now, None).unwrap();
@@ -81,7 +81,7 @@ fn a_reset_that_timed_out_holds_up_nothing() {
 }
 
 #[test]
-fn the_stream_tells_once_that_it_is_not_answered_and_goes_on_by_itself() {
+fn an_unanswered_stream_is_reported_once_and_continues() {
     let mut policy = policy();
     policy.client.start_obs_stream(policy.now, hz(10.0)).unwrap();
     assert_eq!(policy.sends_all().len(), 1);
@@ -106,7 +106,7 @@ fn the_stream_tells_once_that_it_is_not_answered_and_goes_on_by_itself() {
 
 /// A server that answers metadata, reset and step only, as the existing one in C++ does.
 #[test]
-fn a_server_that_knows_no_observations_is_named_and_goes_on_being_used() {
+fn a_server_without_observations_is_reported_and_stays_usable() {
     let mut policy = policy();
     policy.client.request_metadata(policy.now, None).unwrap();
     policy.client.request_reset(policy.now, None).unwrap();
@@ -138,7 +138,7 @@ fn a_server_that_knows_no_observations_is_named_and_goes_on_being_used() {
 }
 
 #[test]
-fn an_answer_that_comes_after_all_is_swallowed() {
+fn a_reply_after_the_timeout_is_dropped() {
     let mut policy = policy();
     policy.client.request_observation(policy.now, Some(policy.now + ms(10))).unwrap();
     policy.client.request_metadata(policy.now, None).unwrap();

@@ -7,7 +7,7 @@ use super::support::*;
 use super::{Policy, hz, untimed};
 
 #[test]
-fn the_driver_is_woken_for_what_is_to_be_sent_an_earlier_timeout_and_the_end() {
+fn the_driver_is_woken_for_transmits_earlier_timeouts_and_the_end() {
     let mut policy = Policy::default();
     assert!(!policy.client.needs_wake());
 
@@ -36,7 +36,7 @@ fn the_driver_is_woken_for_what_is_to_be_sent_an_earlier_timeout_and_the_end() {
 }
 
 #[test]
-fn an_observation_that_brings_nothing_to_send_wakes_nobody() {
+fn an_observation_without_follow_up_does_not_wake_the_driver() {
     let mut policy = Policy::new(Config { silence: Some(ms(2000)), ..untimed() });
     policy.client.start_obs_stream(policy.now, hz(30.0)).unwrap();
     assert!(policy.client.needs_wake());
@@ -65,7 +65,7 @@ fn observations_are_numbered() {
 }
 
 #[test]
-fn every_call_that_is_given_the_time_lets_it_pass() {
+fn every_call_with_a_time_advances_the_machine() {
     type Call = fn(&mut Policy);
     let calls: [Call; 3] = [
         |policy| {

@@ -325,7 +325,7 @@ proptest! {
     #![proptest_config(crate::cases(768))]
 
     #[test]
-    fn the_client_does_as_the_reference(
+    fn the_client_matches_the_reference_model(
         ops in ops(),
         window in 1_usize..4,
         pending in 1_usize..12,

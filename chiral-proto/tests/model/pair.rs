@@ -414,7 +414,7 @@ proptest! {
     #![proptest_config(crate::cases(192))]
 
     #[test]
-    fn no_answer_is_swapped_and_no_action_is_lost_between_them(scenario in reliable()) {
+    fn replies_are_not_swapped_and_actions_are_not_lost(scenario in reliable()) {
         let mut world = play(&scenario);
         world.pair.client.stop_obs_stream();
         world.pair.client.stop_action_dispatch();
@@ -445,7 +445,7 @@ proptest! {
     }
 
     #[test]
-    fn on_a_lossy_line_no_answer_is_taken_for_a_later_requests(scenario in lossy()) {
+    fn on_a_lossy_link_no_reply_is_matched_to_a_later_request(scenario in lossy()) {
         let mut world = play(&scenario);
         // The line recovers: every request ends, and the stream goes on.
         world.pair.to_server = Line { loss: 0.0, ..scenario.to_server.clone() }.link();

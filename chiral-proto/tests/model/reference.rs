@@ -143,7 +143,7 @@ impl Reference {
             self.stream.due = true;
         }
         if self.dispatch.advance(now) {
-            self.forget_the_old(now);
+            self.drop_expired(now);
             self.dispatch.due = !self.queue.is_empty();
             self.starved += u64::from(self.queue.is_empty());
         }
@@ -159,7 +159,7 @@ impl Reference {
         self.unsent.retain(|request| !over(request.deadline));
     }
 
-    fn forget_the_old(&mut self, now: u64) {
+    fn drop_expired(&mut self, now: u64) {
         let max_age = self.max_age.unwrap_or(u64::MAX);
         for queue in [&mut self.queue, &mut self.urgent] {
             let before = queue.len();
@@ -220,7 +220,7 @@ impl Reference {
         if self.ended {
             return false;
         }
-        self.forget_the_old(now);
+        self.drop_expired(now);
         let fit = self.queue.len() + numbers.len() <= self.capacity;
         if fit {
             let queued = |&number| Queued { number, bound_to, put_at: now };
@@ -244,7 +244,7 @@ impl Reference {
         if self.ended {
             return false;
         }
-        self.forget_the_old(now);
+        self.drop_expired(now);
         let fits = self.urgent.len() < self.capacity;
         if fits {
             self.urgent.push_back(Queued { number, bound_to: None, put_at: now });
@@ -266,7 +266,7 @@ impl Reference {
             return None;
         }
         self.advance(now);
-        self.forget_the_old(now);
+        self.drop_expired(now);
         if let Some(queued) = self.urgent.pop_front() {
             return Some(Sent::Action(queued.number, self.latest));
         }

@@ -494,7 +494,7 @@ proptest! {
     #![proptest_config(crate::cases(1024))]
 
     #[test]
-    fn the_server_does_as_the_list_of_arrivals_says(
+    fn the_server_matches_the_reference_model(
         ops in ops(),
         pending in 1_usize..40,
         queue in queue(),

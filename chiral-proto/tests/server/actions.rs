@@ -7,7 +7,7 @@ use super::support::*;
 use super::{Robot, is_action, is_told_of_drops};
 
 #[test]
-fn an_action_is_told_before_requests_that_came_earlier() {
+fn an_action_is_delivered_before_earlier_requests() {
     let mut robot = Robot::in_order();
     robot.hears(ClientMessage::Metadata);
     robot.hears(ClientMessage::Observe);
@@ -19,7 +19,7 @@ fn an_action_is_told_before_requests_that_came_earlier() {
 }
 
 #[test]
-fn an_action_is_told_while_answers_wait_to_be_given_and_to_leave() {
+fn an_action_is_delivered_while_replies_are_pending() {
     let mut robot = Robot::default();
     robot.hears(ClientMessage::Observe);
     robot.hears(ClientMessage::Observe);
@@ -34,7 +34,7 @@ fn an_action_is_told_while_answers_wait_to_be_given_and_to_leave() {
 }
 
 #[test]
-fn actions_are_told_with_the_timestamps_that_they_carry() {
+fn actions_are_delivered_with_their_obs_timestamps() {
     let mut robot = Robot::default();
     robot.hears(ClientMessage::ApplyAction(action(1).decided_on(&observation(3))));
     let Some(Event::Action(told)) = robot.is_told() else { panic!("the action is next") };
@@ -82,7 +82,7 @@ fn two_resets_are_two_barriers() {
 }
 
 #[test]
-fn a_step_keeps_its_place_among_the_actions_but_holds_only_requests_back() {
+fn a_step_is_ordered_with_actions_and_blocks_only_requests() {
     let mut robot = Robot::default();
     robot.hears_action(1);
     robot.hears(ClientMessage::Step(action(2)));
@@ -100,7 +100,7 @@ fn a_step_keeps_its_place_among_the_actions_but_holds_only_requests_back() {
 }
 
 #[test]
-fn the_latest_action_counts_by_default() {
+fn by_default_the_latest_action_supersedes_earlier_ones() {
     let mut robot = Robot::default();
     for number in 0..100 {
         robot.hears_action(number);
@@ -114,7 +114,7 @@ fn the_latest_action_counts_by_default() {
 }
 
 #[test]
-fn an_action_that_was_told_is_not_superseded() {
+fn a_delivered_action_is_not_superseded() {
     let mut robot = Robot::default();
     for number in 0..10 {
         robot.hears_action(number);
@@ -124,7 +124,7 @@ fn an_action_that_was_told_is_not_superseded() {
 }
 
 #[test]
-fn the_latest_does_not_supersede_across_a_reset_or_a_step() {
+fn actions_are_not_superseded_across_a_reset_or_a_step() {
     for barrier in [ClientMessage::Reset, ClientMessage::Step(action(3))] {
         let mut robot = Robot::default();
         robot.hears_action(1);
@@ -144,7 +144,7 @@ fn the_latest_does_not_supersede_across_a_reset_or_a_step() {
 }
 
 #[test]
-fn a_robot_slower_than_its_policy_never_lags() {
+fn a_slow_robot_does_not_lag_behind_its_policy() {
     // 50 Hz of actions, 33 ms each: told is always the latest that came.
     let mut robot = Robot::default();
     let mut free_at = robot.now;
@@ -163,7 +163,7 @@ fn queue(action_queue: ActionQueue) -> Robot {
 }
 
 #[test]
-fn an_action_that_waits_too_long_is_dropped_and_told() {
+fn an_action_queued_too_long_is_dropped_and_reported() {
     let mut robot = queue(ActionQueue::MaxAge(ms(100)));
     for number in 0..10 {
         robot.hears_action(number);
@@ -181,7 +181,7 @@ fn an_action_that_waits_too_long_is_dropped_and_told() {
 }
 
 #[test]
-fn an_action_grows_old_behind_a_reset_too() {
+fn an_action_expires_behind_a_reset_too() {
     let mut robot = queue(ActionQueue::MaxAge(ms(100)));
     robot.hears(ClientMessage::Reset);
     let reply = robot.is_told_to_reset();
@@ -195,7 +195,7 @@ fn an_action_grows_old_behind_a_reset_too() {
 }
 
 #[test]
-fn in_order_every_action_is_told_and_a_full_queue_says_so() {
+fn an_ordered_queue_delivers_every_action_and_reports_when_full() {
     let mut robot = queue(ActionQueue::InOrder { capacity: 3 });
     for number in 0..3 {
         assert!(robot.server.wants_message());
@@ -224,7 +224,7 @@ fn the_driver_is_woken_when_messages_are_wanted_again() {
 }
 
 #[test]
-fn a_full_queue_wants_messages_again_when_the_connection_has_ended() {
+fn a_full_queue_accepts_messages_after_disconnect() {
     let mut robot = queue(ActionQueue::InOrder { capacity: 0 });
     assert!(robot.server.wants_message(), "0 counts as 1");
     robot.hears_action(1);
@@ -234,7 +234,7 @@ fn a_full_queue_wants_messages_again_when_the_connection_has_ended() {
 }
 
 #[test]
-fn other_queues_want_every_message() {
+fn other_queue_policies_accept_every_message() {
     for action_queue in [ActionQueue::Latest, ActionQueue::MaxAge(ms(1000))] {
         let mut robot = queue(action_queue);
         for number in 0..100 {

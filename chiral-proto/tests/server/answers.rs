@@ -9,7 +9,7 @@ use super::Robot;
 use super::support::*;
 
 #[test]
-fn each_kind_of_request_is_told_and_answered() {
+fn each_request_type_is_delivered_and_answered() {
     let mut robot = Robot::default();
     robot.hears(ClientMessage::Metadata);
     robot.hears(ClientMessage::Reset);
@@ -35,7 +35,7 @@ fn each_kind_of_request_is_told_and_answered() {
 }
 
 #[test]
-fn answers_given_in_any_order_leave_in_the_order_of_the_requests() {
+fn replies_given_in_any_order_are_sent_in_request_order() {
     let mut robot = Robot::default();
     robot.hears(ClientMessage::Metadata);
     for _ in 0..3 {
@@ -57,7 +57,7 @@ fn answers_given_in_any_order_leave_in_the_order_of_the_requests() {
 }
 
 #[test]
-fn a_late_answer_is_taken_when_it_leaves() {
+fn a_deferred_reply_is_evaluated_when_it_is_sent() {
     let mut robot = Robot::default();
     robot.hears(ClientMessage::Observe);
     let reply = robot.is_told_to_observe();
@@ -77,7 +77,7 @@ fn a_late_answer_is_taken_when_it_leaves() {
 }
 
 #[test]
-fn a_late_answer_behind_another_is_taken_only_when_it_is_its_turn() {
+fn a_deferred_reply_is_not_evaluated_before_earlier_replies_are_sent() {
     let mut robot = Robot::default();
     robot.hears(ClientMessage::Observe);
     robot.hears(ClientMessage::Observe);
@@ -99,7 +99,7 @@ fn a_late_answer_behind_another_is_taken_only_when_it_is_its_turn() {
 }
 
 #[test]
-fn statistics_count_what_came_and_went() {
+fn statistics_count_frames_in_and_out() {
     let mut robot = Robot::default();
     robot.hears(ClientMessage::Observe);
     robot.hears(ClientMessage::Metadata);

@@ -8,7 +8,7 @@ use super::Robot;
 use super::support::*;
 
 #[test]
-fn each_poll_tells_its_own_and_says_before_whether_it_will() {
+fn each_poll_returns_its_own_events_and_has_a_matching_check() {
     let mut robot = Robot::default();
     assert!(!robot.server.has_motion() && !robot.server.has_request());
     robot.hears(ClientMessage::Observe);
@@ -27,7 +27,7 @@ fn each_poll_tells_its_own_and_says_before_whether_it_will() {
 }
 
 #[test]
-fn a_reset_is_not_told_before_the_actions_ahead_of_it() {
+fn a_reset_is_delivered_after_the_actions_before_it() {
     let mut robot = Robot::default();
     robot.hears(ClientMessage::Observe);
     robot.hears_action(1);
@@ -41,7 +41,7 @@ fn a_reset_is_not_told_before_the_actions_ahead_of_it() {
 }
 
 #[test]
-fn a_step_is_not_told_before_the_actions_ahead_of_it_nor_they_before_it() {
+fn a_step_and_its_preceding_actions_are_delivered_in_order() {
     let mut robot = Robot::default();
     robot.hears_action(1);
     robot.hears(ClientMessage::Step(action(2)));

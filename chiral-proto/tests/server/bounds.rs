@@ -18,7 +18,7 @@ fn robot(queue_bytes: usize) -> Robot {
 }
 
 #[test]
-fn a_frame_is_at_most_a_mebibyte_and_its_header_64_kib_by_default() {
+fn default_limits_are_1_mib_frames_and_64_kib_headers() {
     let config = Config::default();
     assert_eq!((config.limits.frame_len, config.limits.header_len), (1 << 20, 64 << 10));
     let mut robot = Robot::default();
@@ -27,7 +27,7 @@ fn a_frame_is_at_most_a_mebibyte_and_its_header_64_kib_by_default() {
 }
 
 #[test]
-fn the_oldest_actions_go_when_they_take_too_much_together() {
+fn the_oldest_actions_are_dropped_over_the_byte_budget() {
     let mut robot = robot(4 << 20);
     robot.hears(ClientMessage::Reset);
     let reply = robot.is_told_to_reset();
@@ -43,7 +43,7 @@ fn the_oldest_actions_go_when_they_take_too_much_together() {
 }
 
 #[test]
-fn an_action_larger_than_the_budget_is_never_told() {
+fn an_action_larger_than_the_budget_is_dropped() {
     let mut robot = robot(1 << 20);
     robot.hears(ClientMessage::ApplyAction(action_of(1 << 20)));
     is_told_of_drops(&mut robot, 1, &DropReason::OverBudget);
@@ -52,7 +52,7 @@ fn an_action_larger_than_the_budget_is_never_told() {
 }
 
 #[test]
-fn steps_that_take_too_much_together_end_the_connection() {
+fn steps_over_the_byte_budget_end_the_connection() {
     let mut robot = robot(4 << 20);
     robot.hears(ClientMessage::Reset);
     let _reply = robot.is_told_to_reset();
@@ -69,7 +69,7 @@ fn steps_that_take_too_much_together_end_the_connection() {
 }
 
 #[test]
-fn what_was_told_takes_no_room_any_more() {
+fn delivered_messages_free_their_budget() {
     let mut robot = robot(3 << 20);
     for _ in 0..10 {
         for _ in 0..2 {
@@ -87,7 +87,7 @@ fn what_was_told_takes_no_room_any_more() {
 }
 
 #[test]
-fn messages_are_not_wanted_while_the_next_might_not_fit() {
+fn messages_are_not_accepted_while_the_next_might_not_fit() {
     let limits = Limits { frame_len: 1 << 20, ..Limits::default() };
     let action_queue = ActionQueue::InOrder { capacity: 1000 };
     let mut robot =

@@ -23,7 +23,7 @@ fn with_defaults() -> (Robot, Sensors) {
 }
 
 #[test]
-fn observations_and_metadata_are_answered_without_an_event() {
+fn default_observations_and_metadata_need_no_event() {
     let (mut robot, sensors) = with_defaults();
     robot.hears(ClientMessage::Observe);
     robot.hears(ClientMessage::Metadata);
@@ -39,7 +39,7 @@ fn observations_and_metadata_are_answered_without_an_event() {
 }
 
 #[test]
-fn each_can_be_given_alone() {
+fn each_default_reply_can_be_set_alone() {
     let mut robot = Robot::default();
     robot.server.set_default_metadata(metadata(1));
     robot.hears(ClientMessage::Observe);
@@ -57,7 +57,7 @@ fn each_can_be_given_alone() {
 }
 
 #[test]
-fn such_answers_keep_their_place_behind_a_reset() {
+fn default_replies_keep_their_order_behind_a_reset() {
     let (mut robot, _) = with_defaults();
     robot.hears(ClientMessage::Reset);
     robot.hears(ClientMessage::Observe);
@@ -69,7 +69,7 @@ fn such_answers_keep_their_place_behind_a_reset() {
 }
 
 #[test]
-fn they_count_as_waiting_until_they_leave() {
+fn default_replies_count_as_pending_until_sent() {
     let (mut robot, _) = with_defaults();
     for _ in 0..65 {
         robot.hears(ClientMessage::Observe);
@@ -80,7 +80,7 @@ fn they_count_as_waiting_until_they_leave() {
 }
 
 #[test]
-fn a_stale_camera_that_is_to_fail_ends_the_connection_with_its_name() {
+fn a_stale_camera_set_to_fail_ends_the_connection_naming_it() {
     let clock = Arc::new(AtomicU64::new(0));
     let read = Arc::clone(&clock);
     let camera = CameraConfig::new("cam", [1, 1, 3]).max_age(ms(500), WhenStale::Fail);

@@ -8,7 +8,7 @@ use super::Robot;
 use super::support::*;
 
 #[test]
-fn a_deferred_request_is_told_again_when_the_transport_is_ready() {
+fn a_deferred_request_is_delivered_again_when_the_transport_is_ready() {
     let mut robot = Robot::default();
     robot.hears(ClientMessage::Observe);
     let reply = robot.is_told_to_observe();
@@ -30,7 +30,7 @@ fn a_deferred_request_is_told_again_when_the_transport_is_ready() {
 }
 
 #[test]
-fn it_waits_until_every_earlier_answer_has_left() {
+fn a_deferred_request_waits_for_all_earlier_replies() {
     let mut robot = Robot::default();
     robot.hears(ClientMessage::Observe);
     robot.hears(ClientMessage::Observe);
@@ -51,7 +51,7 @@ fn it_waits_until_every_earlier_answer_has_left() {
 }
 
 #[test]
-fn a_due_request_is_told_also_during_a_reset() {
+fn a_due_deferred_request_is_delivered_during_a_reset() {
     let mut robot = Robot::default();
     robot.hears(ClientMessage::Observe);
     robot.hears(ClientMessage::Reset);
@@ -63,7 +63,7 @@ fn a_due_request_is_told_also_during_a_reset() {
 }
 
 #[test]
-fn actions_do_not_wait_for_it() {
+fn actions_do_not_wait_for_a_deferred_request() {
     let mut robot = Robot::default();
     robot.hears(ClientMessage::Observe);
     let reply = robot.is_told_to_observe();
@@ -80,7 +80,7 @@ fn actions_do_not_wait_for_it() {
 }
 
 #[test]
-fn a_deferred_request_is_not_forgotten_but_a_dropped_handle_of_a_due_one_is() {
+fn only_dropping_the_handle_of_a_due_request_counts_as_dropped() {
     let mut robot = Robot::default();
     robot.hears(ClientMessage::Observe);
     let reply = robot.is_told_to_observe();
@@ -96,7 +96,7 @@ fn a_deferred_request_is_not_forgotten_but_a_dropped_handle_of_a_due_one_is() {
 }
 
 #[test]
-fn after_the_end_or_elsewhere_it_is_an_error() {
+fn deferring_after_disconnect_or_on_another_server_is_an_error() {
     let (mut robot, mut other) = (Robot::default(), Robot::default());
     robot.hears(ClientMessage::Observe);
     robot.hears(ClientMessage::Observe);

@@ -10,7 +10,7 @@ use super::support::*;
 use super::{EVERY_ACTION, Robot};
 
 #[test]
-fn it_is_told_once_and_nothing_comes_after_it() {
+fn disconnected_is_delivered_once_and_last() {
     let mut robot = Robot::new(Config { watchdog: Some(ms(10)), ..Config::default() });
     robot.hears_action(1);
     robot.hears(ClientMessage::Observe);
@@ -32,7 +32,7 @@ fn it_is_told_once_and_nothing_comes_after_it() {
 }
 
 #[test]
-fn whatever_waits_is_dropped_and_the_end_is_the_next_event() {
+fn stale_actions_and_requests_are_dropped_on_disconnect() {
     let config = Config { watchdog: Some(ms(10)), action_queue: EVERY_ACTION, ..Config::default() };
     let ends: [fn(&mut Robot); 4] = [
         |robot| robot.server.handle_disconnect(robot.now, ConnectionError::Lost("cable".into())),
@@ -61,7 +61,7 @@ fn whatever_waits_is_dropped_and_the_end_is_the_next_event() {
 }
 
 #[test]
-fn a_reset_that_is_being_worked_on_releases_nothing_after_the_end() {
+fn a_reset_in_progress_releases_nothing_after_disconnect() {
     let mut robot = Robot::in_order();
     robot.hears(ClientMessage::Reset);
     let reply = robot.is_told_to_reset();
@@ -74,7 +74,7 @@ fn a_reset_that_is_being_worked_on_releases_nothing_after_the_end() {
 }
 
 #[test]
-fn answers_that_had_not_left_do_not_leave() {
+fn unsent_replies_are_dropped_on_disconnect() {
     let mut robot = Robot::default();
     robot.hears(ClientMessage::Observe);
     let reply = robot.is_told_to_observe();
@@ -91,7 +91,7 @@ fn answers_that_had_not_left_do_not_leave() {
 }
 
 #[test]
-fn a_robot_that_fails_ends_it_with_its_words() {
+fn a_robot_error_ends_the_connection_with_its_message() {
     let mut robot = Robot::default();
     robot.hears(ClientMessage::Reset);
     let _reply = robot.is_told_to_reset();
@@ -103,7 +103,7 @@ fn a_robot_that_fails_ends_it_with_its_words() {
 }
 
 #[test]
-fn one_request_more_than_may_wait_is_one() {
+fn one_request_over_the_limit_ends_the_connection() {
     let mut robot = Robot::new(Config { pending_replies: 2, ..Config::default() });
     robot.hears(ClientMessage::Observe);
     let reply = robot.is_told_to_observe();
@@ -130,7 +130,7 @@ fn actions_do_not_count_as_waiting_requests() {
 }
 
 #[test]
-fn a_frame_that_cannot_be_read_or_that_only_a_server_sends_is_one() {
+fn an_unreadable_frame_or_a_server_message_ends_the_connection() {
     let answer = ServerMessage::Metadata(metadata(0)).encode().to_bytes();
     for message in [&b""[..], b"\xff\xff\xff\xff", b"\x01\0\0\0\xc1", &answer] {
         let mut robot = Robot::default();
@@ -140,7 +140,7 @@ fn a_frame_that_cannot_be_read_or_that_only_a_server_sends_is_one() {
 }
 
 #[test]
-fn a_frame_over_the_limits_is_one() {
+fn a_frame_over_the_limits_ends_the_connection() {
     let limits = Limits { frame_len: 50, ..Limits::default() };
     let mut robot = Robot::new(Config { limits, ..Config::default() });
     robot.hears_action(1);

@@ -12,7 +12,7 @@ fn unanswered(request: RequestKind) -> ConnectionError {
 }
 
 #[test]
-fn a_dropped_handle_ends_the_connection_of_whatever_kind_it_is() {
+fn dropping_any_reply_handle_ends_the_connection() {
     let requests = [
         (RequestKind::Metadata, ClientMessage::Metadata),
         (RequestKind::Reset, ClientMessage::Reset),
@@ -33,7 +33,7 @@ fn a_dropped_handle_ends_the_connection_of_whatever_kind_it_is() {
 }
 
 #[test]
-fn it_is_noticed_when_something_is_to_be_sent_too() {
+fn a_dropped_handle_is_noticed_by_poll_transmit() {
     let mut robot = Robot::default();
     robot.hears(ClientMessage::Observe);
     robot.hears(ClientMessage::Observe);
@@ -45,7 +45,7 @@ fn it_is_noticed_when_something_is_to_be_sent_too() {
 }
 
 #[test]
-fn a_request_that_was_not_told_yet_is_not_forgotten() {
+fn an_undelivered_request_does_not_count_as_dropped() {
     let mut robot = Robot::default();
     robot.hears(ClientMessage::Reset);
     robot.hears(ClientMessage::Observe);
@@ -58,7 +58,7 @@ fn a_request_that_was_not_told_yet_is_not_forgotten() {
 }
 
 #[test]
-fn a_handle_that_is_moved_about_is_not_dropped() {
+fn moving_a_reply_handle_does_not_drop_it() {
     let mut robot = Robot::default();
     robot.hears(ClientMessage::Observe);
     let kept = vec![Some(Box::new(robot.is_told_to_observe()))];
@@ -69,7 +69,7 @@ fn a_handle_that_is_moved_about_is_not_dropped() {
 }
 
 #[test]
-fn a_dropped_reset_handle_voids_the_actions_behind_it() {
+fn dropping_a_reset_handle_drops_the_actions_behind_it() {
     let mut robot = Robot::default();
     robot.hears(ClientMessage::Reset);
     let reply = robot.is_told_to_reset();
@@ -95,7 +95,7 @@ fn a_handle_of_another_connection_is_refused() {
 }
 
 #[test]
-fn an_answer_after_the_end_is_refused_with_the_reason() {
+fn a_reply_after_disconnect_is_an_error_with_the_reason() {
     let mut robot = Robot::default();
     robot.hears(ClientMessage::Metadata);
     robot.hears(ClientMessage::Reset);
@@ -109,7 +109,7 @@ fn an_answer_after_the_end_is_refused_with_the_reason() {
 }
 
 #[test]
-fn a_handle_dropped_after_the_end_changes_nothing() {
+fn dropping_a_handle_after_disconnect_has_no_effect() {
     let mut robot = Robot::default();
     robot.hears(ClientMessage::Metadata);
     let told = robot.is_asked_for_metadata();

@@ -22,7 +22,7 @@ fn refusal(robot: &mut Robot) -> (u64, String) {
 }
 
 #[test]
-fn no_robot_sees_nan_infinities_or_nothing_at_all() {
+fn non_finite_and_empty_actions_are_rejected() {
     let mut robot = Robot::default();
     let refused = [
         Action::from([0.0, f32::NAN]),
@@ -42,7 +42,7 @@ fn no_robot_sees_nan_infinities_or_nothing_at_all() {
 }
 
 #[test]
-fn a_declared_action_is_checked_and_what_does_not_fit_is_told_in_words() {
+fn actions_are_checked_against_the_declaration() {
     let action_spec = ActionSpec::vector(7);
     let mut robot = Robot::new(Config { action_spec, ..Config::default() });
     robot.hears(ClientMessage::ApplyAction([0.1; 6].into()));
@@ -55,7 +55,7 @@ fn a_declared_action_is_checked_and_what_does_not_fit_is_told_in_words() {
 }
 
 #[test]
-fn a_refused_action_does_not_supersede_one_that_waits() {
+fn a_rejected_action_does_not_supersede_a_queued_one() {
     let mut robot = Robot::default();
     robot.hears_action(1);
     robot.hears(ClientMessage::ApplyAction([f32::NAN].into()));
@@ -64,7 +64,7 @@ fn a_refused_action_does_not_supersede_one_that_waits() {
 }
 
 #[test]
-fn a_step_that_does_not_fit_ends_the_connection() {
+fn an_invalid_step_ends_the_connection() {
     let action_spec = ActionSpec::vector(2);
     let mut robot = Robot::new(Config { action_spec, ..Config::default() });
     let rows = Array::from_slice([3, 2], &[0.5_f32; 6]).unwrap();
@@ -125,7 +125,7 @@ impl Seeing {
 }
 
 #[test]
-fn an_action_of_an_old_observation_is_refused() {
+fn an_action_decided_on_an_old_observation_is_rejected() {
     let mut seeing = Seeing::new(Some(ms(300)));
     for millis in (1000..=4000).step_by(100) {
         seeing.sees_at(millis);
@@ -145,7 +145,7 @@ fn an_action_of_an_old_observation_is_refused() {
 }
 
 #[test]
-fn the_observations_age_is_the_time_since_its_newest_frame() {
+fn observation_age_is_measured_from_its_newest_frame() {
     let mut seeing = Seeing::new(Some(ms(300)));
     seeing.sees_at(1000);
     seeing.hears_at(1300, &[("cam", 1.0)]);
@@ -155,7 +155,7 @@ fn the_observations_age_is_the_time_since_its_newest_frame() {
 }
 
 #[test]
-fn the_default_of_5_s_lets_a_chunk_of_4_s_through() {
+fn the_default_age_limit_of_5_s_allows_a_4_s_chunk() {
     let mut seeing = Seeing::new(Config::default().max_obs_age);
     seeing.sees_at(1000);
     // 500 ms of inference, and then 40 rows at 10 Hz, all of one observation.
@@ -171,7 +171,7 @@ fn the_default_of_5_s_lets_a_chunk_of_4_s_through() {
 }
 
 #[test]
-fn what_nothing_is_known_about_is_not_refused() {
+fn actions_without_known_timestamps_are_accepted() {
     let mut seeing = Seeing::new(Some(ms(300)));
     seeing.hears_at(5000, &[("cam", 0.5)]);
     assert!(seeing.acts(), "the camera has not published anything");
@@ -198,7 +198,7 @@ fn what_nothing_is_known_about_is_not_refused() {
 }
 
 #[test]
-fn without_sensors_or_a_clock_of_theirs_nothing_is_refused_for_its_age() {
+fn without_a_sensor_clock_no_action_is_rejected_for_age() {
     let config = || Config { max_obs_age: Some(ms(1)), ..Config::default() };
     let old = || ClientMessage::ApplyAction(action(1).decided_on(&observation(1)));
     let mut robot = Robot::new(config());
@@ -214,7 +214,7 @@ fn without_sensors_or_a_clock_of_theirs_nothing_is_refused_for_its_age() {
 }
 
 #[test]
-fn capture_times_may_be_those_of_the_cameras_own_clock() {
+fn timestamps_of_a_camera_clock_are_supported() {
     let mut seeing = Seeing::new(Some(ms(300)));
     // The camera's clock began long before the robot's, or long after.
     for start in [-1e6, 1e6] {
@@ -231,7 +231,7 @@ fn capture_times_may_be_those_of_the_cameras_own_clock() {
 }
 
 #[test]
-fn one_dead_camera_does_not_make_a_fresh_observation_old() {
+fn one_dead_camera_does_not_make_an_observation_stale() {
     let clock = Arc::new(AtomicU64::new(0));
     let read = Arc::clone(&clock);
     let now = move || read.load(Ordering::SeqCst) as f64 / 1e3;
@@ -249,7 +249,7 @@ fn one_dead_camera_does_not_make_a_fresh_observation_old() {
 }
 
 #[test]
-fn an_action_that_grows_old_behind_a_reset_is_refused_when_it_would_be_told() {
+fn an_action_that_becomes_stale_behind_a_reset_is_rejected_on_delivery() {
     let mut seeing = Seeing::new(Some(ms(300)));
     seeing.sees_at(1000);
     seeing.robot.hears(ClientMessage::Reset);

@@ -7,7 +7,7 @@ use chiral_proto::wire::{ClientMessage, ServerMessage};
 use super::Robot;
 use super::support::*;
 
-fn is_told_of_the_shut_down(robot: &mut Robot) {
+fn is_told_of_shutdown(robot: &mut Robot) {
     let told = robot.is_told();
     assert!(matches!(told, Some(Event::Disconnected(ConnectionError::ShutDown))), "{told:?}");
     assert_eq!(robot.server.error().map(ConnectionError::close_code), Some(1001));
@@ -15,16 +15,16 @@ fn is_told_of_the_shut_down(robot: &mut Robot) {
 }
 
 #[test]
-fn with_nothing_to_answer_it_is_at_once() {
+fn shutdown_without_pending_requests_is_immediate() {
     let mut robot = Robot::default();
     robot.server.shut_down(robot.now + ms(1000));
     assert_eq!(robot.sends(), None);
-    is_told_of_the_shut_down(&mut robot);
+    is_told_of_shutdown(&mut robot);
     assert_eq!(robot.sleeps_for(), None);
 }
 
 #[test]
-fn what_was_asked_is_answered_first() {
+fn shutdown_answers_pending_requests_first() {
     let mut robot = Robot::default();
     robot.hears(ClientMessage::Observe);
     robot.hears(ClientMessage::Metadata);
@@ -41,11 +41,11 @@ fn what_was_asked_is_answered_first() {
     assert_eq!(robot.sends(), Some(ServerMessage::Metadata(metadata(2))));
     assert_eq!(robot.server.error(), None, "the transport has not taken it yet");
     assert_eq!(robot.sends(), None);
-    is_told_of_the_shut_down(&mut robot);
+    is_told_of_shutdown(&mut robot);
 }
 
 #[test]
-fn what_is_not_answered_by_the_deadline_is_not_waited_for() {
+fn shutdown_does_not_wait_past_its_deadline() {
     let mut robot = Robot::default();
     robot.hears(ClientMessage::Reset);
     let _reply = robot.is_told_to_reset();
@@ -54,11 +54,11 @@ fn what_is_not_answered_by_the_deadline_is_not_waited_for() {
     assert_eq!(robot.sends(), None);
     assert_eq!(robot.server.error(), None);
     robot.wait(ms(1));
-    is_told_of_the_shut_down(&mut robot);
+    is_told_of_shutdown(&mut robot);
 }
 
 #[test]
-fn actions_are_still_told_and_watched_over() {
+fn actions_and_watchdog_work_during_shutdown() {
     let mut robot = Robot::new(Config { watchdog: Some(ms(100)), ..Config::default() });
     robot.hears(ClientMessage::Observe);
     let _reply = robot.is_told_to_observe();
@@ -75,7 +75,7 @@ fn actions_are_still_told_and_watched_over() {
 }
 
 #[test]
-fn requests_that_are_passed_over_are_not_too_many() {
+fn requests_ignored_during_shutdown_do_not_exceed_the_limit() {
     let mut robot = Robot::new(Config { pending_replies: 1, ..Config::default() });
     robot.hears(ClientMessage::Observe);
     let _reply = robot.is_told_to_observe();
@@ -85,7 +85,7 @@ fn requests_that_are_passed_over_are_not_too_many() {
 }
 
 #[test]
-fn after_the_end_it_changes_nothing() {
+fn shutdown_after_disconnect_has_no_effect() {
     let mut robot = Robot::default();
     robot.server.close();
     robot.server.shut_down(robot.now);

@@ -21,14 +21,14 @@ fn is_alarmed_after(robot: &mut Robot, silence: Duration) {
 }
 
 #[test]
-fn without_one_nothing_wakes_the_robot() {
+fn without_a_watchdog_there_is_no_timeout() {
     let mut robot = Robot::default();
     robot.hears_action(1);
     assert_eq!(robot.sleeps_for(), None);
 }
 
 #[test]
-fn it_is_armed_from_the_connection_on() {
+fn the_watchdog_is_armed_from_the_start() {
     let mut robot = watched();
     assert_eq!(robot.sleeps_for(), Some(ms(100)));
     robot.hears(ClientMessage::Metadata);
@@ -42,7 +42,7 @@ fn it_is_armed_from_the_connection_on() {
 }
 
 #[test]
-fn messages_and_transmits_let_its_time_pass_too() {
+fn the_watchdog_also_advances_with_messages_and_transmits() {
     let passes: [fn(&mut Robot); 2] =
         [|robot| robot.hears(ClientMessage::Observe), |robot| drop(robot.sends())];
     for passes in passes {
@@ -56,7 +56,7 @@ fn messages_and_transmits_let_its_time_pass_too() {
 }
 
 #[test]
-fn it_fires_once_until_the_next_action_arms_it_again() {
+fn the_watchdog_fires_once_per_silence() {
     let mut robot = watched();
     robot.hears_action(1);
     assert_eq!(robot.is_told_to_act(), [1]);
@@ -76,7 +76,7 @@ fn it_fires_once_until_the_next_action_arms_it_again() {
 }
 
 #[test]
-fn every_action_restarts_it_and_other_requests_do_not() {
+fn only_an_action_restarts_the_watchdog() {
     let mut robot = watched();
     robot.hears_action(1);
     robot.wait(ms(60));
@@ -91,7 +91,7 @@ fn every_action_restarts_it_and_other_requests_do_not() {
 }
 
 #[test]
-fn a_reset_pauses_it_until_its_answer_leaves() {
+fn a_reset_pauses_the_watchdog_until_its_reply_is_sent() {
     let mut robot = watched();
     robot.hears_action(1);
     robot.hears(ClientMessage::Reset);
@@ -110,7 +110,7 @@ fn a_reset_pauses_it_until_its_answer_leaves() {
 }
 
 #[test]
-fn the_answer_of_one_of_two_resets_does_not_arm_it() {
+fn the_watchdog_stays_paused_until_all_resets_are_answered() {
     let mut robot = watched();
     robot.hears(ClientMessage::Reset);
     robot.hears(ClientMessage::Reset);
@@ -125,7 +125,7 @@ fn the_answer_of_one_of_two_resets_does_not_arm_it() {
 }
 
 #[test]
-fn an_action_that_is_not_taken_does_not_restart_it() {
+fn a_rejected_action_does_not_restart_the_watchdog() {
     let mut robot = watched();
     robot.hears_action(1);
     assert_eq!(robot.is_told_to_act(), [1]);
@@ -136,7 +136,7 @@ fn an_action_that_is_not_taken_does_not_restart_it() {
 }
 
 #[test]
-fn the_longest_timeout_means_never() {
+fn a_maximum_watchdog_timeout_means_never() {
     let mut robot = Robot::new(Config { watchdog: Some(Duration::MAX), ..Config::default() });
     robot.hears_action(1);
     robot.wait(Duration::from_secs(3600 * 24 * 365));
@@ -144,7 +144,7 @@ fn the_longest_timeout_means_never() {
 }
 
 #[test]
-fn an_alarm_is_told_before_requests() {
+fn a_watchdog_event_is_delivered_before_requests() {
     let mut robot = watched();
     robot.hears_action(1);
     robot.hears(ClientMessage::Observe);
@@ -155,7 +155,7 @@ fn an_alarm_is_told_before_requests() {
 }
 
 #[test]
-fn an_alarm_that_a_new_action_overtakes_is_not_told() {
+fn a_new_action_cancels_an_undelivered_watchdog_event() {
     let mut robot = watched();
     robot.hears_action(1);
     assert_eq!(robot.is_told_to_act(), [1]);
@@ -167,7 +167,7 @@ fn an_alarm_that_a_new_action_overtakes_is_not_told() {
 }
 
 #[test]
-fn during_a_reset_it_is_silent_and_what_was_held_back_is_told_before_it_fires() {
+fn the_watchdog_is_paused_during_a_reset_and_queued_actions_come_first() {
     let mut robot = watched();
     robot.hears(ClientMessage::Reset);
     robot.hears_action(1); // Behind the reset: it arms the watchdog, and is not told yet.
@@ -184,7 +184,7 @@ fn during_a_reset_it_is_silent_and_what_was_held_back_is_told_before_it_fires() 
 }
 
 #[test]
-fn a_step_arms_it_when_its_answer_leaves() {
+fn a_step_arms_the_watchdog_when_its_reply_is_sent() {
     let mut robot = watched();
     robot.hears_action(1);
     assert_eq!(robot.is_told_to_act(), [1]);

@@ -42,7 +42,7 @@ fn assert_error(
 }
 
 #[test]
-fn of_the_frame() {
+fn frame_error_texts() {
     assert_error(
         &server_error(vec![1, 2]),
         None,
@@ -75,7 +75,7 @@ fn of_the_frame() {
 }
 
 #[test]
-fn of_the_type() {
+fn message_type_error_texts() {
     assert_error(
         &client_error(observation(&[])),
         None,
@@ -95,7 +95,7 @@ fn of_the_type() {
 }
 
 #[test]
-fn of_an_observation() {
+fn observation_error_texts() {
     let message = Some("obs_response");
     assert_error(
         &server_error(one_camera(&[("intrinsics", vec![])])),
@@ -161,7 +161,7 @@ fn of_an_observation() {
 }
 
 #[test]
-fn of_a_step_and_an_action() {
+fn step_and_action_error_texts() {
     assert_error(
         &server_error(step(&[("terminated", text("yes"))])),
         Some("step_response"),
@@ -188,7 +188,7 @@ fn of_a_step_and_an_action() {
 
 /// What the servers of other protocols say first.
 #[test]
-fn of_another_protocol() {
+fn other_protocol_error_texts() {
     let expected = "a chiral frame: the peer speaks another protocol";
     let map = "a msgpack map without its length in front, as openpi's servers send it";
     for (message, found) in [

@@ -42,8 +42,8 @@ pub(crate) fn frames() -> Vec<Hostile> {
     numbers(&mut frames);
     shapes(&mut frames);
     buffers(&mut frames);
-    crowds(&mut frames);
-    dense_crowds(&mut frames);
+    oversized_counts(&mut frames);
+    dense_oversized_counts(&mut frames);
     frames.0
 }
 
@@ -327,7 +327,7 @@ fn buffers(frames: &mut Frames) {
 }
 
 /// Many of something.
-fn crowds(frames: &mut Frames) {
+fn oversized_counts(frames: &mut Frames) {
     let nils = |count: u64| [announced(0xdd, count, 4), vec![NIL; count as usize]].concat();
     frames.fault(WrongType, "256 cameras of nil", observation(&[("cameras", nils(256))]));
     frames.fault(Limit, "257 cameras of nil", observation(&[("cameras", nils(257))]));
@@ -349,7 +349,7 @@ fn crowds(frames: &mut Frames) {
 
 /// As many entries as are allowed, each in the fewest bytes that make one: the most that a frame
 /// can unfold to.
-fn dense_crowds(frames: &mut Frames) {
+fn dense_oversized_counts(frames: &mut Frames) {
     let entries = |fields: &[(&str, Value)]| {
         Value::Map(fields.iter().map(|(key, value)| ((*key).into(), value.clone())).collect())
     };

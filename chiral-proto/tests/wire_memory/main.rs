@@ -41,7 +41,7 @@ fn assert_bounded(name: &str, allocated: &AllocationInfo, bound: u64) {
 }
 
 #[test]
-fn hostile_frames_get_their_error_and_take_no_memory() {
+fn hostile_frames_are_rejected_without_allocating() {
     let limits = Limits::default();
     let decoders: [Decode; 3] = [
         |frame, limits| Message::decode(frame, limits).map(drop),
@@ -79,7 +79,7 @@ fn hostile_frames_get_their_error_and_take_no_memory() {
 }
 
 #[test]
-fn many_buffers_over_one_border_of_segments_are_not_gathered_one_by_one() {
+fn overlapping_buffers_across_segments_share_one_copy() {
     const CAMERAS: usize = 256;
     const SIDE: u64 = 1000;
     let camera = pack::camera(&[
@@ -106,7 +106,7 @@ fn many_buffers_over_one_border_of_segments_are_not_gathered_one_by_one() {
 }
 
 #[test]
-fn a_frame_over_the_limit_is_refused_before_anything_is_copied() {
+fn an_oversized_frame_is_rejected_before_copying() {
     let limits = Limits { frame_len: 1 << 20, ..Limits::default() };
     let bytes = Bytes::from(vec![0; (1 << 20) + 1]);
     let (refused, allocated) = counted(|| Frame::parse(bytes, &limits));
@@ -143,7 +143,7 @@ fn rgbd_observation() -> Observation {
 }
 
 #[test]
-fn an_observation_is_written_without_copying_a_pixel() {
+fn encoding_an_observation_does_not_copy_pixels() {
     let message = ServerMessage::Observation(rgbd_observation());
     let (frame, allocated) = counted(|| message.encode());
     // The head, its sharing, and the list of segments.
@@ -156,7 +156,7 @@ fn an_observation_is_written_without_copying_a_pixel() {
 }
 
 #[test]
-fn an_observation_is_read_without_copying_a_pixel() {
+fn decoding_an_observation_does_not_copy_pixels() {
     let observation = rgbd_observation();
     let received = ServerMessage::Observation(observation.clone()).encode().to_bytes();
     let start = received.as_ptr().addr();

@@ -39,7 +39,7 @@ fn parse_cut(bytes: &Bytes, cuts: &[Index]) -> Result<Frame, WireError> {
 
 proptest! {
     #[test]
-    fn a_clients_message_round_trips(message in client_message(), cuts in vec(any::<Index>(), 0..5)) {
+    fn client_messages_round_trip(message in client_message(), cuts in vec(any::<Index>(), 0..5)) {
         let sent = message.encode();
         let bytes = sent.to_bytes();
         prop_assert_eq!(sent.len(), bytes.len());
@@ -51,7 +51,7 @@ proptest! {
     }
 
     #[test]
-    fn a_servers_message_round_trips(message in server_message(), cuts in vec(any::<Index>(), 0..5)) {
+    fn server_messages_round_trip(message in server_message(), cuts in vec(any::<Index>(), 0..5)) {
         let sent = message.encode();
         let bytes = sent.to_bytes();
         prop_assert_eq!(sent.len(), bytes.len());
@@ -63,14 +63,14 @@ proptest! {
     }
 
     #[test]
-    fn a_client_may_write_as_it_likes(message in client_message(), seed: u64) {
+    fn client_messages_decode_from_any_valid_encoding(message in client_message(), seed: u64) {
         let written = Loose::new(seed).client_message(&message);
         let received = from_client(&parse(written.into()).unwrap()).unwrap();
         prop_assert!(same_client_message(&received, &message), "{:?}", received);
     }
 
     #[test]
-    fn a_server_may_write_as_it_likes(
+    fn server_messages_decode_from_any_valid_encoding(
         message in server_message(),
         seed: u64,
         cuts in vec(any::<Index>(), 0..5),
@@ -83,12 +83,12 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_a_message_or_an_error(bytes in vec(any::<u8>(), 0..400), cuts: [Index; 2]) {
+    fn arbitrary_bytes_decode_or_fail(bytes in vec(any::<u8>(), 0..400), cuts: [Index; 2]) {
         check(&bytes.into(), &cuts)?;
     }
 
     #[test]
-    fn any_header_is_a_message_or_an_error(
+    fn arbitrary_headers_decode_or_fail(
         fields in vec((known_key(), value_of_a_field()), 0..14),
         payload in vec(any::<u8>(), 0..40),
         cuts: [Index; 2],
@@ -101,7 +101,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_frame_is_a_message_or_an_error(
+    fn corrupted_frames_decode_or_fail(
         (from, other) in (any_frame(), any_frame()),
         damages in vec(damage(), 1..6),
         cuts: [Index; 2],

@@ -15,7 +15,7 @@ fn server() -> Ours {
 const KEY: Option<[u8; 4]> = Some([9, 8, 7, 6]);
 
 #[test]
-fn a_close_frame_waits_for_the_message_and_is_the_last() {
+fn a_close_frame_follows_the_message_being_written_and_is_last() {
     for role in [CLIENT, Role::Server] {
         let mut ours = Ours::new(role, &Config::default());
         let mask = if role == Role::Server { KEY } else { None };
@@ -41,7 +41,7 @@ fn a_close_frame_waits_for_the_message_and_is_the_last() {
 }
 
 #[test]
-fn the_peers_close_is_answered_behind_the_message_with_its_code() {
+fn a_close_from_the_peer_is_echoed_after_the_message_being_written() {
     let mut ours = server();
     ours.session.writer.push(frame(1000)).expect("nothing is being written");
     ours.write_some(10);
@@ -56,7 +56,7 @@ fn the_peers_close_is_answered_behind_the_message_with_its_code() {
 }
 
 #[test]
-fn both_may_close_at_once() {
+fn simultaneous_closes_complete() {
     let mut ours = server();
     ours.session.writer.close(ours.now, CloseCode::GOING_AWAY, "");
     ours.receive(&raw(CLOSE, &close_payload(1000, ""), KEY));
@@ -66,7 +66,7 @@ fn both_may_close_at_once() {
 }
 
 #[test]
-fn an_answer_behind_a_pong_finishes_only_when_it_is_out_itself() {
+fn the_session_finishes_only_after_the_close_reply_is_written() {
     let mut ours = server();
     ours.receive(&raw(PING, b"12345678", KEY));
     ours.write_some(4);
@@ -81,7 +81,7 @@ fn an_answer_behind_a_pong_finishes_only_when_it_is_out_itself() {
 }
 
 #[test]
-fn a_close_that_is_not_answered_is_given_up() {
+fn an_unanswered_close_times_out() {
     let mut ours = server();
     ours.session.writer.close(ours.now, CloseCode::NORMAL, "");
     ours.write();
@@ -96,7 +96,7 @@ fn a_close_that_is_not_answered_is_given_up() {
 }
 
 #[test]
-fn an_answer_that_the_socket_does_not_take_is_given_up() {
+fn a_blocked_close_reply_times_out() {
     let mut ours = server();
     ours.session.writer.push(frame(1000)).expect("nothing is being written");
     ours.write_some(10);
@@ -107,7 +107,7 @@ fn an_answer_that_the_socket_does_not_take_is_given_up() {
 }
 
 #[test]
-fn a_lost_connection_leaves_nothing_to_write() {
+fn nothing_is_written_after_the_connection_is_lost() {
     let mut ours = server();
     ours.session.writer.push(frame(1000)).expect("nothing is being written");
     ours.end_of_stream();
@@ -116,7 +116,7 @@ fn a_lost_connection_leaves_nothing_to_write() {
 }
 
 #[test]
-fn pongs_go_between_messages_and_at_once_when_idle() {
+fn pongs_are_sent_between_messages_and_immediately_when_idle() {
     let mut ours = server();
     ours.receive(&raw(PING, b"idle", KEY));
     assert_eq!(ours.written(), [(PONG, b"idle".to_vec())]);
@@ -135,7 +135,7 @@ fn pongs_go_between_messages_and_at_once_when_idle() {
 }
 
 #[test]
-fn of_many_pings_the_latest_is_answered() {
+fn only_the_latest_of_many_pings_is_answered() {
     let mut ours = server();
     ours.session.writer.push(frame(1000)).expect("nothing is being written");
     for number in 0..1000_u16 {
@@ -146,7 +146,7 @@ fn of_many_pings_the_latest_is_answered() {
 }
 
 #[test]
-fn what_was_given_to_be_written_keeps_its_place() {
+fn slices_given_for_writing_stay_valid() {
     let pong = |text: &str| (PONG, text.as_bytes().to_vec());
     let long = (FIN | BINARY, message(8).to_vec());
     for taken in 0..=7 + 10 {
@@ -182,7 +182,7 @@ fn given(ours: &Ours) -> Vec<u8> {
 }
 
 #[test]
-fn a_clients_frames_are_masked_with_changing_keys() {
+fn client_frames_are_masked_with_fresh_keys() {
     let mut ours = Ours::new(CLIENT, &Config::default());
     for _ in 0..3 {
         ours.session.writer.push(frame(100)).expect("nothing is being written");
@@ -196,7 +196,7 @@ fn a_clients_frames_are_masked_with_changing_keys() {
 
 #[test]
 #[should_panic(expected = "5 bytes written beyond what there was to write")]
-fn writing_more_than_there_was_is_a_fault_of_the_caller() {
+fn reporting_more_bytes_written_than_offered_panics() {
     let mut ours = server();
     ours.receive(&raw(PING, b"12", KEY));
     ours.session.writer.bytes_written(ours.now, 4 + 5);

@@ -89,12 +89,12 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
 
     #[test]
-    fn a_server_agrees(pieces in pieces(true)) {
+    fn the_server_session_agrees_with_tungstenite(pieces in pieces(true)) {
         run(Role::Server, TheirRole::Server, &pieces);
     }
 
     #[test]
-    fn a_client_agrees(pieces in pieces(false)) {
+    fn the_client_session_agrees_with_tungstenite(pieces in pieces(false)) {
         run(CLIENT, TheirRole::Client, &pieces);
     }
 }

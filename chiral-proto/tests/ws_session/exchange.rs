@@ -58,7 +58,7 @@ fn settle(now: Instant, policy: &mut Side<Client>, robot: &mut Side<Server>) {
 }
 
 #[test]
-fn requests_and_answers_pass() {
+fn requests_and_replies_are_exchanged() {
     let (mut policy, mut robot) = pair();
     let now = epoch();
     let id = policy.machine.request_metadata(now, None).unwrap();
@@ -71,7 +71,7 @@ fn requests_and_answers_pass() {
 }
 
 #[test]
-fn a_frame_is_asked_for_when_the_one_before_it_is_written() {
+fn a_frame_is_requested_only_after_the_previous_one_is_written() {
     let (mut policy, mut robot) = pair();
     let now = epoch();
     policy.machine.send_action(now, [1.0].into()).unwrap();
@@ -85,7 +85,7 @@ fn a_frame_is_asked_for_when_the_one_before_it_is_written() {
 }
 
 #[test]
-fn the_end_of_one_machine_is_told_to_the_other() {
+fn the_end_of_one_machine_reaches_the_other() {
     let (mut policy, mut robot) = pair();
     robot.machine.fail("the arm is not homed");
     settle(epoch(), &mut policy, &mut robot);
@@ -98,7 +98,7 @@ fn the_end_of_one_machine_is_told_to_the_other() {
 }
 
 #[test]
-fn a_frame_that_cannot_be_read_ends_both_machines() {
+fn an_unreadable_frame_ends_both_machines() {
     let (mut policy, mut robot) = pair();
     policy.session.writer.push(frame(100)).expect("nothing is being written");
     settle(epoch(), &mut policy, &mut robot);
@@ -111,7 +111,7 @@ fn a_frame_that_cannot_be_read_ends_both_machines() {
 }
 
 #[test]
-fn time_passes_for_both() {
+fn exchange_advances_time_for_session_and_machine() {
     let (mut policy, mut robot) = pair();
     let deadline = epoch() + seconds(3);
     policy.machine.request_reset(epoch(), Some(deadline)).unwrap();
@@ -130,7 +130,7 @@ fn time_passes_for_both() {
 }
 
 #[test]
-fn a_sign_of_life_that_has_come_counts_before_its_deadline_does() {
+fn received_bytes_count_before_the_keepalive_deadline() {
     let (mut policy, mut robot) = pair();
     robot.exchange(epoch() + seconds(20));
     assert!(robot.write_to(epoch() + seconds(20), &mut policy));

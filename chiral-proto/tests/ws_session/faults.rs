@@ -90,7 +90,7 @@ fn lengths() {
 }
 
 #[test]
-fn the_limit_holds_for_the_sum_of_all_fragments() {
+fn the_message_limit_applies_to_the_sum_of_all_fragments() {
     let over = |len| Error::TooLong { len, limit: LIMIT };
     expect(CLIENT, &raw(FIN | BINARY, &vec![7; LIMIT + 1], None), &over(LIMIT as u64 + 1));
     let half = raw(BINARY, &vec![7; LIMIT / 2], None);
@@ -127,7 +127,7 @@ fn close_frames() {
 }
 
 #[test]
-fn the_end_of_the_stream_tells_whether_a_message_is_torn() {
+fn end_of_stream_reports_whether_a_message_was_incomplete() {
     let whole = raw(FIN | BINARY, &message(70_000), None);
     for len in [1, 5, 12, 30_000, whole.len() - 1] {
         let mut ours = open(CLIENT);
@@ -145,7 +145,7 @@ fn the_end_of_the_stream_tells_whether_a_message_is_torn() {
 
 #[test]
 #[should_panic(expected = "call `poll` until it gives `None`")]
-fn reading_on_without_polling_is_a_fault_of_the_caller() {
+fn reading_without_polling_panics() {
     let mut ours = open(CLIENT);
     for _ in 0..20_000 {
         ours.session.reader.read_buf()[0] = 0;

@@ -19,7 +19,7 @@ fn mask_of(role: Role) -> Option<[u8; 4]> {
 }
 
 #[test]
-fn a_message_up_to_256_kib_is_one_frame_and_a_longer_one_is_cut() {
+fn messages_over_256_kib_are_fragmented() {
     for role in [CLIENT, Role::Server] {
         for len in [FRAGMENT, FRAGMENT + 1, 2 * FRAGMENT, 1_000_000] {
             let mut ours = Ours::new(role, &Config::default());
@@ -40,7 +40,7 @@ fn a_message_up_to_256_kib_is_one_frame_and_a_longer_one_is_cut() {
 }
 
 #[test]
-fn a_pong_passes_between_the_fragments_wherever_the_ping_comes() {
+fn pongs_are_sent_between_fragments() {
     for role in [CLIENT, Role::Server] {
         for written in [0, 1, 5, 14, 100, FRAGMENT, FRAGMENT + 10, FRAGMENT + 50, 3 * FRAGMENT] {
             let mut ours = Ours::new(role, &Config::default());
@@ -64,7 +64,7 @@ fn a_pong_passes_between_the_fragments_wherever_the_ping_comes() {
 }
 
 #[test]
-fn the_peers_close_is_answered_between_the_fragments() {
+fn a_close_from_the_peer_is_answered_between_fragments() {
     let mut ours = server();
     ours.session.writer.push(frame(OBSERVATION)).expect("nothing is being written");
     ours.write_some(100);
@@ -76,7 +76,7 @@ fn the_peers_close_is_answered_between_the_fragments() {
 }
 
 #[test]
-fn an_own_close_waits_for_the_message() {
+fn our_close_waits_for_the_end_of_the_message() {
     let mut ours = server();
     ours.session.writer.push(frame(3 * FRAGMENT)).expect("nothing is being written");
     ours.write_some(100);
@@ -88,7 +88,7 @@ fn an_own_close_waits_for_the_message() {
 }
 
 #[test]
-fn a_ping_passes_between_the_fragments() {
+fn pings_are_sent_between_fragments() {
     let mut ours = server();
     ours.session.writer.push(frame(4 * FRAGMENT)).expect("nothing is being written");
     ours.write_some(FRAGMENT / 2);
@@ -99,7 +99,7 @@ fn a_ping_passes_between_the_fragments() {
 }
 
 #[test]
-fn fragments_are_read_into_one_buffer_that_is_used_again() {
+fn fragments_are_read_into_one_recycled_buffer() {
     for step in [1500, 65_536, usize::MAX] {
         let (mut robot, mut policy) = (server(), Ours::new(CLIENT, &Config::default()));
         policy.step = step;

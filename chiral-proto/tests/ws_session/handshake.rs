@@ -41,7 +41,7 @@ fn answer(headers: &[(&str, &str)], response: &str) -> HandshakeError {
 }
 
 #[test]
-fn the_request_is_what_rfc_6455_asks_for() {
+fn the_request_conforms_to_rfc_6455() {
     let handshake = client(&[("Authorization", "Bearer x"), ("Sec-WebSocket-Protocol", "a, b")]);
     let expected = format!(
         "GET /arm?left HTTP/1.1\r\nHost: robot:8765\r\nUpgrade: websocket\r\n\
@@ -52,7 +52,7 @@ fn the_request_is_what_rfc_6455_asks_for() {
 }
 
 #[test]
-fn requests_that_would_break_the_head_are_refused() {
+fn header_injection_is_rejected() {
     for (host, target, header) in [
         ("", "/", ("A", "b")),
         ("two words", "/", ("A", "b")),
@@ -71,7 +71,7 @@ fn requests_that_would_break_the_head_are_refused() {
 }
 
 #[test]
-fn both_sides_agree_and_lose_no_surplus_wherever_the_bytes_are_cut() {
+fn the_handshake_completes_for_any_split_and_keeps_surplus_bytes() {
     for step in [1, 7, usize::MAX] {
         let mut handshake = client(&[("X-Token", "42")]);
         let mut server = ServerHandshake::default();
@@ -109,7 +109,7 @@ fn both_sides_agree_and_lose_no_surplus_wherever_the_bytes_are_cut() {
 }
 
 #[test]
-fn a_refusal_is_shown_with_its_reason() {
+fn a_refusal_is_reported_with_its_reason() {
     let mut server = ServerHandshake::default();
     let mut handshake = client(&[]);
     let request = server.receive(handshake.request()).expect("proper").expect("complete");
@@ -132,7 +132,7 @@ fn a_refusal_is_shown_with_its_reason() {
 }
 
 #[test]
-fn refusals_come_in_every_form_of_http() {
+fn refusals_are_read_in_every_http_body_form() {
     let refused = |status, reason: &str, body: &str| HandshakeError::Refused {
         status,
         reason: reason.to_owned(),
@@ -159,7 +159,7 @@ fn refusals_come_in_every_form_of_http() {
 }
 
 #[test]
-fn what_is_no_websocket_server_is_recognized() {
+fn non_websocket_servers_are_recognised() {
     for response in [
         "SSH-2.0-OpenSSH_9.9\r\n",
         "\x15\x03\x01\0\x02\x02F",
@@ -174,7 +174,7 @@ fn what_is_no_websocket_server_is_recognized() {
 }
 
 #[test]
-fn keys_extensions_and_subprotocols_are_checked() {
+fn accept_keys_extensions_and_subprotocols_are_checked() {
     let wrong = accept_response("").replace(&derive_accept_key(KEY.as_bytes()), "bm9uc2Vuc2U=");
     assert_eq!(
         answer(&[], &wrong),
@@ -195,7 +195,7 @@ fn keys_extensions_and_subprotocols_are_checked() {
 }
 
 #[test]
-fn heads_are_bounded() {
+fn handshake_heads_are_bounded() {
     let line = format!("X: {}\r\n", "x".repeat(1000));
     let long = line.repeat(17);
     let response = format!("HTTP/1.1 101 OK\r\n{long}");
@@ -216,7 +216,7 @@ fn bad(request: &str) -> BadRequest {
 }
 
 #[test]
-fn requests_for_something_else_get_the_answer_that_helps() {
+fn non_websocket_requests_get_a_helpful_response() {
     let proper = String::from_utf8(client(&[]).request().to_vec()).expect("text");
     let edit = |from: &str, to: &str| {
         assert!(proper.contains(from));
@@ -243,7 +243,7 @@ fn requests_for_something_else_get_the_answer_that_helps() {
 }
 
 #[test]
-fn strictness_without_gain_is_left_out() {
+fn harmless_handshake_deviations_are_accepted() {
     let proper = String::from_utf8(client(&[]).request().to_vec()).expect("text");
     for (from, to) in [
         // The key that RFC 6455 prints in section 4.1; its padding bits are not zero.
@@ -274,7 +274,7 @@ fn strictness_without_gain_is_left_out() {
 }
 
 #[test]
-fn a_client_of_another_protocol_is_refused_with_a_text_that_says_what_it_looks_like() {
+fn clients_of_other_protocols_are_refused_by_name() {
     for (offer, text) in [
         ("foxglove.sdk.v1", "this looks like a Foxglove client"),
         ("foxglove.websocket.v1, x", "this looks like a Foxglove client"),
@@ -289,7 +289,7 @@ fn a_client_of_another_protocol_is_refused_with_a_text_that_says_what_it_looks_l
 }
 
 #[test]
-fn interim_responses_without_end_are_given_up() {
+fn endless_interim_responses_are_an_error() {
     let mut handshake = client(&[]);
     let mut received = 0;
     let error = loop {
@@ -306,7 +306,7 @@ fn interim_responses_without_end_are_given_up() {
 }
 
 #[test]
-fn a_redirection_says_where_to() {
+fn a_redirect_error_names_its_location() {
     let moved = "HTTP/1.1 301 Moved\r\nContent-Length: 0\r\nLocation: wss://other/arm\r\n\r\n";
     let error = answer(&[], moved);
     let text = "the server refused the connection: 301 Moved; connect to wss://other/arm instead";
@@ -315,7 +315,7 @@ fn a_redirection_says_where_to() {
 }
 
 #[test]
-fn what_may_pass_is_told_apart_from_what_is_final() {
+fn transient_and_final_refusals_are_distinguished() {
     for (status, is_transient) in
         [(400, false), (403, false), (404, false), (429, true), (500, false)]
             .into_iter()
@@ -329,7 +329,7 @@ fn what_may_pass_is_told_apart_from_what_is_final() {
 }
 
 #[test]
-fn no_raw_line_break_or_control_character_of_a_peer_is_printed() {
+fn peer_text_is_printed_on_one_line_without_control_characters() {
     let fake = "x\r\n2026-01-01 ERROR fake\x1b[2J";
     let body = format!("HTTP/1.1 403 No\r\nContent-Length: {}\r\n\r\n{fake}", fake.len());
     let chunks = format!(
@@ -376,7 +376,7 @@ impl Write for Memory {
 }
 
 #[test]
-fn tungstenite_accepts_our_request_and_we_its_response() {
+fn our_client_handshakes_with_a_tungstenite_server() {
     let mut handshake = client(&[]);
     let memory =
         Memory { incoming: io::Cursor::new(handshake.request().to_vec()), ..Memory::default() };
@@ -388,7 +388,7 @@ fn tungstenite_accepts_our_request_and_we_its_response() {
 }
 
 #[test]
-fn we_accept_tungstenites_request_and_it_our_response() {
+fn a_tungstenite_client_handshakes_with_our_server() {
     let start = tungstenite::client("ws://robot:8765/arm?left", Memory::default());
     let Err(tungstenite::HandshakeError::Interrupted(mut middle)) = start else {
         panic!("it waits for the response")

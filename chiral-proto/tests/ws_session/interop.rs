@@ -44,7 +44,7 @@ fn binary(bytes: Bytes) -> Message {
 }
 
 #[test]
-fn messages_of_every_length_form_arrive_both_ways() {
+fn messages_of_every_length_encoding_arrive_in_both_directions() {
     for role in ROLES {
         let (mut ours, mut theirs) = connect(role, usize::MAX);
         for len in [0, 1, 4, 125, 126, 127, 16383, 16384, 16385, 65535, 65536, OBSERVATION] {
@@ -62,7 +62,7 @@ fn messages_of_every_length_form_arrive_both_ways() {
 }
 
 #[test]
-fn single_bytes_make_no_difference() {
+fn byte_by_byte_delivery_gives_the_same_messages() {
     for role in ROLES {
         let (mut ours, mut theirs) = connect(role, 1);
         for len in [4, 5, 125, 126, 16384, 16385, 65535, 65536] {
@@ -107,7 +107,7 @@ fn large_fragmented_messages_arrive_with_pings_between_their_fragments() {
 }
 
 #[test]
-fn a_ping_of_ours_is_answered() {
+fn our_ping_is_answered() {
     for role in ROLES {
         let (mut ours, mut theirs) = connect(role, usize::MAX);
         let due = ours.session.writer.poll_timeout().expect("keepalive is on");

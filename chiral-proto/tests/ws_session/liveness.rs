@@ -29,7 +29,7 @@ fn pass_until(ours: &mut Ours, end: Instant) -> Result<(), Error> {
 }
 
 #[test]
-fn an_idle_peer_is_pinged_every_interval_for_an_hour() {
+fn an_idle_peer_is_pinged_at_every_interval() {
     let mut ours = client();
     let mut pings = 0;
     for second in 1..=3600 {
@@ -44,7 +44,7 @@ fn an_idle_peer_is_pinged_every_interval_for_an_hour() {
 }
 
 #[test]
-fn a_silent_peer_is_given_up_once() {
+fn a_silent_peer_times_out_once() {
     let mut ours = client();
     assert_eq!(pass_until(&mut ours, epoch() + seconds(100)), Err(DEAD));
     assert_eq!(ours.now, epoch() + seconds(30));
@@ -58,7 +58,7 @@ fn a_silent_peer_is_given_up_once() {
 }
 
 #[test]
-fn a_peer_given_up_amid_a_frame_is_not_told() {
+fn a_peer_that_times_out_during_a_frame_gets_no_close() {
     let mut ours = client();
     ours.session.writer.push(frame(1000)).expect("nothing is being written");
     ours.write_some(10);
@@ -68,7 +68,7 @@ fn a_peer_given_up_amid_a_frame_is_not_told() {
 }
 
 #[test]
-fn a_probe_asks_for_a_sign_of_life_at_once() {
+fn a_probe_pings_at_once() {
     for keepalive in [None, Some(Keepalive::default())] {
         let config = Config { keepalive, ..Config::default() };
         let mut ours = Ours::new(CLIENT, &config);
@@ -89,7 +89,7 @@ fn a_probe_asks_for_a_sign_of_life_at_once() {
 }
 
 #[test]
-fn a_message_that_trickles_in_is_a_sign_of_life_though_no_pong_comes() {
+fn a_slowly_arriving_message_counts_as_a_sign_of_life() {
     let mut ours = client();
     ours.receive(&raw(BINARY, &vec![1; 20_000], None));
     let trickle = raw(FIN | CONTINUE, &vec![2; OBSERVATION], None);
@@ -103,7 +103,7 @@ fn a_message_that_trickles_in_is_a_sign_of_life_though_no_pong_comes() {
 }
 
 #[test]
-fn an_own_message_that_trickles_out_is_a_sign_of_life_until_the_ping_is_out() {
+fn write_progress_counts_as_a_sign_of_life_until_the_ping_is_sent() {
     let mut ours = client();
     ours.session.writer.push(frame(1000)).expect("nothing is being written");
     for step in 0..100 {
@@ -120,7 +120,7 @@ fn an_own_message_that_trickles_out_is_a_sign_of_life_until_the_ping_is_out() {
 }
 
 #[test]
-fn without_keepalive_there_is_nothing_to_time() {
+fn without_keepalive_there_is_no_timeout() {
     let mut ours = Ours::new(CLIENT, &Config { keepalive: None, ..Config::default() });
     assert_eq!(ours.session.writer.poll_timeout(), None);
     assert_eq!(ours.session.writer.handle_timeout(epoch() + seconds(10_000)), Ok(()));
@@ -139,7 +139,7 @@ fn a_closing_session_is_not_pinged() {
 }
 
 #[test]
-fn every_read_gives_the_writing_half_a_sign_of_life() {
+fn every_read_notifies_the_writer_of_a_sign_of_life() {
     let (mut reader, _) = session(epoch(), Role::Server, &Config::default(), b"");
     let key = Some([1; 4]);
     let bytes = [raw(FIN | BINARY, &vec![0; 40_000], key), raw(PING, b"", key)].concat();
@@ -159,7 +159,7 @@ fn every_read_gives_the_writing_half_a_sign_of_life() {
 }
 
 #[test]
-fn a_mailbox_of_merged_controls_answers_the_latest_ping_and_the_first_end() {
+fn merged_controls_keep_the_latest_ping_and_the_first_end() {
     let (mut reader, mut writer) = session(
         epoch(),
         CLIENT,

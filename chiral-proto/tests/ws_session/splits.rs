@@ -115,7 +115,7 @@ fn payload_address(message: &Bytes) -> usize {
 }
 
 #[test]
-fn surplus_of_the_handshake_is_read_first_however_long() {
+fn handshake_surplus_of_any_length_is_read_first() {
     for len in [0, 10, 16_384, 200_000] {
         let bytes = raw(FIN | BINARY, &message(len), None);
         for cut in [0, 1, bytes.len() / 2, bytes.len()] {

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn stands_straight_up_at_zero() {
+    fn the_zero_pose_is_straight_up() {
         let posture = Posture::at(&Joints::zeros());
         let height: f64 = JOINTS.iter().map(|joint| joint.rise).sum::<f64>() + TIP_RISE;
         assert!((posture.tip.translation.vector - Vector3::z() * height).norm() < 1e-12);

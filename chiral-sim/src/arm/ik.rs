@@ -143,7 +143,7 @@ mod tests {
         }
 
         #[test]
-        fn stays_finite_and_within_limits_wherever_it_is_sent(
+        fn ik_stays_finite_and_within_limits_for_any_goal(
             position in prop::array::uniform3(-3.0..3.0_f64),
             seed in prop::array::uniform7(-4.0..4.0_f64),
         ) {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_goal_that_is_no_number_is_not_reached() {
+    fn a_nan_goal_is_unreachable() {
         let solution = solve(&Reach::from_above(Point3::new(f64::NAN, 0.0, 0.1)), &home());
         assert!(!solution.converged());
         assert_eq!(solution.joints, home());

@@ -84,7 +84,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_faster_than_the_limits_nor_beyond_them(
+        fn joints_respect_speed_and_position_limits(
             targets in prop::collection::vec(prop::array::uniform7(prop::num::f32::ANY), 1..40),
         ) {
             let mut arm = Arm::new(&home());
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_that_is_not_a_number_holds_the_joint() {
+    fn a_nan_target_holds_the_joint() {
         let mut arm = Arm::new(&home());
         let mut target: [f32; DOF] = arm.proprio().joint_pos;
         target[3] = f32::NAN;

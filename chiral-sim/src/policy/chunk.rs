@@ -72,7 +72,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn commands_keep_to_the_pace_and_arrive(from in angles(), to in angles()) {
+        fn commands_respect_the_speed_and_reach_the_goal(from in angles(), to in angles()) {
             let mut planner = ChunkPlanner::new(5, PERIOD, 0.6);
             let mut arm = from;
             for _ in 0..100 {
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lagging_arm_does_not_break_the_motion() {
+    fn motion_stays_smooth_when_the_arm_lags() {
         let goal = home() + Joints::repeat(0.8);
         let mut planner = ChunkPlanner::new(5, PERIOD, 0.6);
         let first = planner.plan(&home(), &goal);
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn an_arm_that_does_not_move_is_waited_for() {
+    fn commands_wait_for_an_arm_that_does_not_move() {
         let goal = home() + Joints::repeat(1.0);
         let mut planner = ChunkPlanner::new(5, PERIOD, 0.6);
         for _ in 0..50 {

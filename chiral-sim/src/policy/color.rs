@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn shade_does_not_matter_and_neighbours_are_refused() {
+    fn hue_matching_ignores_shade_and_rejects_neighbouring_hues() {
         let filter = HueFilter::new([255, 0, 10]);
         for brightness in [0.3, 0.6, 1.0] {
             let shaded = [255.0, 0.0, 10.0].map(|channel: f32| (channel * brightness) as u8);

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn without_depth_there_is_no_place() {
+    fn without_depth_the_ball_is_not_located() {
         let mut frame = picture(Point3::new(1.6, 0.0, 0.6), &[ball(Point3::new(0.4, 0.0, 0.1))]);
         assert!(find(&frame).is_some());
         frame.depth.fill(0.0);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn one_contradiction_spoils_the_consensus() {
+    fn one_inconsistent_camera_rejects_the_estimate() {
         let sighting = |x, pixels| Sighting { center: Point3::new(x, 0.0, 0.0), pixels };
         let close = [sighting(0.400, 30), sighting(0.404, 10)];
         let agreed = agree(&close).unwrap();

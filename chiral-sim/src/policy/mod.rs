@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn sees_the_ball_where_it_is() {
+    fn the_policy_locates_the_ball() {
         for seed in 0..50 {
             let world = World::new(seed);
             let frames = frames(&world);
@@ -208,7 +208,7 @@ mod tests {
 
     /// No light, no angle and nothing else in the scene brings up the ball's colour.
     #[test]
-    fn the_hue_is_the_balls_alone() {
+    fn the_target_hue_is_unique_in_the_scene() {
         let hue = HueFilter::new(TARGET_COLOR);
         for seed in 0..50 {
             let world = World::new(seed);
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_sight_is_remembered_and_then_forgotten() {
+    fn an_occluded_target_is_remembered_for_a_while() {
         let world = World::new(5);
         let (mut policy, joints) = (Policy::default(), world.proprio().joint_pos);
         let frames = frames(&world);
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn looks_around_while_there_is_nothing_to_see() {
+    fn the_policy_searches_while_no_target_is_visible() {
         let mut policy = Policy::default();
         let mut joints: [f32; DOF] = home().map(|angle| angle as f32).into();
         let mut bearings = Vec::new();

@@ -312,7 +312,7 @@ mod tests {
         }
 
         #[test]
-        fn depth_leads_back_onto_the_surfaces((camera, bodies) in stage()) {
+        fn depth_backprojects_onto_the_surfaces((camera, bodies) in stage()) {
             let frame = Renderer::new().frame(&camera, &bodies);
             let view = frame.view().unwrap();
             let inverse = frame.intrinsics.try_inverse().unwrap();
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_zero_depth_and_sky() {
+    fn background_pixels_have_zero_depth_and_sky_colour() {
         let camera = Camera::new(8, 4, 1.0, Isometry3::identity());
         let mut frame = CameraFrame::blank(&camera);
         frame.depth.fill(7.0);
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearer_body_hides_the_further_in_either_order() {
+    fn nearer_bodies_occlude_farther_ones_in_any_order() {
         let camera = Camera::new(9, 9, 1.0, Isometry3::identity());
         let sphere = |z, color| {
             Body::plain(Solid::Sphere { center: Point3::new(0.0, 0.0, z), radius: 0.5 }, color)
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn surfaces_towards_the_lamp_are_brighter_but_no_hue_changes() {
+    fn shading_changes_brightness_but_not_hue() {
         let pose = look_at(Point3::new(2.0, 0.0, 0.0), Point3::origin());
         let ball = Solid::Sphere { center: Point3::origin(), radius: 0.5 };
         let body = Body::plain(ball, [240, 120, 60]);

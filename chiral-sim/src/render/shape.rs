@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn depths_are_the_analytic_ones() {
+    fn depths_match_the_analytic_solution() {
         let sphere = Solid::Sphere { center: Point3::new(0.0, 0.0, 2.0), radius: 0.5 };
         assert_depth(&sphere, 0.0, 0.0, 1.5);
         // 5 t² - 4 t + 3.75 = 0 at x = 2 has no root; at x = 0.25 the nearer root is exact.
@@ -282,7 +282,7 @@ mod tests {
         /// The solids are convex, and so is the distance to them along a ray. That gives a second
         /// way to the first hit, which shares no formula with the intersections.
         #[test]
-        fn agrees_with_a_search_along_the_ray((solid, ray) in solid_and_ray()) {
+        fn intersections_agree_with_ray_marching((solid, ray) in solid_and_ray()) {
             let clearance = |depth: f64| solid.signed_distance(&Point3::from(ray * depth));
             let (mut low, mut high) = (0.0, 10.0);
             for _ in 0..100 {

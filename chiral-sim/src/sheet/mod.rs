@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_show_is_an_error() {
+    fn an_empty_contact_sheet_is_an_error() {
         assert!(matches!(contact_sheet(&[]), Err(SheetError::Empty)));
         let empty = Moment { caption: String::new(), frames: Vec::new() };
         assert!(matches!(contact_sheet(&[empty]), Err(SheetError::Empty)));

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_endpoint_is_refused_with_the_reason() {
+    fn invalid_endpoints_are_rejected_with_a_reason() {
         for (text, found) in [
             ("", "no protocol"),
             ("localhost:7447", "no protocol"),
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn port_0_becomes_a_free_one() {
+    fn port_0_is_replaced_by_a_free_port() {
         let endpoint: Endpoint = "tcp/127.0.0.1:0#iface=lo".parse().expect("it is well formed");
         let chosen = endpoint.with_free_port().expect("a port is free");
         assert!(!chosen.address().ends_with(":0"));

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_stand_in_a_key_is_refused_with_the_reason() {
+    fn invalid_robot_names_are_rejected_with_a_reason() {
         for (text, found) in [
             ("", "0 characters"),
             ("a b", "' '"),

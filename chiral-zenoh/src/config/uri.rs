@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_uri_is_refused_with_the_reason() {
+    fn invalid_zenoh_uris_are_rejected_with_a_reason() {
         for (text, problem) in [
             ("localhost:7447", "expected tcp/host:port"),
             ("zenoh:localhost", "expected tcp/host:port"),
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn only_our_own_uris_are_taken_for_ours() {
+    fn only_zenoh_uris_are_recognised() {
         for (text, ours) in
             [("tcp/a:1", true), ("tls/a:1", true), ("zenoh:", true), ("ws://a:1", false)]
         {
@@ -233,13 +233,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_reads_back(config in config()) {
+        fn zenoh_uris_round_trip(config in config()) {
             let uri = config.to_string();
             prop_assert_eq!(uri.parse::<Config>(), Ok(config), "{}", uri);
         }
 
         #[test]
-        fn any_text_is_read_or_refused(text in ".{0,40}") {
+        fn parsing_any_text_succeeds_or_fails_without_panic(text in ".{0,40}") {
             let _ = text.parse::<Config>();
             let _ = format!("zenoh:{text}").parse::<Config>();
             let _ = format!("zenoh:?{text}").parse::<Config>();

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_given_endpoint_is_used() {
+    fn only_the_given_endpoints_are_used() {
         let server = zenoh_of("tcp/localhost:7000", Role::Server);
         assert_eq!(setting(&server, "listen/endpoints"), json!(["tcp/localhost:7000"]));
         assert_eq!(setting(&server, "connect/endpoints"), json!([]));
@@ -218,14 +218,14 @@ mod tests {
     }
 
     #[test]
-    fn scouting_is_on_when_asked_for() {
+    fn scouting_is_enabled_only_on_request() {
         let config = zenoh_of("zenoh:?robot=a&scouting=on", Role::Client);
         assert_eq!(setting(&config, "scouting/multicast/enabled"), json!(true));
         assert_eq!(setting(&config, "mode"), json!("peer"));
     }
 
     #[test]
-    fn the_file_goes_over_our_defaults_and_under_the_uri() {
+    fn the_config_file_overrides_defaults_and_the_uri_overrides_the_file() {
         let path = std::env::temp_dir().join(format!("chiral-zenoh-{}.json5", std::process::id()));
         let text = "{ // JSON5\n mode: 'peer', listen: { endpoints: ['tcp/a:1'] },\n \
                     transport: { link: { tx: { lease: 777 } } } }";
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_is_refused_with_the_reason() {
+    fn unusable_configurations_are_rejected_with_a_reason() {
         let refused = |uri: &str, role| {
             let config: Config = uri.parse().expect(uri);
             config.to_zenoh(role).map(drop).expect_err(uri).to_string()

@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_goodbye_reads_back_and_a_hostile_one_is_cut() {
+    fn goodbyes_round_trip_and_long_reasons_are_truncated() {
         let goodbye = Goodbye { code: 1001, reason: "grüß dich".to_owned() };
         assert_eq!(Goodbye::decode(&goodbye.encode().into()), goodbye);
         let nothing = Goodbye { code: 0, reason: String::new() };

@@ -12,7 +12,7 @@ const LOOPBACK: &str = "tcp/127.0.0.1:0";
 const PIXELS: [usize; 3] = [48, 64, 3];
 
 #[test]
-fn every_call_goes_there_and_back() {
+fn every_request_is_answered() {
     let robot = Robot::serve(LOOPBACK, "arm", PIXELS);
     let mut policy = Policy::connect(&robot.config);
     assert_eq!(robot.sees(), Seen::Policy);
@@ -32,7 +32,7 @@ fn every_call_goes_there_and_back() {
 }
 
 #[test]
-fn actions_never_overtake_a_reset_nor_a_reset_them() {
+fn actions_and_resets_keep_their_order() {
     let robot = Robot::serve(LOOPBACK, "arm", PIXELS);
     let mut policy = Policy::connect(&robot.config);
     assert_eq!(robot.sees(), Seen::Policy);
@@ -48,7 +48,7 @@ fn actions_never_overtake_a_reset_nor_a_reset_them() {
 }
 
 #[test]
-fn a_robot_that_shuts_down_says_so() {
+fn a_robot_shutting_down_sends_a_goodbye() {
     let mut robot = Robot::serve(LOOPBACK, "arm", PIXELS);
     let mut policy = Policy::connect(&robot.config);
     assert_eq!(policy.metadata(), metadata("arm"));
@@ -62,7 +62,7 @@ fn a_robot_that_shuts_down_says_so() {
 }
 
 #[test]
-fn eight_cameras_arrive_whole_through_a_policy_that_stalls() {
+fn eight_cameras_arrive_intact_while_the_policy_stalls() {
     const LARGE: [usize; 3] = [480 * 8, 640, 7];
     let robot = Robot::serve(LOOPBACK, "arm", LARGE);
     let wire = Wire::to(robot.config.to_string().trim_start_matches("tcp/"));
@@ -88,7 +88,7 @@ fn eight_cameras_arrive_whole_through_a_policy_that_stalls() {
 }
 
 #[test]
-fn a_second_policy_does_not_get_in_until_the_first_has_left() {
+fn a_second_policy_is_admitted_only_after_the_first_leaves() {
     let robot = Robot::serve(LOOPBACK, "arm", PIXELS);
     let mut first = Policy::connect(&robot.config);
     assert_eq!(robot.sees(), Seen::Policy);
@@ -109,7 +109,7 @@ fn a_second_policy_does_not_get_in_until_the_first_has_left() {
 }
 
 #[test]
-fn a_connection_that_breaks_is_noticed_on_both_sides_and_made_anew() {
+fn a_broken_connection_is_noticed_on_both_sides_and_reestablished() {
     let robot = Robot::serve(LOOPBACK, "arm", PIXELS);
     let wire = Wire::to(robot.config.to_string().trim_start_matches("tcp/"));
     let config: Config = wire.endpoint.parse().expect("an endpoint");
@@ -126,7 +126,7 @@ fn a_connection_that_breaks_is_noticed_on_both_sides_and_made_anew() {
 }
 
 #[test]
-fn a_network_that_goes_silent_is_noticed_within_the_lease() {
+fn a_silent_network_is_noticed_within_the_lease() {
     let lease = Duration::from_secs(1);
     let config: Config = LOOPBACK.parse().expect("an endpoint");
     let robot = Robot::serve_with(config.with_lease(lease), "arm", PIXELS);
@@ -143,7 +143,7 @@ fn a_network_that_goes_silent_is_noticed_within_the_lease() {
 }
 
 #[test]
-fn nobody_there_is_an_error_in_time() {
+fn connecting_to_no_robot_times_out() {
     let config: Config = "tcp/127.0.0.1:1".parse().expect("an endpoint");
     let start = Instant::now();
     let error = chiral_zenoh::connect(config, Some(Duration::from_millis(500))).wait();
@@ -153,7 +153,7 @@ fn nobody_there_is_an_error_in_time() {
 }
 
 #[test]
-fn an_endpoint_that_is_taken_is_an_error_that_names_it() {
+fn an_endpoint_in_use_is_an_error_that_names_it() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
     let uri = format!("tcp/{}", taken.local_addr().expect("it is bound"));
     let config: Config = uri.parse().expect("an endpoint");

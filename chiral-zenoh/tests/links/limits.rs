@@ -25,7 +25,7 @@ fn action(values: usize) -> chiral_proto::wire::Frame {
 }
 
 #[test]
-fn more_messages_than_are_taken_end_the_link_on_both_sides() {
+fn a_full_receive_queue_ends_the_link_on_both_sides() {
     let (_listener, policy, robot) = pair("flooded", Limits::default());
     let mut sent = 0;
     while block_on(policy.send(action(7))).is_ok() {
@@ -53,7 +53,7 @@ fn more_messages_than_are_taken_end_the_link_on_both_sides() {
 }
 
 #[test]
-fn a_frame_over_the_limit_is_refused_with_the_cores_words() {
+fn an_oversized_frame_is_rejected_with_the_error_of_the_core() {
     let limits = Limits { frame_len: 1000, ..Limits::default() };
     let (_listener, policy, robot) = pair("narrow", limits);
     block_on(policy.send(action(7))).expect("the link is up");
@@ -69,7 +69,7 @@ fn a_frame_over_the_limit_is_refused_with_the_cores_words() {
 }
 
 #[test]
-fn a_close_is_answered_by_itself() {
+fn a_close_is_acknowledged_automatically() {
     let (_listener, policy, robot) = pair("deaf", Limits::default());
     let now = std::time::Instant::now();
     policy.close(now, 1000, "done");

@@ -16,7 +16,7 @@ fn named(robot: &str, endpoint: &str) -> String {
 }
 
 #[test]
-fn without_a_router_the_policy_connects_to_the_robot() {
+fn a_policy_connects_directly_to_a_robot_without_a_router() {
     let robot = Robot::serve("zenoh:tcp/127.0.0.1:0?robot=arm", "arm", PIXELS);
     let mut policy = Policy::connect(&robot.config);
     assert_eq!(policy.metadata(), metadata("arm"));
@@ -28,7 +28,7 @@ fn without_a_router_the_policy_connects_to_the_robot() {
 }
 
 #[test]
-fn pairs_on_one_router_do_not_mix() {
+fn pairs_sharing_a_router_are_isolated() {
     let (_router, endpoint) = router();
     let names = ["arm-1", "arm-2", "arm-3"];
     let robots = names.map(|name| Robot::serve(&named(name, &endpoint), name, PIXELS));
@@ -55,7 +55,7 @@ fn pairs_on_one_router_do_not_mix() {
 }
 
 #[test]
-fn a_second_policy_is_told_that_there_is_a_first() {
+fn a_second_policy_is_refused_as_busy() {
     let (_router, endpoint) = router();
     let robot = Robot::serve(&named("arm", &endpoint), "arm", PIXELS);
     let config: Config = named("arm", &endpoint).parse().expect("a URI");
@@ -73,7 +73,7 @@ fn a_second_policy_is_told_that_there_is_a_first() {
 }
 
 #[test]
-fn a_robot_that_takes_no_more_policies_stays_with_the_one_it_has() {
+fn a_closed_listener_keeps_the_accepted_link() {
     let (_router, endpoint) = router();
     let config: Config = named("arm", &endpoint).parse().expect("a URI");
     let listener = Listener::open(config.clone()).wait().expect("it can be opened");
@@ -89,7 +89,7 @@ fn a_robot_that_takes_no_more_policies_stays_with_the_one_it_has() {
 }
 
 #[test]
-fn a_policy_that_vanishes_frees_its_robot() {
+fn a_vanished_policy_frees_the_robot() {
     let (_router, endpoint) = router();
     let lease = Duration::from_secs(1);
     let robot = Robot::serve(&named("arm", &endpoint), "arm", PIXELS);
@@ -108,7 +108,7 @@ fn a_policy_that_vanishes_frees_its_robot() {
 }
 
 #[test]
-fn a_robot_that_vanishes_ends_its_policys_link() {
+fn a_vanished_robot_ends_the_link_of_its_policy() {
     let (_router, endpoint) = router();
     let wire = Wire::to(endpoint.trim_start_matches("tcp/"));
     let robot = Robot::serve(&named("arm", &wire.endpoint), "arm", PIXELS);
@@ -127,7 +127,7 @@ fn a_robot_that_vanishes_ends_its_policys_link() {
 }
 
 #[test]
-fn a_router_that_dies_ends_both_sides() {
+fn a_killed_router_ends_both_sides() {
     let (router, endpoint) = router();
     let robot = Robot::serve(&named("arm", &endpoint), "arm", PIXELS);
     let config: Config = named("arm", &endpoint).parse().expect("a URI");
@@ -140,7 +140,7 @@ fn a_router_that_dies_ends_both_sides() {
 }
 
 #[test]
-fn the_robots_of_a_network_are_listed_with_their_metadata() {
+fn robots_are_listed_with_their_metadata() {
     let (_router, endpoint) = router();
     let config: Config = format!("zenoh:?connect={endpoint}").parse().expect("a URI");
     let list = || {
@@ -155,7 +155,7 @@ fn the_robots_of_a_network_are_listed_with_their_metadata() {
 }
 
 #[test]
-fn a_name_is_given_once() {
+fn a_robot_name_can_be_used_only_once() {
     let (_router, endpoint) = router();
     let lease = Duration::from_millis(500);
     let first = Robot::serve(&named("arm", &endpoint), "arm", PIXELS);

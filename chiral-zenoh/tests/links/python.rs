@@ -56,7 +56,7 @@ fn run(uri: &str, scenario: &[&str]) -> String {
 }
 
 #[test]
-fn a_python_policy_drives_our_robot() {
+fn a_python_policy_drives_a_rust_robot() {
     let robot = Robot::serve("tcp/127.0.0.1:0", "arm", PIXELS);
     let uri = robot.config.to_string();
     for style in ["python", "cpp"] {
@@ -75,7 +75,7 @@ fn a_python_policy_drives_our_robot() {
 }
 
 #[test]
-fn a_python_policy_that_is_killed_is_noticed_and_the_next_one_let_in() {
+fn a_killed_python_policy_is_noticed_and_the_next_is_admitted() {
     let robot = Robot::serve("tcp/127.0.0.1:0", "arm", PIXELS);
     let uri = robot.config.to_string();
     let stream = ["--uri", &uri, "--scenario", "stream", "--seconds", "60", "--action-hz", "0"];
@@ -91,7 +91,7 @@ fn a_python_policy_that_is_killed_is_noticed_and_the_next_one_let_in() {
 }
 
 #[test]
-fn our_policy_drives_a_python_robot_that_is_killed_and_started_again() {
+fn a_rust_policy_reconnects_to_a_restarted_python_robot() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
     let endpoint = format!("tcp/{}", port.local_addr().expect("it is bound"));
     drop(port);

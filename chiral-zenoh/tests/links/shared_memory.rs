@@ -23,7 +23,7 @@ fn a_large_observation_comes_through_shared_memory() {
 }
 
 #[test]
-fn a_policy_without_it_gets_the_same_over_the_network() {
+fn a_policy_without_shared_memory_uses_the_network() {
     let robot = Robot::serve("zenoh:tcp/127.0.0.1:0?shm=on", "arm", LARGE);
     let config = robot.config.clone().with_shared_memory(false);
     let mut policy = Policy::connect(&config);
@@ -33,7 +33,7 @@ fn a_policy_without_it_gets_the_same_over_the_network() {
 }
 
 #[test]
-fn a_policy_that_keeps_everything_is_served_over_the_network_in_the_end() {
+fn exhausted_shared_memory_falls_back_to_the_network() {
     let config: Config = "zenoh:tcp/127.0.0.1:0?shm=on".parse().expect("a URI");
     let config = config.with_shared_memory_len(40 << 20);
     let robot = Robot::serve_with(config, "arm", LARGE);
@@ -50,7 +50,7 @@ fn a_policy_that_keeps_everything_is_served_over_the_network_in_the_end() {
 }
 
 #[test]
-fn a_policy_behind_a_forwarder_on_the_same_machine_has_it_too() {
+fn shared_memory_works_through_a_local_tcp_forwarder() {
     let robot = Robot::serve("zenoh:tcp/127.0.0.1:0?shm=on&robot=arm", "arm", LARGE);
     let uri = robot.config.to_string();
     let address = uri.trim_start_matches("zenoh:tcp/").split('?').next().expect("an address");

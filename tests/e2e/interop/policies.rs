@@ -25,7 +25,7 @@ async fn assert_said(robot: &mut Robot, request: &str, answer: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_of_eight_large_cameras_arrive_unchanged() {
+async fn observations_of_eight_large_cameras_arrive_unchanged() {
     for style in STYLES {
         let mut robot = Robot::start(style, &LARGE).await;
         let client = connect(&robot).await;
@@ -44,7 +44,7 @@ async fn answers_of_eight_large_cameras_arrive_unchanged() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fragmented_answers_are_understood() {
+async fn fragmented_replies_are_accepted() {
     let options = ["--cameras", "2", "--size", "160x120", "--depth", "--fragment", "50001"];
     let mut robot = Robot::start("python", &options).await;
     let client = connect(&robot).await;
@@ -96,7 +96,7 @@ async fn actions_of_every_dtype_and_shape_arrive_unchanged() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn legacy_steps_agree() {
+async fn legacy_steps_round_trip() {
     for style in STYLES {
         let mut robot = Robot::start(style, &["--cameras", "2", "--depth"]).await;
         let client = connect(&robot).await;
@@ -114,7 +114,7 @@ async fn legacy_steps_agree() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn observations_stream_beside_a_chunked_policy() {
+async fn observations_stream_alongside_chunked_actions() {
     let mut robot = Robot::start("python", &["--cameras", "2", "--proprio", "arm:7"]).await;
     let client = connect(&robot).await;
     client.start_obs_stream(Rate::hz(30.0).unwrap()).unwrap();
@@ -160,7 +160,7 @@ async fn pings_go_both_ways_while_the_robot_is_busy() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_robot_that_hangs_up_is_noticed() {
+async fn a_disconnecting_robot_is_noticed() {
     for (options, expected) in [
         (&["--close-after", "1"][..], "closed by the peer (code 1000: that was the last"),
         (&["--close-after", "1", "--abort"][..], "the connection was lost"),
@@ -174,7 +174,7 @@ async fn a_robot_that_hangs_up_is_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_policy_hears_the_robots_reason() {
+async fn a_second_policy_receives_the_refusal_reason() {
     let robot = Robot::start("python", &[]).await;
     let first = connect(&robot).await;
     let error = soon(PolicyClient::connect(&robot.uri)).await.unwrap_err().to_string();
@@ -183,7 +183,7 @@ async fn a_second_policy_hears_the_robots_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bad_frames_are_answered_with_the_code_and_the_fault() {
+async fn bad_frames_close_the_connection_with_code_and_reason() {
     for (index, (fault, code, why)) in [
         ("truncated_header", 1007, "announced"),
         ("huge_header_len", 1009, "header of 4294967295 bytes"),

@@ -25,7 +25,7 @@ async fn agree(robot: Witness, style: &str, scenario: &[&str]) -> Value {
     let (robot, _server, uri) = robot.serve(ServerConfig::default()).await;
     let mut theirs = policy(&uri, style, scenario).await;
     let summary = theirs.pop().expect("a summary");
-    let reason = robot.until_gone().await;
+    let reason = robot.wait_for_disconnects().await;
     assert!(matches!(reason, ConnectionError::ClosedByPeer { code: Some(1000), .. }), "{reason}");
     // A robot's requests and its actions have an order each, and none between them.
     let ((their_actions, theirs), (our_actions, ours)) = (split(theirs), split(robot.lines()));
@@ -40,7 +40,7 @@ fn split(lines: Vec<Value>) -> (Vec<Value>, Vec<Value>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_of_eight_large_cameras_arrive_unchanged() {
+async fn observations_of_eight_large_cameras_arrive_unchanged() {
     for style in STYLES {
         let robot = Witness::new(8, [480, 640]);
         let summary = agree(robot, style, &["calls", "--count", "2"]).await;
@@ -49,7 +49,7 @@ async fn answers_of_eight_large_cameras_arrive_unchanged() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fragmented_requests_are_understood() {
+async fn fragmented_requests_are_accepted() {
     let robot = Witness::new(1, [4, 6]);
     agree(robot, "python", &["calls", "--count", "1", "--fragment", "7"]).await;
     let robot = Witness::new(1, [4, 6]);
@@ -65,7 +65,7 @@ async fn actions_of_every_dtype_and_shape_arrive_unchanged() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn legacy_steps_agree() {
+async fn legacy_steps_round_trip() {
     for style in STYLES {
         let summary = agree(Witness::new(2, [4, 6]), style, &["step", "--count", "6"]).await;
         assert_eq!(summary["steps"], 6);
@@ -73,11 +73,11 @@ async fn legacy_steps_agree() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn observations_stream_beside_actions() {
+async fn observations_stream_alongside_actions() {
     let (robot, _server, uri) = Witness::new(2, [48, 64]).serve(ServerConfig::default()).await;
     let lines = policy(&uri, "python", &["stream", "--seconds", "1"]).await;
     let (summary, theirs) = lines.split_last().expect("a summary");
-    robot.until_gone().await;
+    robot.wait_for_disconnects().await;
     let (actions, answers) = split(robot.lines());
     assert_same(theirs, &answers);
     assert_eq!(summary["actions"], actions.len());
@@ -108,12 +108,12 @@ async fn pings_are_answered_while_the_robot_is_busy() {
     let summary = lines.last().expect("a summary");
     assert!(summary["pings"].as_u64() >= Some(3), "{summary}");
     assert!(summary["answered_after"].as_f64() >= Some(1.2), "{summary}");
-    let reason = robot.until_gone().await;
+    let reason = robot.wait_for_disconnects().await;
     assert!(matches!(reason, ConnectionError::ClosedByPeer { code: Some(1000), .. }), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bad_frames_are_answered_with_the_code_and_the_fault() {
+async fn bad_frames_close_the_connection_with_code_and_reason() {
     let (robot, _server, uri) = Witness::new(1, [4, 6]).serve(ServerConfig::default()).await;
     for (index, (fault, code, why)) in [
         ("truncated_header", 1007, "announced"),
@@ -135,7 +135,7 @@ async fn bad_frames_are_answered_with_the_code_and_the_fault() {
         assert_eq!(summary["closed"]["code"], code, "{summary}");
         let reason = summary["closed"]["reason"].as_str().expect("a text");
         assert!(reason.contains(why), "{reason}");
-        let reason = robot.until_gone().await;
+        let reason = robot.wait_for_disconnects().await;
         assert!(reason.to_string().contains(why), "{reason}");
     }
     assert!(robot.lines().is_empty(), "none of it reached the robot");

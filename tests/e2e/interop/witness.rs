@@ -78,7 +78,7 @@ impl Witness {
     }
 
     /// Waits until a policy has gone.
-    pub(crate) async fn until_gone(&self) -> ConnectionError {
+    pub(crate) async fn wait_for_disconnects(&self) -> ConnectionError {
         let waiting = async {
             loop {
                 if let Some(reason) = self.gone.lock().expect("nothing panics with it").pop() {

@@ -10,7 +10,7 @@ use chiral_blocking::{PolicyClient, PolicyServer, Robot, RobotError};
 use chiral_proto::sensors::Sensors;
 use chiral_proto::{Action, CameraConfig, ConnectionError, ProprioConfig, Rate};
 
-use census::{Adapter, Departures, assert_nothing_is_left};
+use census::{Adapter, Departures, assert_no_leaks};
 
 struct Arm {
     sensors: Sensors,
@@ -74,12 +74,12 @@ impl Adapter for Served {
 }
 
 #[test]
-fn a_thousand_connections_leave_nothing_behind() {
+fn a_thousand_connections_do_not_leak() {
     let camera = CameraConfig::new("wrist_cam", [48, 64, 3]).depth([48, 64]);
     let sensors = Sensors::new([camera], [ProprioConfig::new("joint_pos", 7)]).unwrap();
     let departures = Arc::new(Departures::default());
     let robot = Arc::new(Arm { sensors, departures: Arc::clone(&departures) });
     let server = PolicyServer::bind("127.0.0.1:0").unwrap();
     server.spawn(Arc::clone(&robot)).unwrap();
-    assert_nothing_is_left(Served { server, robot }, &departures);
+    assert_no_leaks(Served { server, robot }, &departures);
 }

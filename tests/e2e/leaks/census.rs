@@ -89,7 +89,7 @@ impl Census {
     }
 
     /// What is held once it has not changed for a while.
-    fn at_rest(adapter: &impl Adapter) -> Self {
+    fn settled_census(adapter: &impl Adapter) -> Self {
         let (mut last, mut unchanged) = (Self::take(adapter), 0);
         let start = Instant::now();
         while unchanged < 20 && start.elapsed() < PATIENCE {
@@ -101,7 +101,7 @@ impl Census {
         last
     }
 
-    fn is_no_more_than(&self, before: &Self) -> bool {
+    fn is_within(&self, before: &Self) -> bool {
         self.threads <= before.threads
             && self.tasks <= before.tasks
             && self.files <= before.files
@@ -114,7 +114,7 @@ fn entries(folder: &str) -> usize {
 }
 
 /// One policy that comes and goes, each in another way.
-fn come_and_go(adapter: &impl Adapter, cycle: usize) {
+fn connect_and_disconnect(adapter: &impl Adapter, cycle: usize) {
     match cycle % 4 {
         0 => {
             let client = adapter.connect();
@@ -129,12 +129,12 @@ fn come_and_go(adapter: &impl Adapter, cycle: usize) {
             let client = adapter.connect();
             adapter.start_streaming(&client);
         }
-        _ => vanish(adapter.address()),
+        _ => disconnect_abruptly(adapter.address()),
     }
 }
 
 /// A policy whose process is killed: its socket is closed with no word said.
-fn vanish(address: SocketAddr) {
+fn disconnect_abruptly(address: SocketAddr) {
     let mut socket = TcpStream::connect(address).unwrap();
     let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13";
     let upgrade = "Connection: Upgrade\r\nUpgrade: websocket";
@@ -148,20 +148,20 @@ fn vanish(address: SocketAddr) {
 }
 
 /// Asserts that a thousand connections leave nothing behind, and that the server does not either.
-pub(crate) fn assert_nothing_is_left(adapter: impl Adapter, departures: &Departures) {
+pub(crate) fn assert_no_leaks(adapter: impl Adapter, departures: &Departures) {
     let mut cycles = 0;
     let mut run = |count| {
         for _ in 0..count {
-            come_and_go(&adapter, cycles);
+            connect_and_disconnect(&adapter, cycles);
             cycles += 1;
             departures.until(cycles);
         }
     };
     run(WARM_UP);
-    let before = Census::at_rest(&adapter);
+    let before = Census::settled_census(&adapter);
     run(CYCLES);
     eventually(
-        || Census::take(&adapter).is_no_more_than(&before),
+        || Census::take(&adapter).is_within(&before),
         || format!("before {before:?}, after {CYCLES} cycles {:?}", Census::take(&adapter)),
     );
     println!("before {before:?}, after {CYCLES} cycles {:?}", Census::take(&adapter));

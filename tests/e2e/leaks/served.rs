@@ -7,7 +7,7 @@ use chiral_driver::{PolicyClient, PolicyServer, Robot, RobotError, Runtime, Serv
 use chiral_proto::sensors::Sensors;
 use chiral_proto::{Action, CameraConfig, ConnectionError, ProprioConfig, Rate};
 
-use crate::census::{Adapter, Departures, assert_nothing_is_left};
+use crate::census::{Adapter, Departures, assert_no_leaks};
 
 /// An async runtime, seen from outside.
 pub(crate) trait Executor: Runtime {
@@ -99,10 +99,10 @@ impl<R: Executor> Adapter for Served<R> {
 
 /// Asserts that a thousand connections leave nothing behind, the robot's code being tasks of the
 /// runtime, and having threads of its own.
-pub(crate) fn assert_an_adapter_leaves_nothing<R: Executor>() {
+pub(crate) fn assert_adapter_does_not_leak<R: Executor>() {
     for robot_threads in [false, true] {
         let departures = Arc::new(Departures::default());
         let served = Served::<R>::start(robot_threads, Arc::clone(&departures));
-        assert_nothing_is_left(served, &departures);
+        assert_no_leaks(served, &departures);
     }
 }

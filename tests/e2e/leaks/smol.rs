@@ -18,6 +18,6 @@ impl served::Executor for Smol {
 }
 
 #[test]
-fn a_thousand_connections_leave_nothing_behind() {
-    served::assert_an_adapter_leaves_nothing::<Smol>();
+fn a_thousand_connections_do_not_leak() {
+    served::assert_adapter_does_not_leak::<Smol>();
 }

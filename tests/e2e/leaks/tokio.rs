@@ -24,6 +24,6 @@ impl served::Executor for Tokio {
 }
 
 #[test]
-fn a_thousand_connections_leave_nothing_behind() {
-    served::assert_an_adapter_leaves_nothing::<Tokio>();
+fn a_thousand_connections_do_not_leak() {
+    served::assert_adapter_does_not_leak::<Tokio>();
 }

@@ -31,7 +31,7 @@ fn assert_streams(policy: &Node, limit: Duration) {
 }
 
 #[test]
-fn three_robots_and_three_policies_share_a_router_and_never_meet() {
+fn three_pairs_sharing_a_router_are_isolated() {
     let seconds = std::env::var("CHIRAL_NETWORK_SECONDS").map_or(10, |seconds| {
         seconds.parse().expect("CHIRAL_NETWORK_SECONDS is a number of seconds")
     });
@@ -47,7 +47,7 @@ fn three_robots_and_three_policies_share_a_router_and_never_meet() {
         thread::sleep(Duration::from_millis(500));
         for node in policies.iter().chain(&robots) {
             let bad = |line: &String| !line.starts_with("seen ") && line != "connected";
-            assert_eq!(node.unheard().into_iter().find(bad), None);
+            assert_eq!(node.unread_lines().into_iter().find(bad), None);
         }
     }
     let policies = policies.map(Node::finish);
@@ -68,7 +68,7 @@ fn three_robots_and_three_policies_share_a_router_and_never_meet() {
 }
 
 #[test]
-fn a_policy_that_stalls_loses_nothing_of_eight_cameras() {
+fn a_stalling_policy_loses_no_data_of_eight_cameras() {
     let (robot, uri) = Node::robot("zenoh:tcp/127.0.0.1:0?robot=arm-1", 1, 8);
     let policy = Node::policy(&uri, 1, 20);
     assert_streams(&policy, SOON);
@@ -77,7 +77,7 @@ fn a_policy_that_stalls_loses_nothing_of_eight_cameras() {
         // Somewhere in the middle of an observation, mostly.
         thread::sleep(Duration::from_millis(100));
     }
-    policy.unheard();
+    policy.unread_lines();
     policy.until("seen ", SOON);
     policy.until("seen ", SOON);
     let policy = policy.finish();
@@ -105,12 +105,12 @@ fn kill_the_robot(address: &str) {
 }
 
 #[test]
-fn a_killed_robot_is_noticed_and_comes_back() {
+fn a_killed_robot_is_noticed_and_can_return() {
     kill_the_robot(&endpoint());
 }
 
 #[test]
-fn a_killed_robot_behind_a_router_is_noticed_and_comes_back() {
+fn a_killed_robot_behind_a_router_is_noticed_and_can_return() {
     let endpoint = endpoint();
     let _router = Node::router(&endpoint);
     kill_the_robot(&behind(&endpoint, 1));
@@ -145,7 +145,7 @@ fn a_killed_policy_behind_a_router_frees_its_robot() {
 }
 
 #[test]
-fn whoever_goes_amid_large_observations_leaves_the_robot_to_the_next() {
+fn a_policy_killed_during_large_observations_frees_the_robot() {
     let (robot, uri) = Node::robot("zenoh:tcp/127.0.0.1:0?robot=arm-1", 1, 8);
     for round in 0..6 {
         let policy = Node::policy(&uri, 1, 100);
@@ -163,7 +163,7 @@ fn whoever_goes_amid_large_observations_leaves_the_robot_to_the_next() {
 }
 
 #[test]
-fn whoever_falls_silent_amid_large_observations_leaves_the_robot_to_the_next() {
+fn a_policy_silent_during_large_observations_frees_the_robot() {
     let (robot, uri) = Node::robot("zenoh:tcp/127.0.0.1:0?robot=arm-1", 1, 8);
     let silent = Node::policy(&uri, 1, 100);
     assert_streams(&silent, SOON);
@@ -176,7 +176,7 @@ fn whoever_falls_silent_amid_large_observations_leaves_the_robot_to_the_next() {
 }
 
 #[test]
-fn a_killed_router_is_noticed_by_both_and_comes_back() {
+fn a_killed_router_is_noticed_by_both_sides_and_can_return() {
     let endpoint = endpoint();
     let router = Node::router(&endpoint);
     let (robot, uri) = Node::robot(&behind(&endpoint, 1), 1, 1);

@@ -73,7 +73,7 @@ impl Node {
     }
 
     /// What it has said that nobody has heard yet.
-    pub(crate) fn unheard(&self) -> Vec<String> {
+    pub(crate) fn unread_lines(&self) -> Vec<String> {
         self.lines.try_iter().collect()
     }
 

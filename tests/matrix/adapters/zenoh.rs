@@ -73,7 +73,7 @@ impl Adapter for OverZenoh {
         }
     }
 
-    fn asks_before_it_is_connected(&self) -> bool {
+    fn requests_metadata_to_connect(&self) -> bool {
         self.how == How::Compatible
     }
 }

@@ -29,7 +29,7 @@ pub struct Recorder {
 struct State {
     /// How many answers were made.
     serial: u64,
-    diary: Vec<Entry>,
+    history: Vec<Entry>,
     /// By kind of work: how often it was begun, and whether it is held up.
     begun: [usize; Work::KINDS],
     held: [bool; Work::KINDS],
@@ -112,8 +112,8 @@ impl Recorder {
     }
 
     /// What happened to the robot, in order.
-    pub fn diary(&self) -> Vec<Entry> {
-        self.lock().diary.clone()
+    pub fn history(&self) -> Vec<Entry> {
+        self.lock().history.clone()
     }
 
     /// The actions that were applied.
@@ -122,12 +122,12 @@ impl Recorder {
             Entry::Applied(action) => Some(action),
             _ => None,
         };
-        self.diary().into_iter().filter_map(applied).collect()
+        self.history().into_iter().filter_map(applied).collect()
     }
 
-    /// How many entries of a kind the diary has.
+    /// How many entries of a kind the history has.
     pub fn count(&self, is_meant: impl Fn(&Entry) -> bool) -> usize {
-        self.lock().diary.iter().filter(|entry| is_meant(entry)).count()
+        self.lock().history.iter().filter(|entry| is_meant(entry)).count()
     }
 
     /// Blocks until work of a kind was begun so often.
@@ -135,18 +135,18 @@ impl Recorder {
     /// # Panics
     /// When it is not soon.
     #[track_caller]
-    pub fn until_begun(&self, work: Work, times: usize) {
-        self.until_state(|state| (state.begun[work as usize] >= times).then_some(()));
+    pub fn wait_for_begun(&self, work: Work, times: usize) {
+        self.wait_for_state(|state| (state.begun[work as usize] >= times).then_some(()));
     }
 
-    /// Blocks until the diary has so many entries of a kind.
+    /// Blocks until the history has so many entries of a kind.
     ///
     /// # Panics
     /// When it does not have them soon.
     #[track_caller]
     pub fn until(&self, count: usize, is_meant: impl Fn(&Entry) -> bool) {
-        self.until_state(|state| {
-            let found = state.diary.iter().filter(|entry| is_meant(entry)).count();
+        self.wait_for_state(|state| {
+            let found = state.history.iter().filter(|entry| is_meant(entry)).count();
             (found >= count).then_some(())
         });
     }
@@ -156,7 +156,7 @@ impl Recorder {
     /// # Panics
     /// When they are not soon.
     #[track_caller]
-    pub fn until_applied(&self, count: usize) {
+    pub fn wait_for_applied(&self, count: usize) {
         self.until(count, Entry::is_applied);
     }
 
@@ -165,9 +165,9 @@ impl Recorder {
     /// # Panics
     /// When they have not gone soon.
     #[track_caller]
-    pub fn until_gone(&self, policies: usize) -> ConnectionError {
-        self.until_state(|state| {
-            let gone = state.diary.iter().filter_map(|entry| match entry {
+    pub fn wait_for_disconnects(&self, policies: usize) -> ConnectionError {
+        self.wait_for_state(|state| {
+            let gone = state.history.iter().filter_map(|entry| match entry {
                 Entry::Disconnected(reason) => Some(reason),
                 _ => None,
             });
@@ -177,15 +177,19 @@ impl Recorder {
     }
 
     #[track_caller]
-    fn until_state<T>(&self, mut look: impl FnMut(&State) -> Option<T>) -> T {
+    fn wait_for_state<T>(&self, mut look: impl FnMut(&State) -> Option<T>) -> T {
         let mut patience = Patience::new(SOON);
         loop {
             let changed = self.changed.listen();
             if let Some(found) = look(&self.lock()) {
                 return found;
             }
-            let diary = || self.lock().diary.clone();
-            assert!(!patience.is_over(), "still waiting after {SOON:?}; its diary: {:?}", diary());
+            let history = || self.lock().history.clone();
+            assert!(
+                !patience.is_over(),
+                "still waiting after {SOON:?}; its history: {:?}",
+                history()
+            );
             changed.wait_timeout(Patience::LOOK);
         }
     }

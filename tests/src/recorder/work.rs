@@ -50,7 +50,7 @@ impl Recorder {
 
     /// Notes what happened.
     fn write(&self, entry: Entry) {
-        self.change(|state| state.diary.push(entry));
+        self.change(|state| state.history.push(entry));
     }
 
     fn next_serial(&self) -> u64 {

@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_name_stays_in_its_folder_and_apart() {
+    fn file_names_stay_inside_the_folder_and_are_distinct() {
         for hostile in
             ["../../etc/passwd", "/abs", "..", ".", "", "a\\b", "C:x", "nul\0", "a\u{202e}b", "\n"]
         {

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn eight_and_sixteen_bits_are_kept() {
+    fn eight_and_sixteen_bit_images_are_saved_unchanged() {
         let bytes = image(&[1, 2, 3], &[1_u8, 2, 3, 4, 5, 6]);
         let picture = Picture::of_image(&bytes).unwrap();
         assert_eq!((picture.width, picture.height), (2, 1));
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn other_images_are_spread_over_their_range() {
+    fn other_images_are_scaled_to_their_value_range() {
         let floats = image(&[1, 5], &[-1.0_f32, 0.0, 1.0, f32::NAN, f32::INFINITY]);
         let picture = Picture::of_image(&floats).unwrap();
         assert_eq!(*picture.samples, [0, 128, 255, 0, 255]);
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn depths_can_be_read_back_and_none_is_zero() {
+    fn depth_values_are_recoverable_and_missing_depth_is_zero() {
         let metres = [0.5_f32, 2.0, 4.5, 0.0, -1.0, f32::NAN, f32::INFINITY];
         let map = image(&[1, 7, 1], &metres);
         let picture = Picture::of_depth(&map).unwrap();
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_picture_says_why() {
+    fn arrays_that_are_not_images_are_rejected_with_a_reason() {
         for (shape, fault) in [
             (&[][..], "found shape [], expected [H, W]"),
             (&[6][..], "found shape [6], expected [H, W]"),

@@ -27,7 +27,7 @@ fn stats(sensors: &Sensors) -> CameraStats {
 }
 
 #[test]
-fn a_stale_camera_is_held_by_default_and_counted() {
+fn by_default_a_stale_camera_is_kept_and_counted() {
     let (sensors, millis) = aging(WhenStale::Hold);
     sensors.update_image("cam", &[1_u8; 18]).unwrap();
     millis.store(1500, Ordering::SeqCst);
@@ -82,7 +82,7 @@ fn a_stale_camera_can_fail_the_observation() {
 }
 
 #[test]
-fn a_maximal_age_needs_a_clock() {
+fn a_maximum_age_needs_a_clock() {
     let error = Sensors::new([small("cam").max_age(HALF_A_SECOND, WhenStale::Hold)], []);
     assert_eq!(
         error.unwrap_err().to_string(),
@@ -91,7 +91,7 @@ fn a_maximal_age_needs_a_clock() {
 }
 
 #[test]
-fn the_age_is_told_and_images_that_are_shown_again_are_counted() {
+fn camera_age_and_repeated_images_are_reported() {
     let (sensors, millis) = arm_with_clock();
     let waiting = stats(&sensors);
     assert_eq!((waiting.state, waiting.age, waiting.images), (CameraState::Waiting, None, 0));
@@ -116,7 +116,7 @@ fn the_age_is_told_and_images_that_are_shown_again_are_counted() {
 }
 
 #[test]
-fn a_camera_whose_writers_are_gone_is_stopped() {
+fn a_camera_without_writers_is_reported_as_stopped() {
     let sensors = arm();
     let state = || stats(&sensors).state;
     drop(sensors.camera("cam").unwrap());
@@ -165,7 +165,7 @@ impl BufferSource for Few {
 }
 
 #[test]
-fn sensors_in_memory_of_a_source_say_when_it_has_run_out() {
+fn sensors_report_an_exhausted_memory_source() {
     let source = Few(AtomicU64::new(2));
     let camera = CameraConfig::new("cam", [2, 3, 3]);
     let sensors = Sensors::builder().camera(camera).memory(source).build().unwrap();
@@ -188,7 +188,7 @@ fn sensors_in_memory_of_a_source_say_when_it_has_run_out() {
 }
 
 #[test]
-fn frames_lie_at_boundaries_of_64_bytes() {
+fn frames_are_aligned_to_64_bytes() {
     let sensors = arm();
     sensors.update_image_at("cam", &[1_u8; 18], 1.0).unwrap();
     sensors.update_depth("cam", &[1_f32; 4]).unwrap();
@@ -201,7 +201,7 @@ fn frames_lie_at_boundaries_of_64_bytes() {
 }
 
 #[test]
-fn terabytes_are_an_error() {
+fn a_shape_of_terabytes_is_an_error() {
     for shape in [[1 << 20, 1 << 20, 1 << 10], [1 << 24, 1 << 20, 3]] {
         let error = Sensors::new([CameraConfig::new("cam", shape)], []).unwrap_err();
         assert!(matches!(error, SensorError::TooLarge { part: Part::Image, .. }), "{error}");

@@ -2,7 +2,7 @@ use super::*;
 use crate::{Dtype, Name};
 
 #[test]
-fn a_snapshot_is_in_declaration_order_and_starts_with_zeros_and_the_declared_matrices() {
+fn the_first_snapshot_is_zeros_and_declared_matrices_in_declaration_order() {
     let k = Matrix3::new(600.0, 0.0, 320.0, 0.0, 601.0, 240.0, 0.0, 0.0, 1.0);
     let t = Matrix4::new_scaling(2.0);
     let sensors = Sensors::new(
@@ -46,7 +46,7 @@ fn sensors_without_any_sensor_give_an_empty_observation() {
 }
 
 #[test]
-fn a_look_up_finds_the_first_of_two_and_the_index_finds_both() {
+fn lookup_by_name_finds_the_first_duplicate_and_by_index_either() {
     let sensors = Sensors::new(
         [small("cam"), small("other"), small("cam")],
         [ProprioConfig::new("q", 1), ProprioConfig::new("q", 2)],
@@ -65,7 +65,7 @@ fn a_look_up_finds_the_first_of_two_and_the_index_finds_both() {
 }
 
 #[test]
-fn an_unknown_name_is_answered_with_the_names_there_are() {
+fn an_unknown_name_is_an_error_that_lists_the_known_names() {
     let sensors = arm();
     let error = sensors.update_image_at("wrist", &[0_u8; 18], 0.0).unwrap_err();
     assert_eq!(error.to_string(), r#"no camera is called "wrist"; there is "cam""#);
@@ -80,7 +80,7 @@ fn an_unknown_name_is_answered_with_the_names_there_are() {
 }
 
 #[test]
-fn a_buffer_larger_than_any_memory_is_refused() {
+fn a_shape_larger_than_memory_is_refused() {
     let max = usize::MAX;
     let part = |cameras: Option<CameraConfig>, proprios: Option<ProprioConfig>| match Sensors::new(
         cameras, proprios,
@@ -103,7 +103,7 @@ fn a_buffer_larger_than_any_memory_is_refused() {
 }
 
 #[test]
-fn handles_can_be_shared_and_show_names_only() {
+fn writer_handles_are_shareable_and_debug_print_only_names() {
     fn shareable<T: Clone + Send + Sync + 'static>(_: &T) {}
     let sensors = arm();
     let (camera, proprio) = (sensors.camera("cam").unwrap(), sensors.proprio("joints").unwrap());

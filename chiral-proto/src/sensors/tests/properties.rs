@@ -46,7 +46,7 @@ fn update(sensors: &Sensors, dtype: Dtype, len: usize, owned: bool) -> Result<()
 proptest! {
     /// Elements are taken exactly when dtype and length fit; otherwise the error says what does.
     #[test]
-    fn elements_are_taken_exactly_when_they_fit(
+    fn slices_are_accepted_only_with_the_declared_length(
         (shape, declared) in (any_shape(), any_dtype()),
         (other_len, other_dtype) in (0_usize..40, any_dtype()),
         (fitting_len, fitting_dtype, owned) in any::<(bool, bool, bool)>(),
@@ -82,7 +82,7 @@ proptest! {
 
     /// An array is taken exactly when dtype and shape are the declared ones.
     #[test]
-    fn an_array_is_taken_exactly_when_its_shape_fits(
+    fn arrays_are_accepted_only_with_the_declared_shape(
         (shape, declared) in (any_shape(), any_dtype()),
         (other_shape, other_dtype) in (any_shape(), any_dtype()),
         (fitting_shape, fitting_dtype) in any::<(bool, bool)>(),
@@ -115,7 +115,7 @@ proptest! {
 
     /// Whatever is declared is there from the start, zeroed, or refused; nothing panics.
     #[test]
-    fn any_declaration_is_made_or_refused(
+    fn any_declaration_succeeds_or_is_an_error(
         dims in prop::collection::vec(
             prop_oneof![0_usize..4, (usize::MAX - 8)..=usize::MAX, Just(isize::MAX as usize)],
             0..6,

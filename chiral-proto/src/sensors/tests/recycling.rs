@@ -16,7 +16,7 @@ fn update_all(sensors: &Sensors, value: u8) {
 }
 
 #[test]
-fn steady_copying_uses_the_same_memory_again() {
+fn repeated_updates_by_copy_reuse_memory() {
     let sensors = arm();
     let mut held = sensors.snapshot(0.0);
     let mut seen = [(); 3].map(|()| HashSet::new());
@@ -32,7 +32,7 @@ fn steady_copying_uses_the_same_memory_again() {
 }
 
 #[test]
-fn steady_writing_in_place_uses_the_same_memory_again() {
+fn repeated_updates_in_place_reuse_memory() {
     let sensors = arm();
     let camera = sensors.camera("cam").unwrap();
     let mut seen = HashSet::new();
@@ -50,7 +50,7 @@ fn steady_writing_in_place_uses_the_same_memory_again() {
 }
 
 #[test]
-fn a_refused_reading_costs_no_buffer() {
+fn a_rejected_update_returns_its_buffer() {
     let sensors = arm();
     let camera = sensors.camera("cam").unwrap();
     camera.update_image_at(&[1_u8; 18], 0.0).unwrap();
@@ -62,7 +62,7 @@ fn a_refused_reading_costs_no_buffer() {
 }
 
 #[test]
-fn a_snapshot_never_changes_afterwards() {
+fn a_snapshot_is_immutable() {
     let sensors = arm();
     let snapshots: Vec<Observation> = (0..20)
         .map(|value| {
@@ -81,7 +81,7 @@ fn a_snapshot_never_changes_afterwards() {
 }
 
 #[test]
-fn a_snapshot_copies_no_pixel() {
+fn a_snapshot_does_not_copy_pixels() {
     let sensors = arm();
     update_all(&sensors, 1);
     let (first, second) = (sensors.snapshot(0.0), sensors.snapshot(1.0));
@@ -89,7 +89,7 @@ fn a_snapshot_copies_no_pixel() {
 }
 
 #[test]
-fn a_snapshot_in_the_place_of_another_is_the_same_and_uses_its_memory() {
+fn a_snapshot_into_an_old_one_is_equal_and_reuses_its_memory() {
     let sensors = arm();
     let mut observation = sensors.snapshot(0.0);
     observation.extra.insert("mood", "good");

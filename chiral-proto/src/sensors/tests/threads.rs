@@ -24,7 +24,7 @@ fn is_whole(camera: &Camera) -> bool {
 
 /// Two threads publish to one camera, by copy and in place, until a third has seen enough of it.
 #[test]
-fn no_snapshot_shows_parts_of_two_frames() {
+fn snapshots_never_mix_two_frames() {
     let zero = small("cam").intrinsics(Matrix3::zeros()).extrinsics(Matrix4::zeros());
     let sensors = Sensors::new([zero], []).unwrap();
     let seen = AtomicU32::new(0);

@@ -2,7 +2,7 @@ use super::*;
 use crate::Dtype;
 
 #[test]
-fn each_update_changes_its_part_and_nothing_else() {
+fn each_update_changes_only_its_own_field() {
     let sensors = arm();
     let mut expected = cam(&sensors);
 
@@ -30,7 +30,7 @@ fn each_update_changes_its_part_and_nothing_else() {
 }
 
 #[test]
-fn a_frame_publishes_the_parts_it_has() {
+fn a_frame_publishes_only_the_parts_it_contains() {
     let sensors = arm();
     let camera = sensors.camera("cam").unwrap();
     let k = Matrix3::from_element(2.0);
@@ -55,7 +55,7 @@ fn a_frame_publishes_the_parts_it_has() {
 }
 
 #[test]
-fn the_clock_stamps_images_that_come_without_a_time_and_only_those() {
+fn the_clock_stamps_only_images_without_a_timestamp() {
     let (sensors, millis) = arm_with_clock();
     let camera = sensors.camera("cam").unwrap();
     let stamp = || cam(&sensors).timestamp;
@@ -80,7 +80,7 @@ fn the_clock_stamps_images_that_come_without_a_time_and_only_those() {
 }
 
 #[test]
-fn an_image_without_a_time_needs_a_clock() {
+fn an_image_without_a_timestamp_needs_a_clock() {
     let sensors = arm();
     let before = cam(&sensors);
     let error = sensors.update_image("cam", &[1_u8; 18]).unwrap_err();
@@ -94,7 +94,7 @@ fn an_image_without_a_time_needs_a_clock() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_with_a_reason() {
+fn data_of_the_wrong_size_is_rejected_with_a_reason() {
     let sensors = arm();
     let message = |result: Result<(), SensorError>| result.unwrap_err().to_string();
     assert_eq!(
@@ -129,7 +129,7 @@ fn what_does_not_fit_is_refused_with_a_reason() {
 }
 
 #[test]
-fn a_refused_frame_publishes_none_of_its_parts() {
+fn a_rejected_frame_publishes_nothing() {
     let (sensors, _) = arm_with_clock();
     let camera = sensors.camera("cam").unwrap();
     let before = cam(&sensors);
@@ -146,7 +146,7 @@ fn a_refused_frame_publishes_none_of_its_parts() {
 }
 
 #[test]
-fn sequences_count_what_was_published() {
+fn sequence_numbers_count_published_frames() {
     let sensors = arm();
     let (camera, joints) = (sensors.camera("cam").unwrap(), sensors.proprio("joints").unwrap());
     for count in 1..=3 {
@@ -160,7 +160,7 @@ fn sequences_count_what_was_published() {
 }
 
 #[test]
-fn an_owned_reading_is_taken_over_without_a_copy() {
+fn an_owned_buffer_is_published_without_a_copy() {
     let sensors = arm();
     let camera = sensors.camera("cam").unwrap();
 
@@ -185,7 +185,7 @@ fn an_owned_reading_is_taken_over_without_a_copy() {
 }
 
 #[test]
-fn a_buffer_is_written_in_place_and_published_without_a_copy() {
+fn a_pooled_buffer_is_published_without_a_copy() {
     let sensors = arm();
     let camera = sensors.camera("cam").unwrap();
     let mut image = camera.image_buffer::<u8>().unwrap();

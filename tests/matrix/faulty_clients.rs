@@ -15,15 +15,15 @@ fn action(shape: &[u8], dtype: &str) -> Vec<u8> {
 
 /// Asserts that so many policies have come to a robot, and that it still takes another one.
 #[track_caller]
-fn assert_goes_on(served: &Served, policies: usize) {
-    let mut raw = Raw::shake_hands(served.address());
+fn assert_still_serves(served: &Served, policies: usize) {
+    let mut raw = Raw::complete_handshake(served.address());
     raw.send_message(Opcode::Binary, &ClientMessage::Observe.encode().to_bytes());
     assert_eq!(raw.frame().expect("it answers").0, Opcode::Binary);
     assert_eq!(served.robot.count(|entry| *entry == Entry::Connected), policies + 1);
     assert!(served.robot.applied().is_empty());
 }
 
-pub(crate) fn bad_messages_end_with_the_reason_told(adapter: Server) {
+pub(crate) fn bad_messages_close_the_connection_with_a_reason(adapter: Server) {
     let served = adapter.serve(Recorder::small());
     let observation = ServerMessage::Observation(Observation::default()).encode().to_bytes();
     let mut messages = messages();
@@ -43,16 +43,16 @@ pub(crate) fn bad_messages_end_with_the_reason_told(adapter: Server) {
     ]);
     let count = messages.len();
     for (index, (bad, code, why)) in messages.into_iter().enumerate() {
-        let mut raw = Raw::shake_hands(served.address());
+        let mut raw = Raw::complete_handshake(served.address());
         raw.send_message(Opcode::Binary, &bad);
         assert_told(raw.closed(), code, why);
-        let reason = served.robot.until_gone(index + 1);
+        let reason = served.robot.wait_for_disconnects(index + 1);
         assert!(matches!(reason, ConnectionError::BadFrame(_)), "{reason:?}");
     }
-    assert_goes_on(&served, count);
+    assert_still_serves(&served, count);
 }
 
-pub(crate) fn what_breaks_the_websocket_ends_with_the_reason_told(adapter: Server) {
+pub(crate) fn websocket_violations_close_the_connection_with_a_reason(adapter: Server) {
     let served = adapter.serve(Recorder::small());
     let metadata = ClientMessage::Metadata.encode().to_bytes();
     let masked = |head: &[u8], payload: &[u8]| [head, &[0; 4], payload].concat();
@@ -74,21 +74,21 @@ pub(crate) fn what_breaks_the_websocket_ends_with_the_reason_told(adapter: Serve
     ];
     let count = cases.len();
     for (index, (bad, code, why)) in cases.into_iter().enumerate() {
-        let mut raw = Raw::shake_hands(served.address());
+        let mut raw = Raw::complete_handshake(served.address());
         raw.send(&bad);
         assert_told(raw.closed(), code, why);
         raw.to_end();
-        let reason = served.robot.until_gone(index + 1);
+        let reason = served.robot.wait_for_disconnects(index + 1);
         assert!(matches!(reason, ConnectionError::BadTransport(_)), "{reason:?}");
     }
-    assert_goes_on(&served, count);
+    assert_still_serves(&served, count);
 }
 
-pub(crate) fn what_comes_behind_a_fault_does_not_reach_the_robot(adapter: Server) {
+pub(crate) fn messages_after_a_bad_one_do_not_reach_the_robot(adapter: Server) {
     let served = adapter.serve(Recorder::small().held(Work::Observe));
     let observe = ClientMessage::Observe.encode().to_bytes();
     let good = ClientMessage::ApplyAction(good_action(1)).encode().to_bytes();
-    let mut raw = Raw::shake_hands(served.address());
+    let mut raw = Raw::complete_handshake(served.address());
     // In one packet: the good ones before the fault count, those behind it do not.
     let all = [
         message(Opcode::Binary, &observe, true),
@@ -99,22 +99,22 @@ pub(crate) fn what_comes_behind_a_fault_does_not_reach_the_robot(adapter: Server
     raw.send(&all.concat());
     assert_eq!(raw.closed().0, 1009);
     served.robot.release(Work::Observe);
-    served.robot.until_gone(1);
+    served.robot.wait_for_disconnects(1);
     assert_eq!(served.robot.applied().len(), 1);
 }
 
-pub(crate) fn one_that_breaks_off_anywhere_is_noticed(adapter: Server) {
+pub(crate) fn a_client_that_disconnects_at_any_byte_is_noticed(adapter: Server) {
     let served = adapter.serve(Recorder::small());
     let action = ClientMessage::ApplyAction(good_action(1)).encode().to_bytes();
     let whole = message(Opcode::Binary, &action, true);
     // In the head, in the mask, in the message.
     let cuts = [0, 1, 4, 9, whole.len() - 1];
     for (index, sent) in cuts.into_iter().enumerate() {
-        let mut raw = Raw::shake_hands(served.address());
+        let mut raw = Raw::complete_handshake(served.address());
         raw.send(&whole[..sent]);
         drop(raw);
-        let reason = served.robot.until_gone(index + 1);
+        let reason = served.robot.wait_for_disconnects(index + 1);
         assert!(matches!(reason, ConnectionError::Lost(_)), "{reason:?}");
     }
-    assert_goes_on(&served, cuts.len());
+    assert_still_serves(&served, cuts.len());
 }

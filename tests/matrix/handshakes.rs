@@ -13,8 +13,8 @@ fn metadata() -> Vec<u8> {
 
 /// Asserts that a server lets a policy in, and answers it.
 #[track_caller]
-fn assert_welcome(served: &Served) -> Raw {
-    let mut raw = Raw::shake_hands(served.address());
+fn assert_admitted(served: &Served) -> Raw {
+    let mut raw = Raw::complete_handshake(served.address());
     raw.send_message(Opcode::Binary, &metadata());
     assert_eq!(raw.frame().expect("it answers").0, Opcode::Binary);
     raw
@@ -25,9 +25,9 @@ fn refusal(raw: &mut Raw) -> String {
     String::from_utf8(raw.to_end()).expect("it is HTTP")
 }
 
-pub(crate) fn the_reason_of_a_refusal_arrives_however_much_was_sent(adapter: Server) {
+pub(crate) fn the_refusal_reason_arrives_even_after_unread_data(adapter: Server) {
     let served = adapter.serve(Recorder::small());
-    let _first = assert_welcome(&served);
+    let _first = assert_admitted(&served);
     let mut raw = Raw::connect(served.address());
     raw.send(&[Raw::request(), &vec![0x82; 100_000]].concat());
     let refusal = refusal(&mut raw);
@@ -35,30 +35,30 @@ pub(crate) fn the_reason_of_a_refusal_arrives_however_much_was_sent(adapter: Ser
     assert!(refusal.ends_with("\r\n\r\nthis robot already has a policy; it takes one at a time"));
 }
 
-pub(crate) fn whoever_goes_leaves_the_robot_to_the_next_at_once(adapter: Server) {
+pub(crate) fn a_leaving_policy_frees_the_robot_immediately(adapter: Server) {
     let served = adapter.serve(Recorder::small());
-    let cut = assert_welcome(&served);
+    let cut = assert_admitted(&served);
     drop(cut);
-    let mut rude = Raw::shake_hands(served.address());
+    let mut rude = Raw::complete_handshake(served.address());
     rude.send_message(Opcode::Binary, b"");
     assert_eq!(rude.closed().0, 1007);
     // It does not even answer the close.
-    let _last = assert_welcome(&served);
-    served.robot.until_gone(2);
-    let diary = served.robot.diary();
-    assert!(matches!(diary[1], Entry::Disconnected(ConnectionError::Lost(_))), "{diary:?}");
-    assert!(matches!(diary[3], Entry::Disconnected(ConnectionError::BadFrame(_))), "{diary:?}");
+    let _last = assert_admitted(&served);
+    served.robot.wait_for_disconnects(2);
+    let history = served.robot.history();
+    assert!(matches!(history[1], Entry::Disconnected(ConnectionError::Lost(_))), "{history:?}");
+    assert!(matches!(history[3], Entry::Disconnected(ConnectionError::BadFrame(_))), "{history:?}");
     assert_eq!(served.robot.count(|entry| *entry == Entry::Connected), 3);
 }
 
-pub(crate) fn a_robot_that_hangs_collects_no_policies(adapter: Server) {
+pub(crate) fn a_hanging_robot_does_not_accumulate_policies(adapter: Server) {
     const STUCK: usize = 16;
     let served = adapter.serve(Recorder::small().held(Work::Apply));
     let act = ClientMessage::ApplyAction(action(1)).encode().to_bytes();
     for _ in 0..STUCK {
-        let mut raw = Raw::shake_hands(served.address());
+        let mut raw = Raw::complete_handshake(served.address());
         raw.send_message(Opcode::Binary, &act);
-        served.robot.until_begun(Work::Apply, 1);
+        served.robot.wait_for_begun(Work::Apply, 1);
         raw.send_message(Opcode::Close, &[]);
         raw.to_end();
     }
@@ -68,11 +68,11 @@ pub(crate) fn a_robot_that_hangs_collects_no_policies(adapter: Server) {
     assert!(refusal.starts_with("HTTP/1.1 503 "), "{refusal}");
     assert!(refusal.ends_with("still busy with 16 policies that have gone"), "{refusal}");
     served.robot.release(Work::Apply);
-    served.robot.until_gone(STUCK);
-    assert_welcome(&served);
+    served.robot.wait_for_disconnects(STUCK);
+    assert_admitted(&served);
 }
 
-pub(crate) fn handshakes_that_are_never_finished_block_nobody(adapter: Server) {
+pub(crate) fn unfinished_handshakes_block_nobody(adapter: Server) {
     let served = adapter.serve(Recorder::small());
     let mut loris = Vec::new();
     for index in 0..100 {
@@ -81,20 +81,20 @@ pub(crate) fn handshakes_that_are_never_finished_block_nobody(adapter: Server) {
         loris.push(raw);
     }
     // Of too many the oldest are given up, well before it would be for their slowness.
-    eventually(|| loris.iter().filter(|raw| raw.is_gone()).count() >= 100 - 32);
-    assert_welcome(&served);
+    eventually(|| loris.iter().filter(|raw| raw.is_disconnected()).count() >= 100 - 32);
+    assert_admitted(&served);
 }
 
-pub(crate) fn one_that_breaks_off_its_handshake_is_forgotten(adapter: Server) {
+pub(crate) fn an_aborted_handshake_is_forgotten(adapter: Server) {
     let served = adapter.serve(Recorder::small());
     for sent in [0, 1, Raw::request().len() / 2, Raw::request().len()] {
         let mut raw = Raw::connect(served.address());
         raw.send(&Raw::request()[..sent]);
     }
-    assert_welcome(&served);
+    assert_admitted(&served);
 }
 
-pub(crate) fn what_is_sent_right_behind_the_handshake_is_not_lost(adapter: Server) {
+pub(crate) fn frames_sent_right_after_the_handshake_are_not_lost(adapter: Server) {
     for action_len in [7, 5_000, 50_000] {
         let served = adapter.serve(Recorder::small());
         let values: Vec<f32> = (0..action_len).map(|n| n as f32).collect();
@@ -108,7 +108,7 @@ pub(crate) fn what_is_sent_right_behind_the_handshake_is_not_lost(adapter: Serve
             &message(Opcode::Ping, b"still there?", true),
         ];
         raw.send(&all.concat());
-        raw.expect_welcome();
+        raw.expect_handshake_response();
         let (mut ponged, mut answered) = (false, false);
         while !(ponged && answered) {
             match raw.frame().expect("it answers") {
@@ -119,12 +119,12 @@ pub(crate) fn what_is_sent_right_behind_the_handshake_is_not_lost(adapter: Serve
                 odd => panic!("{odd:?}"),
             }
         }
-        served.robot.until_applied(1);
+        served.robot.wait_for_applied(1);
         assert_eq!(*served.robot.applied()[0].to_f32(), values);
     }
 }
 
-pub(crate) fn what_is_no_websocket_handshake_is_answered_in_http(adapter: Server) {
+pub(crate) fn non_websocket_requests_get_an_http_response(adapter: Server) {
     let served = adapter.serve(Recorder::small());
     let long = ["GET / HTTP/1.1\r\nHost: x\r\nCookie: ", &"x".repeat(100_000), "\r\n\r\n"].concat();
     for (request, status, why) in [
@@ -139,8 +139,8 @@ pub(crate) fn what_is_no_websocket_handshake_is_answered_in_http(adapter: Server
         assert!(response.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{response}");
         assert!(response.contains(why), "{response}");
     }
-    assert_welcome(&served);
-    assert_eq!(served.robot.diary()[0], Entry::Connected);
+    assert_admitted(&served);
+    assert_eq!(served.robot.history()[0], Entry::Connected);
     assert_eq!(served.robot.count(|entry| *entry == Entry::Connected), 1);
 }
 
@@ -148,11 +148,11 @@ pub(crate) fn pings_are_answered_while_the_robot_is_busy(adapter: Server) {
     // At an observation that is waited for, and at one that blocks its thread.
     for robot in [Recorder::small(), Recorder::small().blocking()] {
         let served = adapter.serve(robot.held(Work::Observe));
-        let mut raw = Raw::shake_hands(served.address());
+        let mut raw = Raw::complete_handshake(served.address());
         let request = ClientMessage::Observe.encode().to_bytes();
         raw.send_message(Opcode::Binary, &request);
         raw.send_message(Opcode::Binary, &request);
-        served.robot.until_begun(Work::Observe, 1);
+        served.robot.wait_for_begun(Work::Observe, 1);
         for payload in [b"one", b"two"] {
             raw.send_message(Opcode::Ping, payload);
             assert_eq!(raw.frame().expect("it answers"), (Opcode::Pong, payload.to_vec()));
@@ -160,11 +160,11 @@ pub(crate) fn pings_are_answered_while_the_robot_is_busy(adapter: Server) {
     }
 }
 
-pub(crate) fn whoever_comes_during_the_shutdown_is_told(adapter: Server) {
+pub(crate) fn connections_during_shutdown_are_refused_with_a_reason(adapter: Server) {
     let served = adapter.serve(Recorder::small().held(Work::Observe));
-    let mut first = Raw::shake_hands(served.address());
+    let mut first = Raw::complete_handshake(served.address());
     first.send_message(Opcode::Binary, &ClientMessage::Observe.encode().to_bytes());
-    served.robot.until_begun(Work::Observe, 1);
+    served.robot.wait_for_begun(Work::Observe, 1);
     // Its request is complete, and it waits for the one before it to go.
     let mut waiting = Raw::connect(served.address());
     waiting.send(Raw::request());

@@ -8,7 +8,7 @@ use std::thread;
 use crate::pair::address_of;
 
 /// Passes on what is sent between clients and a server, until it is cut.
-pub(crate) struct Cable {
+pub(crate) struct Relay {
     uri: String,
     address: SocketAddr,
     wire: Arc<Wire>,
@@ -37,8 +37,8 @@ enum Sender {
     Server,
 }
 
-impl Cable {
-    /// Lays a cable to a server.
+impl Relay {
+    /// Starts a relay in front of a server.
     pub(crate) fn to(uri: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
         let address = listener.local_addr().expect("it is bound");
@@ -60,7 +60,7 @@ impl Cable {
         Self { uri: uri.replace(&server.to_string(), &address.to_string()), address, wire }
     }
 
-    /// Where a client gets to the server through the cable.
+    /// Where a client gets to the server through the relay.
     pub(crate) fn uri(&self) -> &str {
         &self.uri
     }
@@ -71,7 +71,7 @@ impl Cable {
     }
 
     /// Cuts it behind so many more bytes of the server's.
-    pub(crate) fn cut_behind(&self, bytes: usize) {
+    pub(crate) fn cut_after(&self, bytes: usize) {
         self.wire.lock().bytes_left = Some(bytes);
     }
 
@@ -81,7 +81,7 @@ impl Cable {
     }
 
     /// Stops what the server sends.
-    pub(crate) fn hold_back_server(&self) {
+    pub(crate) fn freeze_server(&self) {
         self.wire.lock().is_frozen[Sender::Server as usize] = true;
     }
 
@@ -92,7 +92,7 @@ impl Cable {
     }
 }
 
-impl Drop for Cable {
+impl Drop for Relay {
     fn drop(&mut self) {
         self.wire.lock().unplugged = true;
         self.cut();
@@ -141,7 +141,7 @@ impl Wire {
         self.changed.wait_while(self.lock(), is_frozen).expect("nothing panics with it")
     }
 
-    /// Waits while nothing passes; then says how many of so many bytes do, and whether the cable
+    /// Waits while nothing passes; then says how many of so many bytes do, and whether the relay
     /// is cut behind them.
     fn passage(&self, sender: Sender, count: usize) -> (usize, bool) {
         let mut state = self.until_open(sender);

@@ -27,30 +27,30 @@ fn assert_closed(address: SocketAddr) {
     eventually(|| TcpStream::connect(address).is_err());
 }
 
-pub(crate) fn a_shutdown_with_nobody_there(pair: Pair) {
+pub(crate) fn shutdown_without_a_policy(pair: Pair) {
     let served = pair.server.serve(Recorder::small());
     soon(|| served.server.shut_down());
     assert_closed(served.address());
-    assert!(served.robot.diary().is_empty());
+    assert!(served.robot.history().is_empty());
 }
 
-pub(crate) fn a_shutdown_while_nothing_happens(pair: Pair) {
+pub(crate) fn shutdown_while_idle(pair: Pair) {
     let (served, policy) = pair.meet(Recorder::small());
     soon(|| policy.metadata()).unwrap();
     soon(|| served.server.shut_down());
     eventually(|| policy.error().is_some());
     assert_told_of_shutdown(&*policy);
     assert_eq!(
-        served.robot.diary(),
+        served.robot.history(),
         [Entry::Connected, Entry::Disconnected(ConnectionError::ShutDown)]
     );
     assert_closed(served.address());
 }
 
-pub(crate) fn a_shutdown_answers_what_is_under_way(pair: Pair) {
+pub(crate) fn shutdown_answers_requests_in_progress(pair: Pair) {
     let (served, policy) = pair.meet(Recorder::small().held(Work::Observe));
     let asking = ask(&policy, |policy| policy.observe());
-    served.robot.until_begun(Work::Observe, 1);
+    served.robot.wait_for_begun(Work::Observe, 1);
     let Served { server, robot, .. } = served;
     let shutting_down = aside(move || server.shut_down());
     std::thread::sleep(A_WHILE);
@@ -61,30 +61,34 @@ pub(crate) fn a_shutdown_answers_what_is_under_way(pair: Pair) {
     shutting_down.done();
     eventually(|| policy.error().is_some());
     assert_told_of_shutdown(&*policy);
-    assert_eq!(robot.until_gone(1), ConnectionError::ShutDown);
+    assert_eq!(robot.wait_for_disconnects(1), ConnectionError::ShutDown);
 }
 
-pub(crate) fn a_shutdown_amid_a_stream_and_a_dispatch(pair: Pair) {
+pub(crate) fn shutdown_while_streaming_and_dispatching(pair: Pair) {
     let (served, policy) = pair.meet(Recorder::small());
     policy.start_obs_stream(hz(500.0)).unwrap();
     policy.start_action_dispatch(hz(500.0)).unwrap();
     let first = soon(|| policy.next_obs()).unwrap();
     policy.put_chunk(&first, (0..1000).map(action).collect()).unwrap();
-    served.robot.until_applied(5);
+    served.robot.wait_for_applied(5);
     soon(|| served.server.shut_down());
     eventually(|| policy.error().is_some());
     assert_told_of_shutdown(&*policy);
-    let diary = served.robot.diary();
-    assert_eq!(diary.last(), Some(&Entry::Disconnected(ConnectionError::ShutDown)), "{diary:?}");
+    let history = served.robot.history();
+    assert_eq!(
+        history.last(),
+        Some(&Entry::Disconnected(ConnectionError::ShutDown)),
+        "{history:?}"
+    );
 }
 
-pub(crate) fn a_shutdown_waits_only_so_long(pair: Pair) {
+pub(crate) fn shutdown_stops_waiting_at_its_timeout(pair: Pair) {
     let shutdown_timeout = Duration::from_millis(50);
     let settings = ServerSettings { shutdown_timeout, ..ServerSettings::default() };
     let served = pair.server.serve_with(Recorder::small().held(Work::Observe), settings);
     let policy = pair.client.connect(&served.uri);
     let asking = ask(&policy, |policy| policy.observe());
-    served.robot.until_begun(Work::Observe, 1);
+    served.robot.wait_for_begun(Work::Observe, 1);
     let start = Instant::now();
     let Served { server, robot, .. } = served;
     let shutting_down = aside(move || server.shut_down());
@@ -94,10 +98,10 @@ pub(crate) fn a_shutdown_waits_only_so_long(pair: Pair) {
     // The robot is brought to rest; where its code blocks a thread, when that has come back.
     robot.release(Work::Observe);
     shutting_down.done();
-    assert_eq!(robot.until_gone(1), ConnectionError::ShutDown);
+    assert_eq!(robot.wait_for_disconnects(1), ConnectionError::ShutDown);
 }
 
-pub(crate) fn a_server_comes_back_where_it_was(pair: Pair) {
+pub(crate) fn a_server_can_restart_on_the_same_address(pair: Pair) {
     let (served, policy) = pair.meet(Recorder::small());
     let address = served.address();
     soon(|| served.server.shut_down());
@@ -109,7 +113,7 @@ pub(crate) fn a_server_comes_back_where_it_was(pair: Pair) {
     soon(|| policy.metadata()).unwrap();
 }
 
-pub(crate) fn a_dropped_server_says_goodbye(pair: Pair) {
+pub(crate) fn a_dropped_server_closes_the_connection(pair: Pair) {
     let (served, policy) = pair.meet(Recorder::small());
     policy.start_obs_stream(hz(200.0)).unwrap();
     soon(|| policy.next_obs()).unwrap();
@@ -118,31 +122,31 @@ pub(crate) fn a_dropped_server_says_goodbye(pair: Pair) {
     soon(|| drop(server));
     eventually(|| policy.error().is_some());
     assert_told_of_shutdown(&*policy);
-    assert_eq!(robot.until_gone(1), ConnectionError::ShutDown);
+    assert_eq!(robot.wait_for_disconnects(1), ConnectionError::ShutDown);
     assert_closed(address);
 }
 
-pub(crate) fn a_dropped_policy_says_goodbye(pair: Pair) {
+pub(crate) fn a_dropped_policy_closes_the_connection(pair: Pair) {
     let (served, policy) = pair.meet(Recorder::small());
     policy.start_obs_stream(hz(200.0)).unwrap();
     policy.start_action_dispatch(hz(200.0)).unwrap();
     let first = soon(|| policy.next_obs()).unwrap();
     policy.put_chunk(&first, (0..500).map(action).collect()).unwrap();
-    served.robot.until_applied(2);
+    served.robot.wait_for_applied(2);
     soon(|| drop(policy));
-    match served.robot.until_gone(1) {
+    match served.robot.wait_for_disconnects(1) {
         ConnectionError::ClosedByPeer { code: Some(1000), .. } => {}
         other => panic!("{other:?}"),
     }
     assert!(served.robot.applied().len() < 500, "what waits for a tick goes with the policy");
 }
 
-pub(crate) fn a_policy_that_goes_does_not_wait_for_its_answers(pair: Pair) {
+pub(crate) fn closing_a_policy_does_not_wait_for_replies(pair: Pair) {
     let (served, policy) = pair.meet(Recorder::small().held(Work::Observe));
     let asking = ask(&policy, |policy| policy.observe());
-    served.robot.until_begun(Work::Observe, 1);
+    served.robot.wait_for_begun(Work::Observe, 1);
     soon(|| policy.close());
     asking.done().unwrap_err();
     // The robot hears of it while it is still at the observation.
-    served.robot.until_gone(1);
+    served.robot.wait_for_disconnects(1);
 }

@@ -61,7 +61,7 @@ impl Calls {
     }
 }
 
-pub(crate) fn bad_messages_end_with_the_reason_told(client: Client) {
+pub(crate) fn bad_messages_close_the_connection_with_a_reason(client: Client) {
     let shape = |shape: &[u8]| {
         let camera = map(&[
             ("name", &text("cam")),
@@ -99,7 +99,7 @@ pub(crate) fn bad_messages_end_with_the_reason_told(client: Client) {
     }
 }
 
-pub(crate) fn what_breaks_the_websocket_ends_with_the_reason_told(client: Client) {
+pub(crate) fn websocket_violations_close_the_connection_with_a_reason(client: Client) {
     let metadata = ServerMessage::Metadata(Map::new()).encode().to_bytes();
     let gigabyte = [&[0x82, 127][..], &(1_u64 << 30).to_be_bytes()].concat();
     for (bad, code, why) in [
@@ -118,7 +118,7 @@ pub(crate) fn what_breaks_the_websocket_ends_with_the_reason_told(client: Client
     }
 }
 
-pub(crate) fn one_that_breaks_off_anywhere_fails_every_call(client: Client) {
+pub(crate) fn a_server_that_disconnects_at_any_byte_fails_every_call(client: Client) {
     let observation = ServerMessage::Observation(Observation::default()).encode().to_bytes();
     let whole = message(Opcode::Binary, &observation, false);
     for sent in [0, 1, 5, whole.len() - 1] {
@@ -131,7 +131,7 @@ pub(crate) fn one_that_breaks_off_anywhere_fails_every_call(client: Client) {
     }
 }
 
-pub(crate) fn one_that_reads_nothing_holds_no_caller_up_and_loses_no_action(client: Client) {
+pub(crate) fn a_server_that_stops_reading_blocks_no_caller_and_loses_no_action(client: Client) {
     /// Until no socket's buffer takes them, as long as each is sent at all.
     const ENOUGH: u16 = 10_000;
     let (policy, mut raw) = connected(client);

@@ -9,7 +9,7 @@ use crate::adapter::{ClientSettings, ServerSettings};
 use crate::pair::{Pair, action, hz, nowhere};
 use crate::supervise::{aside, ask, eventually, soon};
 
-pub(crate) fn a_second_policy_is_refused_with_a_reason_and_the_first_streams_on(pair: Pair) {
+pub(crate) fn a_second_policy_is_refused_and_the_first_continues(pair: Pair) {
     let (served, first) = pair.meet(Recorder::small());
     first.start_obs_stream(hz(200.0)).unwrap();
     soon(|| first.next_obs()).unwrap();
@@ -21,14 +21,14 @@ pub(crate) fn a_second_policy_is_refused_with_a_reason_and_the_first_streams_on(
     assert!(pair.client.0.is_refusal(&error), "{error}");
     eventually(|| first.stats().observations.count() >= before + 5);
     assert_eq!(first.error(), None);
-    assert_eq!(served.robot.diary(), [Entry::Connected]);
+    assert_eq!(served.robot.history(), [Entry::Connected]);
 
     soon(|| drop(first));
     let second = pair.client.connect(&served.uri);
     soon(|| second.metadata()).unwrap();
 }
 
-pub(crate) fn the_next_policy_is_welcome_at_once_behind_one_that_goes(pair: Pair) {
+pub(crate) fn a_policy_is_admitted_as_soon_as_the_previous_one_leaves(pair: Pair) {
     let served = pair.server.serve(Recorder::small());
     for round in 0..6 {
         let policy = pair.client.connect(&served.uri);
@@ -39,16 +39,19 @@ pub(crate) fn the_next_policy_is_welcome_at_once_behind_one_that_goes(pair: Pair
         // Without a second try, while the one before is just going.
         soon(|| drop(policy));
     }
-    served.robot.until_gone(6);
-    let diary = served.robot.diary();
-    for visit in diary.chunks(2) {
-        assert_eq!(visit[0], Entry::Connected, "{diary:?}");
+    served.robot.wait_for_disconnects(6);
+    let history = served.robot.history();
+    for visit in history.chunks(2) {
+        assert_eq!(visit[0], Entry::Connected, "{history:?}");
         let by_peer = |code| matches!(code, ConnectionError::ClosedByPeer { code: Some(1000), .. });
-        assert!(matches!(&visit[1], Entry::Disconnected(end) if by_peer(end.clone())), "{diary:?}");
+        assert!(
+            matches!(&visit[1], Entry::Disconnected(end) if by_peer(end.clone())),
+            "{history:?}"
+        );
     }
 }
 
-pub(crate) fn a_policy_waits_for_a_robot_that_comes_later(pair: Pair) {
+pub(crate) fn a_policy_waits_for_a_robot_that_is_not_up_yet(pair: Pair) {
     let address = nowhere();
     let client = pair.client;
     let uri = client.0.uri(&address.to_string());
@@ -58,10 +61,10 @@ pub(crate) fn a_policy_waits_for_a_robot_that_comes_later(pair: Pair) {
     let served = pair.server.serve_at(&address.to_string(), Recorder::small());
     let policy = connecting.done().expect("it was waited for");
     soon(|| policy.metadata()).unwrap();
-    assert_eq!(served.robot.diary(), [Entry::Connected]);
+    assert_eq!(served.robot.history(), [Entry::Connected]);
 }
 
-pub(crate) fn a_robot_that_is_not_done_with_two_policies_has_time_for_a_third(pair: Pair) {
+pub(crate) fn a_robot_busy_with_two_departed_policies_accepts_a_third(pair: Pair) {
     let served = pair.server.serve(Recorder::small().held(Work::Apply));
     for n in 1..=3 {
         let policy = pair.client.connect(&served.uri);
@@ -69,19 +72,19 @@ pub(crate) fn a_robot_that_is_not_done_with_two_policies_has_time_for_a_third(pa
         eventually(|| served.server.stats().is_some_and(|stats| stats.actions.count() == 1));
         soon(|| policy.close());
     }
-    assert_eq!(served.robot.diary(), [Entry::Connected], "one after the other");
+    assert_eq!(served.robot.history(), [Entry::Connected], "one after the other");
     served.robot.release(Work::Apply);
-    served.robot.until_gone(3);
-    let diary = served.robot.diary();
-    for (visit, n) in diary.chunks(3).zip([1.0, 2.0, 3.0]) {
+    served.robot.wait_for_disconnects(3);
+    let history = served.robot.history();
+    for (visit, n) in history.chunks(3).zip([1.0, 2.0, 3.0]) {
         let [Entry::Connected, Entry::Applied(action), Entry::Disconnected(_)] = visit else {
-            panic!("{diary:?}")
+            panic!("{history:?}")
         };
         assert_eq!(*action.to_f32(), [n]);
     }
 }
 
-pub(crate) fn a_robot_that_was_told_to_hold_still_is_not_reset_any_more(pair: Pair) {
+pub(crate) fn a_reset_queued_before_disconnect_is_not_executed(pair: Pair) {
     let (served, policy) = pair.meet(Recorder::small().held(Work::Apply));
     let before = served.frames_received();
     policy.send_action(action(1)).unwrap();
@@ -90,13 +93,13 @@ pub(crate) fn a_robot_that_was_told_to_hold_still_is_not_reset_any_more(pair: Pa
     soon(|| policy.close());
     resetting.done().unwrap_err();
     served.robot.release(Work::Apply);
-    served.robot.until_gone(1);
+    served.robot.wait_for_disconnects(1);
     soon(|| served.server.shut_down());
-    let diary = served.robot.diary();
-    assert!(matches!(diary[..], [_, Entry::Applied(_), Entry::Disconnected(_)]), "{diary:?}");
+    let history = served.robot.history();
+    assert!(matches!(history[..], [_, Entry::Applied(_), Entry::Disconnected(_)]), "{history:?}");
 }
 
-pub(crate) fn a_policy_over_the_servers_limits_is_told(pair: Pair) {
+pub(crate) fn a_policy_over_the_server_limits_is_told_why(pair: Pair) {
     let mut settings = ServerSettings::default();
     settings.machine.limits.frame_len = 1000;
     settings.machine.pending_replies = 3;
@@ -104,12 +107,12 @@ pub(crate) fn a_policy_over_the_servers_limits_is_told(pair: Pair) {
 
     let long = pair.client.connect(&served.uri);
     long.send_action([0.0; 200].into()).unwrap();
-    served.robot.until_applied(1);
+    served.robot.wait_for_applied(1);
     long.send_action([0.0; 400].into()).unwrap();
     let error = soon(|| long.metadata()).unwrap_err().to_string();
     assert!(error.contains("code 1009: "), "{error}");
     assert!(error.contains("at most 1000"), "{error}");
-    served.robot.until_gone(1);
+    served.robot.wait_for_disconnects(1);
 
     let curious = pair.client.connect(&served.uri);
     let asking: Vec<_> = (0..4).map(|_| ask(&curious, |policy| policy.observe())).collect();
@@ -119,5 +122,5 @@ pub(crate) fn a_policy_over_the_servers_limits_is_told(pair: Pair) {
         let error = asking.done().unwrap_err().to_string();
         assert!(error.contains("code 1008: the client has 3 requests unanswered"), "{error}");
     }
-    served.robot.until_gone(2);
+    served.robot.wait_for_disconnects(2);
 }
