@@ -13,6 +13,7 @@ use chiral_cli::bench::{Deliver, Exchange, Subject, floor, payload_len};
 use chiral_cli::helper::{self, Helper};
 use chiral_cli::output;
 use chiral_driver::ServerConfig;
+use chiral_proto::server::ActionQueue;
 use chiral_tests::adapter::Serving;
 use chiral_tests::adapters;
 use clap::Args;
