@@ -172,7 +172,9 @@ fn policies_use_the_loop_one_after_another() {
         assert_eq!(*soon(|| commands.try_next_action()).to_f32(), [f32::from(n)]);
         policy.close();
         // The loop takes note of the end before it gets another policy.
-        soon(|| commands.must_hold().then_some(()).or_else(|| commands.try_next_action().map(drop)));
+        soon(|| {
+            commands.must_hold().then_some(()).or_else(|| commands.try_next_action().map(drop))
+        });
         assert!(!commands.is_connected());
     }
 }
