@@ -83,7 +83,7 @@ async fn every_kind_of_request_is_answered() {
     .await;
 
     client.close().await;
-    assert!(served.next_note().starts_with("the policy has gone: closed by the peer"));
+    assert!(served.next_note().starts_with("the policy has gone: the peer closed the connection"));
 }
 
 #[tokio::test]

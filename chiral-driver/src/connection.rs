@@ -153,7 +153,7 @@ impl<S: State> Connection<S> {
 
     /// Takes one message of the transport. Says whether a driver in another thread must be woken.
     pub fn receive(&self, message: Message) -> bool {
-        let (_, wake) = self.change(|state, now| match message {
+        let ((), wake) = self.change(|state, now| match message {
             Message::Whole(message) => state.machine().handle_message(now, message),
             Message::Segments(message) => state.machine().handle_segments(now, message),
         });
