@@ -1,9 +1,11 @@
-//! A policy that looks before it acts. `cargo run --example smol_client`, with the example
-//! `smol_server` in another terminal.
+//! A policy that looks before it acts: `cargo run --example smol_client`, with the example `smol_server` in
+//! another terminal.
 
 use chiral_smol::PolicyClient;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init(); // tells, for example, of waiting
+
     smol::block_on(async {
         let uri = std::env::args().nth(1).unwrap_or("ws://localhost:8765".to_owned());
         let robot = PolicyClient::connect(&uri).await?; // waits for the robot

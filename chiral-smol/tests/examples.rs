@@ -23,7 +23,7 @@ fn example(name: &str, argument: &str) -> Command {
 
 /// The example `smol_server`, with the lines that it prints.
 struct Server {
-    _process: Child,
+    process: Child,
     lines: Lines<BufReader<ChildStdout>>,
     uri: String,
 }
@@ -37,12 +37,33 @@ impl Server {
         let mut lines = BufReader::new(process.stdout.take().expect("it is piped")).lines();
         let first = soon(lines.next()).await.expect("it prints").expect("it is text");
         let uri = first.strip_prefix("serving at ").expect("where it is").to_owned();
-        Self { _process: process, lines, uri }
+        Self { process, lines, uri }
     }
 
     /// The next line that it prints.
     async fn line(&mut self) -> String {
         soon(self.lines.next()).await.expect("it still runs").expect("it is text")
+    }
+
+    /// The next line that begins so. Between them it may say that it holds still: the test's
+    /// machine may be busy.
+    async fn line_with(&mut self, start: &str) -> String {
+        loop {
+            let line = self.line().await;
+            if line.starts_with(start) {
+                return line;
+            }
+            assert!(line.starts_with("holding still: no action for"), "{line}");
+        }
+    }
+
+    /// Interrupts it, as Ctrl-C does, and waits for its end.
+    #[cfg(unix)]
+    async fn interrupt(mut self) -> smol::process::ExitStatus {
+        let id = self.process.id().to_string();
+        let sent = Command::new("kill").args(["-INT", &id]).status().await;
+        assert!(sent.expect("there is a `kill`").success());
+        soon(self.process.status()).await.expect("it ends")
     }
 }
 
@@ -65,12 +86,13 @@ fn the_client_and_the_chunked_policy_drive_the_server() {
         assert!(client.status.success(), "{said}");
         assert_eq!(said.matches("the first pixel is [").count(), 10, "{said}");
         for _ in 0..10 {
-            assert!(server.line().await.starts_with("joint targets: ["));
+            server.line_with("joint targets: [").await;
         }
+        server.line_with("holding still: the peer closed the connection").await;
 
         let moving = async {
             for _ in 0..50 {
-                assert!(server.line().await.starts_with("joint targets: [0."));
+                server.line_with("joint targets: [0.").await;
             }
         };
         let mut policy = example("smol_chunked_policy", &uri);
@@ -79,5 +101,19 @@ fn the_client_and_the_chunked_policy_drive_the_server() {
         let said = String::from_utf8(policy.stdout).unwrap();
         assert!(policy.status.success(), "{said}");
         assert_eq!(said.matches("new plan at").count(), 20, "{said}");
+    });
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_the_server_and_tells_its_policy() {
+    smol::block_on(async {
+        let mut server = Server::start().await;
+        let policy = soon(chiral_smol::PolicyClient::connect(&server.uri)).await.unwrap();
+        policy.send_action([0.5; 7]).unwrap();
+        server.line_with("joint targets: [0.5").await;
+        assert!(server.interrupt().await.success());
+        let error = soon(policy.observe()).await.unwrap_err().to_string();
+        assert!(error.contains("1001"), "{error}");
     });
 }

@@ -1,10 +1,12 @@
-//! A policy that looks before it acts. `cargo run --example client`, with the example `server`
-//! in another terminal.
+//! A policy that looks before it acts: `cargo run --example client`, with the example `server` in
+//! another terminal.
 
 use chiral_tokio::PolicyClient;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init(); // tells, for example, of waiting
+
     let uri = std::env::args().nth(1).unwrap_or("ws://localhost:8765".to_owned());
     let robot = PolicyClient::connect(&uri).await?; // waits for the robot
     println!("metadata: {:?}", robot.metadata().await?);

@@ -1,16 +1,19 @@
 //! One port for the robot and for an HTTP health page: what a load balancer, a dashboard or a
 //! container's probe asks for, and policies beside it. `curl localhost:8765/healthz` answers;
-//! whatever asks for another page is taken for a policy and upgraded to a WebSocket.
+//! whatever asks for another page is taken for a policy. Connections are accepted here, and served
+//! by [`PolicyServer::serve_stream`].
 //!
-//! `cargo run --example http_health --features async-tungstenite`
+//! `cargo run --example http_health`
 
 use std::time::Duration;
 
-use async_tungstenite::accept_async_with_config;
-use async_tungstenite::tungstenite::protocol::WebSocketConfig;
 use chiral_tokio::proto::sensors::Sensors;
-use chiral_tokio::proto::{Action, CameraConfig, ProprioConfig};
-use chiral_tokio::{PolicyServer, Robot, RobotError, ServerConfig, Stream, monotonic_seconds};
+use chiral_tokio::proto::{
+    Action, ActionSpec, CameraConfig, ConnectionError, ProprioConfig, server,
+};
+use chiral_tokio::{
+    PolicyServer, Robot, RobotError, ServerConfig, Stream, Watchdog, monotonic_seconds,
+};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -31,8 +34,16 @@ impl Robot for Arm {
     }
 
     async fn apply_action(&self, action: Action) -> Result<(), RobotError> {
-        println!("joint targets: {:?}", action.to_f32());
+        println!("joint targets: {:?}", action.to_array::<7>()?);
         Ok(())
+    }
+
+    async fn on_watchdog(&self, silent_for: Duration) {
+        println!("holding still: no action for {silent_for:.1?}");
+    }
+
+    async fn on_disconnect(&self, reason: &ConnectionError) {
+        println!("holding still: {reason}");
     }
 }
 
@@ -64,38 +75,51 @@ async fn answer_health(mut socket: TcpStream, server: &PolicyServer) -> std::io:
     socket.shutdown().await
 }
 
-async fn upgrade(socket: TcpStream, server: &PolicyServer, arm: Arm) -> Result<(), Error> {
-    // Observations of some robots are larger than tungstenite allows by itself.
-    let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
-    let handshake = accept_async_with_config(Stream::tcp(socket)?, Some(config));
-    let websocket = timeout(PATIENCE, handshake).await??;
-    server.serve_websocket(websocket, arm).await?;
-    Ok(())
-}
-
-async fn receive(socket: TcpStream, server: &PolicyServer, arm: Arm) -> Result<(), Error> {
+async fn receive(
+    socket: TcpStream,
+    peer: &str,
+    server: &PolicyServer,
+    arm: Arm,
+) -> Result<(), Error> {
     if timeout(PATIENCE, asks_for_health(&socket)).await?? {
         timeout(PATIENCE, answer_health(socket, server)).await??;
-        return Ok(());
+    } else {
+        server.serve_stream(Stream::tcp(socket)?, peer, arm).await?;
     }
-    upgrade(socket, server, arm).await
+    Ok(())
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+
     let camera = CameraConfig::new("wrist_cam", [480, 640, 3]);
     let joints = ProprioConfig::new("joint_pos", 7);
     let arm = Arm { sensors: Sensors::with_clock([camera], [joints], monotonic_seconds)? };
-    let server = PolicyServer::unbound(ServerConfig::default());
+    let config = ServerConfig {
+        machine: server::Config { action_spec: ActionSpec::vector(7), ..Default::default() },
+        watchdog: Watchdog::After(Duration::from_millis(500)),
+        ..ServerConfig::default()
+    };
+    let server = PolicyServer::unbound(config);
 
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8765".to_owned());
     let listener = TcpListener::bind(&address).await?;
     println!("serving at {}", listener.local_addr()?);
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::pin!(interrupted);
     loop {
-        let (socket, peer) = listener.accept().await?;
+        let (socket, peer) = tokio::select! {
+            accepted = listener.accept() => accepted?,
+            interrupted = &mut interrupted => {
+                interrupted?;
+                server.shutdown().await;
+                return Ok(());
+            }
+        };
         let (server, arm) = (server.clone(), arm.clone());
         tokio::spawn(async move {
-            if let Err(error) = receive(socket, &server, arm).await {
+            if let Err(error) = receive(socket, &peer.to_string(), &server, arm).await {
                 eprintln!("{peer}: {error}");
             }
         });

@@ -1,9 +1,16 @@
-//! A robot with one camera, ready for any policy. `cargo run --example server`, then the example
-//! `client` in another terminal.
+//! A robot with one camera, ready for any policy: `cargo run --example server`, then the example
+//! `client` in another terminal. Ctrl-C ends it.
+//!
+//! It listens on loopback. Another address is the first argument, for example `unix:/tmp/arm.sock`
+//! or, with `--features zenoh`, `tcp/127.0.0.1:7447`.
+
+use std::time::Duration;
 
 use chiral_tokio::proto::sensors::{CameraFrame, Sensors};
-use chiral_tokio::proto::{Action, CameraConfig, ProprioConfig};
-use chiral_tokio::{PolicyServer, Robot, RobotError, monotonic_seconds};
+use chiral_tokio::proto::{
+    Action, ActionSpec, CameraConfig, ConnectionError, Map, ProprioConfig, server,
+};
+use chiral_tokio::{PolicyServer, Robot, RobotError, ServerConfig, Watchdog, monotonic_seconds};
 
 struct Arm {
     sensors: Sensors,
@@ -14,14 +21,29 @@ impl Robot for Arm {
         &self.sensors
     }
 
+    async fn metadata(&self) -> Result<Map, RobotError> {
+        Ok(Map::new().with("robot", "arm-3").with("control_hz", 50))
+    }
+
     async fn apply_action(&self, action: Action) -> Result<(), RobotError> {
-        println!("joint targets: {:?}", action.to_f32());
+        let joints = action.to_array::<7>()?; // radians; command your arm with them here
+        println!("joint targets: {joints:?}");
         Ok(())
+    }
+
+    async fn on_watchdog(&self, silent_for: Duration) {
+        println!("holding still: no action for {silent_for:.1?}");
+    }
+
+    async fn on_disconnect(&self, reason: &ConnectionError) {
+        println!("holding still: {reason}");
     }
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init(); // who connects, and what fails
+
     let camera = CameraConfig::new("wrist_cam", [480, 640, 3]).depth([480, 640]);
     let joints = ProprioConfig::new("joint_pos", 7);
     let sensors = Sensors::with_clock([camera], [joints], monotonic_seconds)?;
@@ -30,11 +52,24 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         for brightness in (0_u8..=255).cycle() {
             let image = vec![brightness; 480 * 640 * 3]; // from your camera's driver
             wrist.publish(CameraFrame::new().image(image)).expect("it is as declared");
-            std::thread::sleep(std::time::Duration::from_millis(33));
+            std::thread::sleep(Duration::from_millis(33));
         }
     });
+
+    let config = ServerConfig {
+        // Only 7 finite numbers reach `apply_action`.
+        machine: server::Config { action_spec: ActionSpec::vector(7), ..Default::default() },
+        watchdog: Watchdog::After(Duration::from_millis(500)),
+        ..ServerConfig::default()
+    };
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8765".to_owned());
-    let server = PolicyServer::bind(&address).await?;
-    println!("serving at ws://{}", server.local_addr()?);
-    Ok(server.serve(Arm { sensors }).await?)
+    let server = PolicyServer::bind_with(&address, config).await?;
+    println!("serving at {}", server.uri()?);
+    let interrupted = async {
+        tokio::signal::ctrl_c().await?;
+        server.shutdown().await; // tells the policy; `serve` then returns
+        Ok(())
+    };
+    tokio::try_join!(server.serve(Arm { sensors }), interrupted)?;
+    Ok(())
 }

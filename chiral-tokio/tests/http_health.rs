@@ -32,7 +32,8 @@ async fn one_port_serves_policies_and_a_health_page() {
     let observation = soon(policy.observe()).await.unwrap();
     assert_eq!(*observation["wrist_cam"].image.shape(), [480, 640, 3]);
     policy.send_action([0.5; 7]).unwrap();
-    assert_eq!(server.line().await, "joint targets: [0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]");
+    let targets = server.line_with("joint targets").await;
+    assert_eq!(targets, "joint targets: [0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]");
 
     let page = health(&place).await;
     assert!(page.contains("a policy is connected\n"), "{page}");

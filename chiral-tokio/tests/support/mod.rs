@@ -1,6 +1,9 @@
 //! Runs the crate's examples.
+#![allow(dead_code, reason = "not every test uses all of it")]
 
 use std::path::PathBuf;
+#[cfg(unix)]
+use std::process::ExitStatus;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -21,7 +24,7 @@ pub(crate) fn example(name: &str, arguments: &[&str]) -> Command {
 
 /// A server that runs in an example, with the lines that it prints.
 pub(crate) struct Server {
-    _process: Child,
+    process: Child,
     pub(crate) lines: Lines<BufReader<ChildStdout>>,
     /// What it says behind "serving at ".
     pub(crate) place: String,
@@ -34,12 +37,33 @@ impl Server {
         let mut lines = BufReader::new(process.stdout.take().expect("it is piped")).lines();
         let first = soon(lines.next_line()).await.expect("it is text").expect("it prints");
         let place = first.strip_prefix("serving at ").expect("where it is").to_owned();
-        Self { _process: process, lines, place }
+        Self { process, lines, place }
+    }
+
+    /// Interrupts it, as Ctrl-C does, and waits for its end.
+    #[cfg(unix)]
+    pub(crate) async fn interrupt(mut self) -> ExitStatus {
+        let id = self.process.id().expect("it runs").to_string();
+        let sent = Command::new("kill").args(["-INT", &id]).status().await;
+        assert!(sent.expect("there is a `kill`").success());
+        soon(self.process.wait()).await.expect("it ends")
     }
 
     /// The next line that it prints.
     pub(crate) async fn line(&mut self) -> String {
         soon(self.lines.next_line()).await.expect("it is text").expect("it still runs")
+    }
+
+    /// The next line that begins so. Between them it may say that it holds still: the test's
+    /// machine may be busy.
+    pub(crate) async fn line_with(&mut self, start: &str) -> String {
+        loop {
+            let line = self.line().await;
+            if line.starts_with(start) {
+                return line;
+            }
+            assert!(line.starts_with("holding still: no action for"), "{line}");
+        }
     }
 }
 

@@ -1,0 +1,23 @@
+//! A policy that looks before it acts: `cargo run --example blocking_client`, with the example
+//! `blocking_server` or `control_loop` in another terminal.
+
+use chiral_blocking::PolicyClient;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init(); // tells, for example, of waiting
+
+    let uri = std::env::args().nth(1).unwrap_or("ws://localhost:8765".to_owned());
+    let robot = PolicyClient::connect(&uri)?; // waits for the robot
+    println!("metadata: {:?}", robot.metadata()?);
+    robot.reset()?;
+    for _ in 0..10 {
+        let observation = robot.observe()?;
+        let wrist = &observation["wrist_cam"];
+        let pixels = wrist.image.as_slice::<u8>()?; // borrowed from the socket's buffer
+        println!("{:.3} s: the first pixel is {:?}", wrist.timestamp, &pixels[..3]);
+        robot.send_action([f32::from(pixels[0]) / 255.0; 7])?; // never waits
+    }
+    println!("{}", robot.stats());
+    robot.close();
+    Ok(())
+}
