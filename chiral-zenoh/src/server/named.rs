@@ -36,6 +36,8 @@ enum Event {
 const MAX_EVENTS: usize = 64;
 /// How long to wait before a name that is taken is looked up again.
 const NAME_RETRY: Duration = Duration::from_millis(200);
+/// How long the network may take to tell whether a policy is on it.
+const PRESENCE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Accepts policies until the returned function is called.
 pub(super) fn accept_policies(
@@ -177,6 +179,10 @@ impl NamedServer {
             (Some(_), Some((_, connection))) if !connection.is_ended() => {
                 query.reply_err(format!("`{}` is driven by another policy", self.robot)).wait()
             }
+            // It would have the robot until its missing messages are noticed.
+            (Some(policy), _) if !self.is_present(&policy) => {
+                query.reply_err(format!("found no policy `{policy}` on the network")).wait()
+            }
             (Some(policy), _) => match self.admit(&policy) {
                 // With the node whose token shows that the robot is there.
                 Ok(()) => {
@@ -189,6 +195,13 @@ impl NamedServer {
         if let Err(error) = answered {
             tracing::debug!("a policy that requests {} is not answered: {error}", self.robot);
         }
+    }
+
+    /// Whether a policy's liveliness token is there; a policy declares it before its request.
+    fn is_present(&self, policy: &str) -> bool {
+        let token = keys::policy_token(&self.robot, policy);
+        let found = self.context.session.liveliness().get(token).timeout(PRESENCE_TIMEOUT).wait();
+        found.is_ok_and(|tokens| tokens.iter().any(|reply| reply.into_result().is_ok()))
     }
 
     fn admit(&mut self, policy: &str) -> zenoh::Result<()> {

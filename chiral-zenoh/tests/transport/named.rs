@@ -7,6 +7,8 @@ use chiral_proto::wire::ServerMessage;
 use chiral_zenoh::driver::Transport;
 use chiral_zenoh::{Config, Error, Listener};
 
+use zenoh::Wait as _;
+
 use crate::network::{Proxy, router};
 use crate::pair::{Policy, Robot, SOON, Seen, image, metadata, receive, send, wait_for};
 
@@ -53,6 +55,27 @@ fn pairs_sharing_a_router_are_isolated() {
             assert_eq!(robot.sees(), Seen::Action(vec![index as f32, round as f32]));
         }
     }
+}
+
+#[test]
+fn a_request_of_nobody_does_not_hold_the_robot() {
+    let (router, endpoint) = router();
+    let robot = Robot::serve(&named("arm", &endpoint), "arm", PIXELS);
+    let start = Instant::now();
+    // Until the router knows the robot.
+    let refusal = loop {
+        assert!(start.elapsed() < SOON, "the robot does not answer");
+        let replies = router.get("chiral/arm/ask").payload("stranger").wait().expect("a query");
+        if let Ok(reply) = replies.recv() {
+            let refusal = reply.into_result().expect_err("it is not let in");
+            break String::from_utf8_lossy(&refusal.payload().to_bytes()).into_owned();
+        }
+    };
+    assert_eq!(refusal, "found no policy `stranger` on the network");
+    let config: Config = named("arm", &endpoint).parse().expect("a URI");
+    let mut policy = Policy::connect(&config);
+    assert_eq!(policy.metadata(), metadata("arm"));
+    assert_eq!(robot.sees(), Seen::Policy);
 }
 
 #[test]
