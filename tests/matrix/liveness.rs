@@ -191,6 +191,24 @@ pub(crate) fn actions_decided_on_old_observations_are_dropped(pair: Pair) {
     );
 }
 
+pub(crate) fn a_frozen_camera_shows_in_the_statistics_of_both_sides(pair: Pair) {
+    let cameras = ["dead", "alive"].map(|name| CameraConfig::new(name, [2, 2, 3]));
+    let sensors = Sensors::with_clock(cameras, [], monotonic_seconds).unwrap();
+    let (served, policy) = pair.meet(Recorder::of(sensors));
+    let sensors = served.robot.sensors();
+    sensors.update_image("dead", &[0_u8; 12]).unwrap();
+    for _ in 0..5 {
+        sensors.update_image("alive", &[0_u8; 12]).unwrap();
+        soon(|| policy.observe()).unwrap();
+        std::thread::sleep(A_WHILE);
+    }
+    let [dead, alive] = &served.server.stats().unwrap().cameras[..] else { panic!("two") };
+    assert!(dead.age.unwrap() > alive.age.unwrap() && dead.repeated == 4 && alive.repeated == 0);
+    let [dead, alive] = &policy.stats().cameras[..] else { panic!("two") };
+    assert_eq!((dead.frames, alive.frames), (1, 5));
+    assert!(dead.unchanged_for >= A_WHILE && dead.unchanged_for > alive.unchanged_for);
+}
+
 /// Linux keeps megabytes of what the network does not take; of a policy, as good as nothing.
 #[cfg(target_os = "linux")]
 pub(crate) fn actions_expire_while_the_network_is_stalled(client: Client) {

@@ -240,6 +240,7 @@ macro_rules! pair_cases {
                     a_silent_connection_times_out_on_both_sides
                 }
                 liveness {
+                    a_frozen_camera_shows_in_the_statistics_of_both_sides
                     actions_decided_on_old_observations_are_dropped
                 }
             }
