@@ -4,7 +4,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::admission::{Admission, AdmissionState};
+use event_listener::{Event, EventListener};
+use futures_lite::future::or;
+
+use super::admission::Admission;
 
 /// How many connections that are not admitted may be open at once, those that are being refused
 /// included.
@@ -23,6 +26,9 @@ struct Entry {
     source: String,
     /// It is to be closed, in favour of one that came later.
     evicted: bool,
+    /// Notified of just that: to wake all that have come, for each that comes, would cost a server
+    /// more than the flood costs the stranger.
+    on_evict: Arc<Event>,
 }
 
 impl Arrivals {
@@ -31,7 +37,7 @@ impl Arrivals {
     fn add(&mut self, source: String) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
-        self.open.push(Entry { id, source, evicted: false });
+        self.open.push(Entry { id, source, evicted: false, on_evict: Arc::default() });
         let waiting = || self.open.iter().filter(|entry| !entry.evicted);
         if waiting().count() > LIMIT {
             let mut counts = HashMap::<&str, usize>::new();
@@ -41,6 +47,7 @@ impl Arrivals {
             let oldest = oldest.map(|entry| entry.id);
             for entry in self.open.iter_mut().filter(|entry| Some(entry.id) == oldest) {
                 entry.evicted = true;
+                entry.on_evict.notify(usize::MAX);
             }
         }
         id
@@ -53,6 +60,12 @@ impl Arrivals {
     fn is_evicted(&self, id: u64) -> bool {
         self.open.iter().any(|entry| entry.id == id && entry.evicted)
     }
+
+    /// What to wait for until it is evicted; `None` when it is, or is not there.
+    fn listen_evicted(&self, id: u64) -> Option<EventListener> {
+        let entry = self.open.iter().find(|entry| entry.id == id && !entry.evicted)?;
+        Some(entry.on_evict.listen())
+    }
 }
 
 /// A connection that is not admitted, for as long as its socket is open.
@@ -63,7 +76,7 @@ pub struct Arrival {
 
 impl Arrival {
     pub(super) fn new(admission: &Arc<Admission>, source: String) -> Self {
-        let id = admission.change(|state| state.arrivals.add(source));
+        let id = admission.lock().arrivals.add(source);
         Self { admission: Arc::clone(admission), id }
     }
 
@@ -75,17 +88,16 @@ impl Arrival {
 
     /// Waits until it is not worth going on with.
     pub async fn wait_until_unwanted(&self) {
-        let unwanted = |state: &mut AdmissionState| {
-            (state.shutting_down || state.arrivals.is_evicted(self.id)).then_some(())
-        };
-        self.admission.wait_for(unwanted).await;
+        or(self.admission.wait_for_shutdown(), self.wait_until_evicted()).await;
     }
 
     /// As [`wait_until_unwanted`](Self::wait_until_unwanted), but a shutdown is no reason: who is
     /// being told of one is to hear it.
     pub async fn wait_until_evicted(&self) {
-        let evicted = |state: &mut AdmissionState| state.arrivals.is_evicted(self.id).then_some(());
-        self.admission.wait_for(evicted).await;
+        let evicted = self.admission.lock().arrivals.listen_evicted(self.id);
+        if let Some(evicted) = evicted {
+            evicted.await;
+        }
     }
 
     /// Whether another connection needs its place.
@@ -96,7 +108,7 @@ impl Arrival {
 
 impl Drop for Arrival {
     fn drop(&mut self) {
-        self.admission.change(|state| state.arrivals.remove(self.id));
+        self.admission.lock().arrivals.remove(self.id);
     }
 }
 
