@@ -42,8 +42,8 @@ pub fn dispatch_on_threads<S>(
 ) where
     S: Fn(&'static str, BoxFuture<'static, ()>) -> io::Result<()> + Clone + Send + 'static,
 {
-    let connection = Arc::clone(lease.connection());
-    let calls = Calls { robot, lease: Arc::new(lease), send_replies };
+    let lease = Arc::new(lease);
+    let calls = Calls { robot, lease: Arc::clone(&lease), send_replies };
     let spawn_motion = spawn.clone();
     let requests = async move {
         calls.begin().await;
@@ -58,7 +58,8 @@ pub fn dispatch_on_threads<S>(
         calls.dispatch_requests().await;
     };
     if let Err(error) = spawn("chiral-requests", Box::pin(requests)) {
-        fail_to_start(&connection, &error);
+        // Before the lease goes, with which the connection would end without a reason.
+        fail_to_start(lease.connection(), &error);
     }
 }
 
@@ -358,5 +359,12 @@ mod tests {
         let arm = start_with_thread(Some("chiral-requests"));
         assert_eq!(arm.connected.load(Ordering::Relaxed), 1);
         assert_eq!(arm.disconnected.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_robot_without_any_thread_never_hears_of_the_policy() {
+        let arm = start_with_thread(None);
+        assert_eq!(arm.connected.load(Ordering::Relaxed), 0);
+        assert_eq!(arm.disconnected.load(Ordering::Relaxed), 0);
     }
 }
