@@ -216,8 +216,12 @@ impl World {
             Op::Check => self.check(),
             Op::Wait(time) => self.executor.wait(time.into()),
             Op::Close => {
-                if let Some(client) = self.client() {
-                    spawn("close", client.close());
+                match self.client() {
+                    Some(client) => {
+                        spawn("close", client.close());
+                    }
+                    // Without a handle, only the calls keep the connection open.
+                    None => self.give_up_calls(),
                 }
             }
             Op::Drop => self.drop_client(),
@@ -312,6 +316,11 @@ impl World {
         }
     }
 
+    fn give_up_calls(&mut self) {
+        let calls = std::mem::take(&mut self.calls);
+        calls.into_iter().for_each(|call| self.executor.cancel(call));
+    }
+
     fn finish(mut self, finish: Finish) {
         match finish {
             Finish::End(end) => {
@@ -321,14 +330,17 @@ impl World {
             Finish::Close => {
                 self.peer.remote.set_room(0);
                 self.executor.run();
-                if let Some(client) = self.client() {
-                    spawn("close", client.close());
+                match self.client() {
+                    Some(client) => {
+                        spawn("close", client.close());
+                    }
+                    // Without a handle, only the calls keep the connection open.
+                    None => self.give_up_calls(),
                 }
             }
             Finish::Drop => {
                 self.executor.cancel(self.connecting);
-                let calls = std::mem::take(&mut self.calls);
-                calls.into_iter().for_each(|call| self.executor.cancel(call));
+                self.give_up_calls();
                 self.drop_client();
             }
         }

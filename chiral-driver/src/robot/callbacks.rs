@@ -42,28 +42,23 @@ pub fn dispatch_on_threads<S>(
 ) where
     S: Fn(&'static str, BoxFuture<'static, ()>) -> io::Result<()> + Clone + Send + 'static,
 {
-    let connection = Arc::clone(lease.connection());
-    let calls = Calls { robot, lease: Arc::new(lease), send_replies };
+    let lease = Arc::new(lease);
+    let calls = Calls { robot, lease: Arc::clone(&lease), send_replies };
     let spawn_motion = spawn.clone();
     let requests = async move {
         calls.begin().await;
         let motion = calls.clone();
-        let moving = spawn_motion(
-            "chiral-motion",
-            Box::pin(async move {
-                motion.dispatch_motion().await;
-            }),
-        );
-        check_started(&calls.lease, moving);
+        let moving = async move { motion.dispatch_motion().await };
+        if let Err(error) = spawn_motion("chiral-motion", Box::pin(moving)) {
+            fail_to_start(calls.connection(), &error);
+            // The robot knows of the policy, and so has to be told that it is gone.
+            calls.dispatch_motion().await;
+            return;
+        }
         calls.dispatch_requests().await;
     };
     if let Err(error) = spawn("chiral-requests", Box::pin(requests)) {
-        fail_to_start(&connection, &error);
-    }
-}
-
-fn check_started(lease: &Lease, started: io::Result<()>) {
-    if let Err(error) = started {
+        // Before the lease goes, with which the connection would end without a reason.
         fail_to_start(lease.connection(), &error);
     }
 }
@@ -294,5 +289,79 @@ async fn wait_for<T>(
             Ok(taken) => return taken,
             Err(news) => news.await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use chiral_proto::sensors::Sensors;
+    use chiral_proto::{Action, ConnectionError};
+
+    use super::*;
+    use crate::server::{Admission, ServerConfig, machine_of_callbacks};
+
+    struct Arm {
+        sensors: Sensors,
+        connected: AtomicUsize,
+        disconnected: AtomicUsize,
+    }
+
+    impl Robot for Arm {
+        fn sensors(&self) -> &Sensors {
+            &self.sensors
+        }
+
+        async fn apply_action(&self, _: Action) -> Result<(), RobotError> {
+            Ok(())
+        }
+
+        async fn on_connect(&self) {
+            self.connected.fetch_add(1, Ordering::Relaxed);
+        }
+
+        async fn on_disconnect(&self, reason: &ConnectionError) {
+            assert!(matches!(reason, ConnectionError::RobotFailed(_)), "{reason}");
+            self.disconnected.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Starts a robot on threads where only the thread of this name can be had. The thread's future
+    /// is run at once.
+    fn start_with_thread(available: Option<&'static str>) -> Arc<Arm> {
+        let sensors = Sensors::new([], []).expect("no sensors");
+        let arm =
+            Arm { sensors, connected: AtomicUsize::new(0), disconnected: AtomicUsize::new(0) };
+        let arm = Arc::new(arm);
+        let admission = Admission::new(ServerConfig::default());
+        let machine = |config: &ServerConfig| machine_of_callbacks(config, &arm.sensors);
+        let lease = admission.admit_blocking(machine).expect("the robot is free");
+        let connection = Arc::clone(lease.connection());
+        let spawn = move |name, task: BoxFuture<'static, ()>| {
+            if available != Some(name) {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            futures_lite::future::block_on(task);
+            Ok(())
+        };
+        dispatch_on_threads(lease, Arc::clone(&arm), spawn, || ());
+        assert!(matches!(connection.error(), Some(ConnectionError::RobotFailed(_))));
+        admission.admit_blocking(machine).expect("the robot is free again");
+        arm
+    }
+
+    #[test]
+    fn a_robot_without_a_thread_for_its_motion_is_told_of_the_end() {
+        let arm = start_with_thread(Some("chiral-requests"));
+        assert_eq!(arm.connected.load(Ordering::Relaxed), 1);
+        assert_eq!(arm.disconnected.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_robot_without_any_thread_never_hears_of_the_policy() {
+        let arm = start_with_thread(None);
+        assert_eq!(arm.connected.load(Ordering::Relaxed), 0);
+        assert_eq!(arm.disconnected.load(Ordering::Relaxed), 0);
     }
 }
