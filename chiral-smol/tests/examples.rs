@@ -69,8 +69,8 @@ impl Server {
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     let late = async {
-        Timer::after(Duration::from_secs(20)).await;
-        panic!("still waiting after 20 s")
+        Timer::after(Duration::from_secs(120)).await;
+        panic!("still waiting after two minutes")
     };
     or(future, late).await
 }

@@ -67,5 +67,5 @@ impl Server {
 }
 
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), future).await.expect("it happens soon")
+    tokio::time::timeout(Duration::from_secs(120), future).await.expect("it happens soon")
 }
