@@ -13,6 +13,7 @@ use chiral_cli::bench::{Deliver, Exchange, Subject, floor, payload_len};
 use chiral_cli::helper::{self, Helper};
 use chiral_cli::output;
 use chiral_driver::ServerConfig;
+use chiral_proto::server::ActionQueue;
 use chiral_tests::adapter::Serving;
 use chiral_tests::adapters;
 use clap::Args;
@@ -94,7 +95,10 @@ fn serve(line: Line, options: &Options) -> anyhow::Result<Box<dyn Serving>> {
     if line.transport == Transport::Tungstenite {
         return Ok(Box::new(tungstenite::Server::start(robot(&as_it_is())?)?));
     }
-    let (address, config) = (line.transport.address(), ServerConfig::default());
+    let mut config = ServerConfig::default();
+    // Each action is timed.
+    config.machine.action_queue = ActionQueue::InOrder { capacity: 64 };
+    let address = line.transport.address();
     Ok(match line.adapter {
         Adapter::Tokio => adapters::tokio::ADAPTER.start(address, config, |server| {
             Ok(OnTasks::<chiral_tokio::Tokio>::new(robot(&deliver_to!(server))?))

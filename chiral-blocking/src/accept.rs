@@ -104,7 +104,7 @@ impl Host {
                 Ok(self.run(&connection, lease, None, peer, robot))
             }
             Err(refusal) => {
-                refuse(transport, &refusal);
+                refuse(transport, refusal);
                 Err(ServeError::Refused(refusal))
             }
         }

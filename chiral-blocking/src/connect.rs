@@ -16,6 +16,8 @@ use futures_lite::future::block_on;
 use crate::client::PolicyClient;
 use crate::connector::connector;
 use crate::link::Link;
+#[cfg(unix)]
+use crate::stream::PolicyTcp;
 use crate::stream::{Stream, is_timeout, write_all};
 use crate::threads::Threads;
 use crate::transport::drive;
@@ -201,6 +203,10 @@ fn connect(address: &StreamAddress, deadline: Instant) -> io::Result<Box<dyn Str
         match TcpStream::connect_timeout(&address, left) {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
+                #[cfg(unix)]
+                if chiral_driver::limit_unsent(&stream).is_ok() {
+                    return Ok(Box::new(PolicyTcp(stream)));
+                }
                 return Ok(Box::new(stream));
             }
             Err(error) => last = error,

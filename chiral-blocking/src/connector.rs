@@ -3,7 +3,6 @@
 use std::io;
 
 use chiral_driver::proto::wire::Limits;
-use chiral_driver::server::no_acceptor;
 use chiral_driver::{Acceptor, ConnectError, Connector};
 
 /// A connector for a URI.
@@ -21,6 +20,6 @@ pub(crate) fn acceptor(uri: &str, limits: &Limits) -> io::Result<Box<dyn Accepto
     #[cfg(not(feature = "zenoh"))]
     {
         let _ = limits;
-        Err(no_acceptor(uri))
+        Err(chiral_driver::server::no_acceptor(uri))
     }
 }

@@ -58,6 +58,8 @@ struct Sender {
 struct Found {
     control: Option<Control>,
     end: Option<ConnectionError>,
+    /// Nothing is read until the robot has taken some of its actions.
+    holds_peer_up: bool,
     /// Nothing more is read.
     is_over: bool,
 }
@@ -137,6 +139,10 @@ impl<S: State> Link<S> {
                         if self.connection.receive(Message::Whole(message)) {
                             self.signal.raise();
                         }
+                        if !self.connection.wants_message() {
+                            self.post(control.take(), None);
+                            self.hold_peer_up();
+                        }
                     }
                     Incoming::Control(found) => merge(&mut control, found),
                     Incoming::End(error) => {
@@ -153,6 +159,19 @@ impl<S: State> Link<S> {
             self.connection.note_activity(Instant::now());
             give_way.after_piece();
         }
+    }
+
+    /// Reads nothing until the robot has taken some of its actions, so that the peer is held up. It
+    /// cannot give a sign of life meanwhile.
+    fn hold_peer_up(&self) {
+        self.found().holds_peer_up = true;
+        self.connection.wait_until_message_wanted();
+        {
+            let mut found = self.found();
+            found.holds_peer_up = false;
+            merge(&mut found.control, Control::default());
+        }
+        self.signal.raise();
     }
 
     /// Reads on; a connection that fails has ended.
@@ -259,10 +278,9 @@ impl<S: State> Link<S> {
                 return Sent::Ended;
             }
             if !sender.writer.wants_write() {
-                let until = self.connection.poll_timeout();
-                return Sent::All {
-                    until: until.into_iter().chain(sender.writer.poll_timeout()).min(),
-                };
+                let machine = self.connection.poll_timeout();
+                let session = sender.writer.poll_timeout().filter(|_| !self.found().holds_peer_up);
+                return Sent::All { until: machine.into_iter().chain(session).min() };
             }
             match self.write(sender, mode) {
                 Ok(0) => sender.broken = Some(io::ErrorKind::WriteZero.into()),
@@ -317,7 +335,9 @@ impl<S: State> Link<S> {
         if self.connection.poll_timeout().is_some_and(|due| due <= now) {
             self.connection.handle_timeout(now);
         }
-        if let Err(error) = sender.writer.handle_timeout(now) {
+        if !self.found().holds_peer_up
+            && let Err(error) = sender.writer.handle_timeout(now)
+        {
             self.connection.disconnect(now, error.into());
         }
     }

@@ -89,6 +89,45 @@ sockets!(TcpStream);
 #[cfg(unix)]
 sockets!(UnixStream);
 
+/// A policy's socket, for which the system keeps no bytes that it cannot send.
+#[cfg(unix)]
+pub(crate) struct PolicyTcp(pub(crate) TcpStream);
+
+/// How long a write waits for the system to send what was written before.
+#[cfg(unix)]
+const SEND_STEP: Duration = Duration::from_millis(5);
+
+#[cfg(unix)]
+impl Stream for PolicyTcp {
+    fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        Stream::read(&self.0, buf)
+    }
+
+    fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if chiral_driver::wait_until_writable(&self.0, SEND_STEP)? {
+            Stream::write(&self.0, slices)
+        } else {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+    }
+
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if chiral_driver::wait_until_writable(&self.0, Duration::ZERO)? {
+            self.0.try_write(slices)
+        } else {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+    }
+
+    fn shutdown(&self, how: Shutdown) {
+        Stream::shutdown(&self.0, how);
+    }
+
+    fn set_timeouts(&self, read: Option<Duration>, write: Option<Duration>) -> io::Result<()> {
+        self.0.set_timeouts(read, write)
+    }
+}
+
 impl<S: Stream + ?Sized> Stream for Box<S> {
     fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         (**self).read(buf)

@@ -31,7 +31,7 @@ pub(crate) fn drive<S: State>(
 }
 
 /// Tells a policy that it is not let in, and waits a moment until it knows.
-pub(crate) fn refuse(mut transport: impl Transport, refusal: &Refusal) {
+pub(crate) fn refuse(mut transport: impl Transport, refusal: Refusal) {
     let deadline = Instant::now() + FINISH_TIMEOUT;
     transport.close(Instant::now(), CloseCode::TRY_AGAIN_LATER, &refusal.to_string());
     let signal = Arc::<Signal>::default();

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use chiral_blocking::proto::sensors::Sensors;
-use chiral_blocking::proto::server::Config;
+use chiral_blocking::proto::server::{ActionQueue, Config};
 use chiral_blocking::proto::{
     Action, CameraConfig, ConnectionError, Map, Observation, ProprioConfig, ResetResult, StepResult,
 };
@@ -47,7 +47,9 @@ fn soon<T>(mut ask: impl FnMut() -> Option<T>) -> T {
 
 #[test]
 fn actions_arrive_in_order_and_the_robot_holds_after_the_policy_disconnects() {
-    let Loop { mut commands, uri, .. } = start(ServerConfig::default());
+    let mut config = ServerConfig::default();
+    config.machine.action_queue = ActionQueue::InOrder { capacity: 64 };
+    let Loop { mut commands, uri, .. } = start(config);
     assert!(commands.must_hold() && !commands.is_connected());
     let policy = PolicyClient::connect(&uri).unwrap();
     for n in 0..20_u8 {
@@ -169,6 +171,11 @@ fn policies_use_the_loop_one_after_another() {
         policy.send_action([f32::from(n)]).unwrap();
         assert_eq!(*soon(|| commands.try_next_action()).to_f32(), [f32::from(n)]);
         policy.close();
+        // The loop takes note of the end before it gets another policy.
+        soon(|| {
+            commands.must_hold().then_some(()).or_else(|| commands.try_next_action().map(drop))
+        });
+        assert!(!commands.is_connected());
     }
 }
 

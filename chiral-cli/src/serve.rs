@@ -2,16 +2,17 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use chiral_blocking::PolicyServer;
+use chiral_blocking::{PolicyServer, ServerConfig, Watchdog};
 use chiral_proto::ConnectionError;
 use clap::Args;
 
 use crate::robot::{RobotListener, SimulatedRobot, Spec};
 use crate::text::printable;
 use crate::usage::UsageError;
-use crate::{interrupts, output, zenoh};
+use crate::{args, interrupts, output, zenoh};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -23,6 +24,10 @@ pub(crate) struct Options {
     /// The robot's name on Zenoh, under which any number of robots share a network.
     #[arg(long = "robot", value_name = "NAME")]
     name: Option<String>,
+
+    /// Hold the robot still after so long without an action, 0 for never.
+    #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = args::seconds)]
+    watchdog: Duration,
 
     #[command(flatten)]
     robot: Spec,
@@ -51,7 +56,7 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
         let _ = interrupted.send(Event::Interrupted);
     })?;
     let robot = SimulatedRobot::start(options.robot, Announcer::default())?;
-    let server = bind(&address)?;
+    let server = bind(&address, options.watchdog)?;
     server.spawn(robot)?;
     let uri = server.uri()?;
     output::note(&format!("listening on {uri}; Ctrl-C ends it"));
@@ -71,12 +76,14 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn bind(address: &str) -> anyhow::Result<PolicyServer> {
+fn bind(address: &str, watchdog: Duration) -> anyhow::Result<PolicyServer> {
+    let watchdog = if watchdog.is_zero() { Watchdog::Off } else { Watchdog::After(watchdog) };
+    let config = ServerConfig { watchdog, ..ServerConfig::default() };
     let refused = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::InvalidInput => UsageError::new(error).into(),
         _ => anyhow::Error::from(error),
     };
-    PolicyServer::bind(address)
+    PolicyServer::bind_with(address, config)
         .map_err(refused)
         .with_context(|| format!("cannot listen on {address}"))
 }

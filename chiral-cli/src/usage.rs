@@ -20,9 +20,9 @@ impl UsageError {
     /// Whether the arguments are to blame for an error.
     pub(crate) fn is_behind(error: &anyhow::Error) -> bool {
         let is_bad_uri = |error: &ConnectError| match error {
-            ConnectError::Uri(_) | ConnectError::Transport { .. } => true,
+            ConnectError::Uri(_) | ConnectError::NotBuiltIn { .. } => true,
             #[cfg(feature = "zenoh")]
-            ConnectError::ZenohUri(_) => true,
+            ConnectError::Transport(error) => error.is::<chiral_zenoh::UriError>(),
             _ => false,
         };
         error.is::<Self>() || error.downcast_ref().is_some_and(is_bad_uri)

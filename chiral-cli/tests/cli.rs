@@ -26,10 +26,10 @@ fn invalid_arguments_exit_with_code_2() {
         (&["bench", "--samples", "0"], "--samples 0"),
         (&["bench", "--seconds", "0"], "--seconds 0"),
         (&["bench", "--dispatch", "0"], "--dispatch 0"),
-        (&["bench", "http://127.0.0.1:1"], "expected ws://host:port"),
+        (&["bench", "ftp://127.0.0.1:1"], "expected ws://host:port"),
         (&["bench", "--cameras", "300"], "300 cameras"),
-        (&["probe", "http://127.0.0.1:1"], "expected ws://host:port"),
-        (&["send", "http://127.0.0.1:1", "--action", "0"], "expected ws://host:port"),
+        (&["probe", "ftp://127.0.0.1:1"], "expected ws://host:port"),
+        (&["send", "ftp://127.0.0.1:1", "--action", "0"], "expected ws://host:port"),
     ] {
         let (code, error) = run(arguments);
         assert_eq!(code, Some(2), "{arguments:?}: {error}");

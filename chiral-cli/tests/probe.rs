@@ -360,7 +360,7 @@ fn no_server_is_an_error_after_the_timeout() {
 
 #[test]
 fn a_bad_uri_is_a_usage_error_at_once() {
-    for uri in ["localhost", "http://localhost:8765", "ws://"] {
+    for uri in ["localhost", "ftp://localhost:8765", "ws://"] {
         let output = probe(&[uri]);
         assert_eq!(output.status.code(), Some(2), "{uri}: {output:?}");
         let text = String::from_utf8(output.stderr).expect("it is text");

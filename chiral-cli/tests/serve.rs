@@ -16,8 +16,37 @@ async fn soon(future: impl Future<Output = ()>) {
 }
 
 #[tokio::test]
+async fn the_robot_holds_still_when_no_action_comes() {
+    let served = Served::start(&["--watchdog", "0.05", "--rate", "100"]);
+    let client = PolicyClient::connect(&served.uri).await.unwrap();
+    let joints = async || {
+        let observation = client.observe().await.unwrap();
+        observation.proprio("joint_pos").unwrap().values.to_f32().into_owned()
+    };
+    let start = client.reset().await.unwrap().observation;
+    let start = start.proprio("joint_pos").unwrap().values.to_f32().into_owned();
+    // Farther than it moves in that time.
+    let target: Vec<f32> = start.iter().map(|angle| angle + 1.5).collect();
+    client.send_action(target.clone()).unwrap();
+    soon(async {
+        let mut before = joints().await;
+        loop {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let now = joints().await;
+            if now == before && now != start {
+                break;
+            }
+            before = now;
+        }
+    })
+    .await;
+    assert!((joints().await[0] - target[0]).abs() > 0.1, "it moved on to its target");
+}
+
+#[tokio::test]
 async fn every_kind_of_request_is_answered() {
-    let mut served = Served::start(&["--cameras", "2", "--depth", "--proprio", "force:6"]);
+    let mut served =
+        Served::start(&["--cameras", "2", "--depth", "--proprio", "force:6", "--watchdog", "0"]);
     assert_eq!(served.next_note(), format!("listening on {}; Ctrl-C ends it", served.uri));
     let client = PolicyClient::connect(&served.uri).await.unwrap();
     assert_eq!(served.next_note(), "a policy has connected");
@@ -54,7 +83,7 @@ async fn every_kind_of_request_is_answered() {
     .await;
 
     client.close().await;
-    assert!(served.next_note().starts_with("the policy has gone: closed by the peer"));
+    assert!(served.next_note().starts_with("the policy has gone: the peer closed the connection"));
 }
 
 #[tokio::test]

@@ -80,9 +80,10 @@ impl<S: State> Connection<S> {
     /// something to do that it did not have before.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut S, Instant) -> T) -> (T, bool) {
         let mut state = self.lock();
+        let was_held_up = !state.wants_message();
         let result = change(&mut state, Instant::now());
         state.dispatch_events();
-        let wake = state.machine().needs_wake();
+        let wake = state.machine().needs_wake() || (was_held_up && state.wants_message());
         if wake {
             self.on_wake.notify(usize::MAX);
         }
@@ -102,6 +103,21 @@ impl<S: State> Connection<S> {
     /// is still to be told.
     pub fn error(&self) -> Option<ConnectionError> {
         self.lock().machine().error().cloned()
+    }
+
+    /// Takes something from the state, without handing on events. Wakes the driver if messages are
+    /// wanted again for it.
+    pub(crate) fn take<T>(&self, take: impl FnOnce(&mut S) -> T) -> T {
+        let mut state = self.lock();
+        let was_held_up = !state.wants_message();
+        let taken = take(&mut state);
+        let reads_on = was_held_up && state.wants_message();
+        drop(state);
+        if reads_on {
+            self.driver.wake();
+            self.on_wake.notify(usize::MAX);
+        }
+        taken
     }
 
     // ---- for the driver -----------------------------------------------------------------------
@@ -137,7 +153,7 @@ impl<S: State> Connection<S> {
 
     /// Takes one message of the transport. Says whether a driver in another thread must be woken.
     pub fn receive(&self, message: Message) -> bool {
-        let (_, wake) = self.change(|state, now| match message {
+        let ((), wake) = self.change(|state, now| match message {
             Message::Whole(message) => state.machine().handle_message(now, message),
             Message::Segments(message) => state.machine().handle_segments(now, message),
         });
@@ -169,6 +185,7 @@ impl<S: State> Connection<S> {
             None
         });
         state.dispatch_events();
+        self.read_on_at_end(&mut state);
         frame
     }
 
@@ -183,6 +200,14 @@ impl<S: State> Connection<S> {
         let mut state = self.lock();
         state.machine().handle_timeout(now);
         state.dispatch_events();
+        self.read_on_at_end(&mut state);
+    }
+
+    /// Nothing is held up any more once the machine has ended.
+    fn read_on_at_end(&self, state: &mut S) {
+        if state.machine().error().is_some() {
+            self.on_wake.notify(usize::MAX);
+        }
     }
 
     /// Tells that the transport's connection has ended, or cannot go on.

@@ -27,6 +27,8 @@ pub mod server;
 mod transport;
 #[cfg(unix)]
 mod unix;
+#[cfg(unix)]
+mod unsent;
 
 pub use chiral_proto as proto;
 pub use client::{Builder, ClientCalls, PolicyClient};
@@ -40,3 +42,5 @@ pub use server::{FailureText, PolicyServer, Refusal, ServeError, ServerConfig, W
 pub use transport::{Acceptor, BoxFuture, Connector, Extension, Incoming, Message, Transport};
 #[cfg(unix)]
 pub use unix::UnixListening;
+#[cfg(unix)]
+pub use unsent::{limit_unsent, wait_until_writable};

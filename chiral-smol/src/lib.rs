@@ -20,6 +20,8 @@ pub use chiral_driver::{
 };
 #[cfg(feature = "zenoh")]
 pub use chiral_zenoh as zenoh;
+#[cfg(unix)]
+pub use stream::PolicyTcp;
 pub use stream::{Listener, Stream};
 
 /// The policy's connection to a robot, on smol: connect, observe, act.
@@ -122,7 +124,13 @@ mod tests {
             let both = zip(Smol::connect(&address), Smol::accept(&listener)).await;
             let (mut ours, (theirs, _)) = (both.0.unwrap(), both.1.unwrap());
             for stream in [&ours, &theirs] {
-                assert!(matches!(stream, Stream::Tcp(socket) if socket.nodelay().unwrap()));
+                let is_undelayed = match stream {
+                    Stream::Tcp(socket) => socket.nodelay().unwrap(),
+                    #[cfg(unix)]
+                    Stream::PolicyTcp(socket) => socket.nodelay().unwrap(),
+                    other => panic!("{other:?}"),
+                };
+                assert!(is_undelayed);
             }
             let pieces = [&b"head"[..], &b"image"[..], &b"depth"[..]].map(IoSlice::new);
             assert_eq!(ours.write_vectored(&pieces).await.unwrap(), 14);

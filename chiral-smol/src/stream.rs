@@ -11,6 +11,10 @@ use {
     chiral_driver::UnixListening,
     smol::Async,
     smol::net::unix::{UnixListener, UnixStream},
+    std::io::Write as _,
+    std::sync::Arc,
+    std::task::ready,
+    std::time::Duration,
 };
 
 /// A socket of smol's.
@@ -19,16 +23,41 @@ use {
 pub enum Stream {
     /// Over TCP, without Nagle's delay: an action is small and must not wait for company.
     Tcp(TcpStream),
+    /// The same of a policy, for which the system keeps no bytes that it cannot send.
+    #[cfg(unix)]
+    PolicyTcp(PolicyTcp),
     /// On one host.
     #[cfg(unix)]
     Unix(UnixStream),
+}
+
+/// A policy's socket.
+#[cfg(unix)]
+#[derive(Debug, Clone)]
+pub struct PolicyTcp(Arc<Async<std::net::TcpStream>>);
+
+#[cfg(unix)]
+impl PolicyTcp {
+    /// Whether Nagle's delay is off.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn nodelay(&self) -> io::Result<bool> {
+        self.0.get_ref().nodelay()
+    }
 }
 
 impl Stream {
     pub(crate) async fn connect(address: &StreamAddress) -> io::Result<Self> {
         match address {
             StreamAddress::Tcp { host, port } => {
-                Self::tcp(TcpStream::connect((&**host, *port)).await?)
+                let stream = TcpStream::connect((&**host, *port)).await?;
+                #[cfg(unix)]
+                if chiral_driver::limit_unsent(&stream).is_ok() {
+                    stream.set_nodelay(true)?;
+                    return Ok(Self::PolicyTcp(PolicyTcp(stream.into())));
+                }
+                Self::tcp(stream)
             }
             #[cfg(unix)]
             StreamAddress::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
@@ -51,6 +80,8 @@ macro_rules! with {
     ($stream:expr, $socket:ident => $call:expr) => {
         match &mut *$stream {
             Stream::Tcp($socket) => $call,
+            #[cfg(unix)]
+            Stream::PolicyTcp($socket) => $call,
             #[cfg(unix)]
             Stream::Unix($socket) => $call,
         }
@@ -90,6 +121,53 @@ impl AsyncWrite for Stream {
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         with!(self, socket => Pin::new(socket).poll_close(cx))
+    }
+}
+
+#[cfg(unix)]
+impl AsyncRead for PolicyTcp {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self.0).poll_read(cx, buf)
+    }
+}
+
+/// Writes when the system has sent what was written before.
+#[cfg(unix)]
+impl AsyncWrite for PolicyTcp {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            if chiral_driver::wait_until_writable(&*self.0, Duration::ZERO)? {
+                match self.0.get_ref().write_vectored(bufs) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    written => return Poll::Ready(written),
+                }
+            }
+            ready!(self.0.poll_writable(cx))?;
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.0.get_ref().shutdown(std::net::Shutdown::Write))
     }
 }
 

@@ -1,13 +1,14 @@
 use std::future::Future;
-use std::io::{self, IoSlice, Read as _};
+use std::io::{self, IoSlice, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use chiral_driver::address::StreamAddress;
 use futures_io::{AsyncRead, AsyncWrite};
 use socket2::SockRef;
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 use {
@@ -21,6 +22,9 @@ use {
 pub enum Stream {
     /// Over TCP, without Nagle's delay: an action is small and must not wait for company.
     Tcp(TcpStream),
+    /// The same of a policy, for which the system keeps no bytes that it cannot send.
+    #[cfg(unix)]
+    PolicyTcp(TcpStream),
     /// On one host.
     #[cfg(unix)]
     Unix(UnixStream),
@@ -30,7 +34,13 @@ impl Stream {
     pub(crate) async fn connect(address: &StreamAddress) -> io::Result<Self> {
         match address {
             StreamAddress::Tcp { host, port } => {
-                Self::tcp(TcpStream::connect((&**host, *port)).await?)
+                let stream = TcpStream::connect((&**host, *port)).await?;
+                #[cfg(unix)]
+                if chiral_driver::limit_unsent(&stream).is_ok() {
+                    stream.set_nodelay(true)?;
+                    return Ok(Self::PolicyTcp(stream));
+                }
+                Self::tcp(stream)
             }
             #[cfg(unix)]
             StreamAddress::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
@@ -51,6 +61,8 @@ impl Stream {
         match self {
             Self::Tcp(stream) => (&*SockRef::from(stream)).read(buf),
             #[cfg(unix)]
+            Self::PolicyTcp(stream) => (&*SockRef::from(stream)).read(buf),
+            #[cfg(unix)]
             Self::Unix(stream) => (&*SockRef::from(stream)).read(buf),
         }
     }
@@ -61,6 +73,8 @@ macro_rules! with {
     ($stream:expr, $socket:ident => $call:expr) => {
         match &mut *$stream {
             Stream::Tcp($socket) => $call,
+            #[cfg(unix)]
+            Stream::PolicyTcp($socket) => $call,
             #[cfg(unix)]
             Stream::Unix($socket) => $call,
         }
@@ -93,6 +107,10 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        #[cfg(unix)]
+        if let Self::PolicyTcp(socket) = &*self {
+            return poll_write_when_sent(socket, cx, &[IoSlice::new(buf)]);
+        }
         with!(self, socket => Pin::new(socket).poll_write(cx, buf))
     }
 
@@ -101,6 +119,10 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        #[cfg(unix)]
+        if let Self::PolicyTcp(socket) = &*self {
+            return poll_write_when_sent(socket, cx, bufs);
+        }
         with!(self, socket => Pin::new(socket).poll_write_vectored(cx, bufs))
     }
 
@@ -110,6 +132,29 @@ impl AsyncWrite for Stream {
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         with!(self, socket => Pin::new(socket).poll_shutdown(cx))
+    }
+}
+
+/// Writes when the system has sent what was written before.
+#[cfg(unix)]
+fn poll_write_when_sent(
+    socket: &TcpStream,
+    cx: &mut Context<'_>,
+    bufs: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(socket.poll_write_ready(cx))?;
+        let written = socket.try_io(Interest::WRITABLE, || {
+            if chiral_driver::wait_until_writable(socket, Duration::ZERO)? {
+                (&*SockRef::from(socket)).write_vectored(bufs)
+            } else {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+        });
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            written => return Poll::Ready(written),
+        }
     }
 }
 

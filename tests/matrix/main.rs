@@ -12,7 +12,9 @@ mod calls;
 mod connecting;
 mod faulty_clients;
 mod faulty_servers;
+mod floods;
 mod handshakes;
+mod liveness;
 mod lost_connections;
 mod malformed;
 mod pair;
@@ -44,12 +46,14 @@ macro_rules! grid {
         $(mod $server {
             const SERVER: crate::pair::Server = crate::pair::Server(&$adapter);
             server_cases! {}
+            linux_cases! { server }
         })*
     };
     (@clients $servers:tt $($client:ident: $adapter:path;)*) => {
         $(mod $client {
             const CLIENT: crate::pair::Client = crate::pair::Client(&$adapter);
             client_cases! {}
+            linux_cases! { client }
             grid! { @servers $servers }
         })*
     };
@@ -81,6 +85,12 @@ macro_rules! client_cases {
                 a_server_that_disconnects_at_any_byte_fails_every_call
                 a_server_that_stops_reading_blocks_no_caller_and_loses_no_action
             }
+            floods {
+                a_server_that_never_ends_its_handshake_is_given_up
+            }
+            liveness {
+                a_silent_server_is_noticed_and_calls_fail_by_their_deadline
+            }
         }
     };
 }
@@ -105,6 +115,41 @@ macro_rules! server_cases {
                 websocket_violations_close_the_connection_with_a_reason
                 messages_after_a_bad_one_do_not_reach_the_robot
                 a_client_that_disconnects_at_any_byte_is_noticed
+            }
+            floods {
+                strangers_who_send_without_end_disturb_no_policy
+                refused_connections_that_stay_are_closed
+                a_reset_behind_a_close_ends_the_connection_at_once
+            }
+            liveness {
+                pending_actions_are_dropped_when_the_policy_is_killed
+                an_ordered_queue_holds_a_fast_policy_up_and_loses_no_action
+                a_held_up_policy_that_goes_ends_the_connection
+                a_slow_robot_applies_the_newest_action_and_is_told_of_the_others
+                a_policy_on_a_frozen_link_loses_the_robot_to_the_next
+                actions_that_do_not_fit_never_reach_the_robot
+            }
+        }
+    };
+}
+
+/// What is Linux's.
+macro_rules! linux_cases {
+    (client) => {
+        #[cfg(target_os = "linux")]
+        mod on_linux {
+            cases! {
+                super::super::CLIENT;
+                liveness { actions_expire_while_the_network_is_stalled }
+            }
+        }
+    };
+    (server) => {
+        #[cfg(target_os = "linux")]
+        mod on_linux {
+            cases! {
+                super::super::SERVER;
+                floods { a_flood_of_handshakes_evicts_only_its_own_source }
             }
         }
     };
@@ -143,6 +188,9 @@ macro_rules! common_cases {
                 a_reset_is_ordered_with_slow_actions
                 a_step_is_ordered_with_slow_actions
                 the_watchdog_fires_for_a_silent_policy
+            }
+            liveness {
+                a_slow_late_observation_delays_no_action
             }
             several_policies {
                 a_second_policy_is_refused_and_the_first_continues
@@ -190,6 +238,9 @@ macro_rules! pair_cases {
                     connection_lost_during_a_large_observation
                     connection_lost_while_a_large_observation_is_stalled
                     a_silent_connection_times_out_on_both_sides
+                }
+                liveness {
+                    actions_decided_on_old_observations_are_dropped
                 }
             }
         }

@@ -11,7 +11,7 @@ use crate::supervise::{eventually, soon};
 fn complaint(policy: &dyn Policy, work: Work) -> String {
     match work {
         Work::Describe => soon(|| policy.metadata()).unwrap_err().to_string(),
-        Work::Observe => soon(|| policy.observe()).unwrap_err().to_string(),
+        Work::Observe | Work::ObserveLate => soon(|| policy.observe()).unwrap_err().to_string(),
         Work::Reset => soon(|| policy.reset()).unwrap_err().to_string(),
         Work::Step => soon(|| policy.step(action(1))).unwrap_err().to_string(),
         Work::Apply => {

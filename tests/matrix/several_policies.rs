@@ -68,6 +68,7 @@ pub(crate) fn a_reset_queued_before_disconnect_is_not_executed(pair: Pair) {
     let (served, policy) = pair.meet(Recorder::small().held(Work::Apply));
     let before = served.frames_received();
     policy.send_action(action(1)).unwrap();
+    served.robot.wait_for_begun(Work::Apply, 1);
     let resetting = ask(&policy, |policy| policy.reset());
     eventually(|| served.frames_received() == before + 2);
     soon(|| policy.close());

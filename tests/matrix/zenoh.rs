@@ -7,7 +7,6 @@
 
 use std::time::{Duration, Instant};
 
-use chiral_proto::ConnectionError;
 use chiral_tests::Recorder;
 
 use crate::pair::Pair;
@@ -16,7 +15,7 @@ use crate::supervise::{eventually, soon};
 
 /// Makes the tests of pairs in one of Zenoh's modes.
 macro_rules! over_zenoh {
-    ($($how:ident $mode_cases:ident { $($pair:ident: $client:ident => $server:ident;)* })*) => {
+    ($($how:ident { $($pair:ident: $client:ident => $server:ident;)* })*) => {
         $(mod $how {
             $(mod $pair {
                 use crate::adapters;
@@ -34,37 +33,18 @@ macro_rules! over_zenoh {
                         a_silent_connection_is_dropped_within_the_lease
                     }
                 }
-                $mode_cases! {}
             })*
         })*
     };
 }
 
-/// What a robot does for a policy that is there before the robot has answered anything.
-macro_rules! named_cases {
-    () => {
-        mod names {
-            cases! {
-                super::super::PAIR;
-                several_policies {
-                    a_robot_busy_with_two_departed_policies_accepts_a_third
-                }
-            }
-        }
-    };
-}
-
-macro_rules! no_more_cases {
-    () => {};
-}
-
 over_zenoh! {
-    named named_cases {
+    named {
         tokio_tokio: tokio => tokio;
         smol_blocking: smol => blocking;
         blocking_tokio: blocking => tokio;
     }
-    compatible no_more_cases {
+    compatible {
         tokio_tokio: tokio => tokio;
         blocking_smol: blocking => smol;
     }

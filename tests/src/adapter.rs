@@ -123,6 +123,8 @@ pub trait Policy: Send + Sync {
     fn stop_action_dispatch(&self);
     /// The statistics of the connection.
     fn stats(&self) -> client::Stats;
+    /// Whether nothing comes although something is waited for.
+    fn is_silent(&self) -> bool;
     /// What ended the connection, if it has ended.
     fn error(&self) -> Option<ConnectionError>;
     /// Whether observations came through shared memory; `None` when not over Zenoh.

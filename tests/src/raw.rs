@@ -278,6 +278,11 @@ impl RawServer {
         format!("ws://{}", self.0.local_addr().expect("it is bound"))
     }
 
+    /// The listening socket.
+    pub fn listener(&self) -> &TcpListener {
+        &self.0
+    }
+
     /// The next connection, before any handshake. Blocks until it comes.
     ///
     /// # Panics

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use chiral_blocking::{PolicyServer, Robot as _};
+use chiral_blocking::{PolicyServer, Robot as _, ServerConfig};
+use chiral_proto::server::ActionQueue;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +32,10 @@ pub(super) struct Addresses {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let robot = BenchRobot::start(options.cameras, &(Arc::new(|picture| picture) as _))?;
     let payload_len = payload_len(&robot.sensors().snapshot_now());
-    let server = PolicyServer::bind("127.0.0.1:0")?;
+    let mut config = ServerConfig::default();
+    // Each action is timed.
+    config.machine.action_queue = ActionQueue::InOrder { capacity: 64 };
+    let server = PolicyServer::bind_with("127.0.0.1:0", config)?;
     server.spawn(robot)?;
     let addresses =
         Addresses { robot: server.uri()?, floor: floor::serve(payload_len)?, payload_len };

@@ -1,7 +1,8 @@
 //! The robot's process.
 
-use chiral_blocking::PolicyServer;
+use chiral_blocking::{PolicyServer, ServerConfig};
 use chiral_proto::Rate;
+use chiral_proto::server::ActionQueue;
 use chiral_sim::episode::OBSERVATION_HZ;
 use clap::{Args, ValueEnum as _};
 
@@ -44,7 +45,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         seed,
     };
     spec.check()?;
-    let server = PolicyServer::bind(&transport.loopback(NAME)?)?;
+    let mut config = ServerConfig::default();
+    // Each action is one step of the simulated time in a fast demo.
+    config.machine.action_queue = ActionQueue::InOrder { capacity: 64 };
+    let server = PolicyServer::bind_with(&transport.loopback(NAME)?, config)?;
     server.spawn(DemoRobot::start(spec, fast, fault)?)?;
     output::print(&format!("{}\n", server.uri()?))?;
     helper::wait_for_end()?;

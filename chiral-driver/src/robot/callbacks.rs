@@ -289,13 +289,10 @@ async fn wait_for<T>(
     mut take: impl FnMut(&mut ServerState) -> Option<T>,
 ) -> T {
     loop {
-        let news = {
-            let mut state = connection.lock();
-            if let Some(taken) = take(&mut state) {
-                return taken;
-            }
-            listen(&state)
-        };
-        news.await;
+        let taken = connection.take(|state| take(state).ok_or_else(|| listen(state)));
+        match taken {
+            Ok(taken) => return taken,
+            Err(news) => news.await,
+        }
     }
 }

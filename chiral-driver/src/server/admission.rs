@@ -147,21 +147,20 @@ impl Admission {
             return Admitting::Admitted(Lease { admission: Arc::clone(self), connection });
         };
         let has_gone = before.error().is_some();
+        let is_over = knock.until <= now;
         let next = match knock.phase {
-            Phase::Waiting if knock.until > now => None,
-            Phase::Waiting if has_gone => return Admitting::Refused(Refusal::Busy),
-            Phase::Waiting => {
+            Phase::Probing { .. } if has_gone => Some((Phase::Settling, HANDOVER_TIMEOUT)),
+            Phase::Probing { received } if is_over || before.received() != received => {
+                return Admitting::Refused(Refusal::Taken);
+            }
+            Phase::Waiting | Phase::Settling if is_over && has_gone => {
+                return Admitting::Refused(Refusal::Busy);
+            }
+            Phase::Waiting if is_over => {
                 let received = before.probe();
                 Some((Phase::Probing { received }, PROBE_TIMEOUT + HANDOVER_TIMEOUT))
             }
-            Phase::Probing { .. } if has_gone => Some((Phase::Settling, HANDOVER_TIMEOUT)),
-            Phase::Probing { received } if before.received() != received => {
-                return Admitting::Refused(Refusal::Taken);
-            }
-            Phase::Probing { .. } if knock.until > now => None,
-            Phase::Probing { .. } => return Admitting::Refused(Refusal::Taken),
-            Phase::Settling if knock.until > now => None,
-            Phase::Settling => return Admitting::Refused(Refusal::Busy),
+            Phase::Waiting | Phase::Probing { .. } | Phase::Settling => None,
         };
         if let Some((phase, time)) = next {
             *knock = Knock { phase, until: now + time };

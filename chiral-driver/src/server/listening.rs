@@ -43,6 +43,9 @@ impl ListenTarget {
                 let expected = "expected host:port, such as 127.0.0.1:8765";
                 let (host, port) = bare.rsplit_once(':').ok_or_else(|| bad(expected))?;
                 let port = port.parse().map_err(|_| bad(expected))?;
+                if host.is_empty() || host.contains('/') {
+                    return Err(bad(expected));
+                }
                 let host = host.trim_matches(['[', ']']).to_owned();
                 Ok(Self::Socket(StreamAddress::Tcp { host, port }))
             }
@@ -57,7 +60,7 @@ impl ListenTarget {
 
 /// The error of an address for which the adapter has no acceptor.
 pub fn no_acceptor(address: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::Unsupported, format!("{address}: {WITHOUT_ZENOH}"))
+    io::Error::new(io::ErrorKind::InvalidInput, format!("{address}: {WITHOUT_ZENOH}"))
 }
 
 impl<R: Runtime> Listening<R> {

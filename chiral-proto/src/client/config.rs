@@ -19,8 +19,13 @@ pub struct Config {
     pub queue_capacity: usize,
     /// An action that has waited longer than this is never sent. Default: `None`, no bound.
     ///
-    /// Set it to the longest time for which a plan of the policy stays right; an action then
-    /// never reaches the robot later than that, however the network stalls.
+    /// Set it to the longest time for which a plan of the policy stays right. It bounds the time
+    /// that an action waits here, until the transport takes it. The adapters' TCP connections take
+    /// it only when the system has sent what was written before (on Linux; elsewhere, and over
+    /// Unix sockets and streams of the user's own, it may wait in the system's buffers too). What
+    /// is under way in the network, or unread at the robot's end, no policy can call back: only
+    /// the robot can refuse that, by
+    /// [`server::Config::max_obs_age`](crate::server::Config::max_obs_age).
     pub max_age: Option<Duration>,
     /// How many requests of the observation stream may be in flight. Default: 1, so that the
     /// robot answers one while the policy has one. More hides a long round trip.

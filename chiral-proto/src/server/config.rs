@@ -64,14 +64,19 @@ pub enum ActionQueue {
     /// that cannot keep up lags by this much at the most. Waiting is measured at the times given
     /// to the machine.
     MaxAge(Duration),
-    /// Every action, in order. When `capacity` actions wait,
+    /// Every action, in order. When `capacity` actions wait, and they take a quarter of
+    /// [`queue_bytes`](Config::queue_bytes),
     /// [`Server::wants_message`](super::Server::wants_message) asks the driver to leave further
     /// messages in the transport, so that a policy that sends too fast is held up.
     ///
-    /// Messages that are handed over nevertheless are taken, within
-    /// [`queue_bytes`](Config::queue_bytes).
+    /// What waits here is dropped when the policy goes. What a held-up policy has left in the
+    /// transport is not, because its end lies behind it and is not seen before: the robot goes on
+    /// with it for as long as it lasts. By default that takes some 4,000 actions of 7 values that
+    /// the robot was not told yet.
+    ///
+    /// Messages that are handed over nevertheless are taken, within `queue_bytes`.
     InOrder {
-        /// How many actions may wait; 0 counts as 1.
+        /// How many actions may wait, however large; 0 counts as 1.
         capacity: usize,
     },
 }

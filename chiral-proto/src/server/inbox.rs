@@ -9,6 +9,10 @@ use crate::Action;
 use crate::pacer::after;
 use crate::wire::RequestKind;
 
+/// The part of the budget, one in so many, that fills up before the client is held up. What waits
+/// here is dropped when the client goes; what waits in the transport hides that it has gone.
+const READ_AHEAD: usize = 4;
+
 /// What a client asked that is not an action.
 #[derive(Debug)]
 pub(super) enum Request {
@@ -161,7 +165,8 @@ impl Inbox {
             ActionQueue::InOrder { capacity } => {
                 let within_budget =
                     self.bytes == 0 || self.bytes.saturating_add(len) <= self.budget;
-                self.actions.len() < capacity.max(1) && within_budget
+                let read_ahead = self.bytes < self.budget / READ_AHEAD;
+                (self.actions.len() < capacity.max(1) || read_ahead) && within_budget
             }
             ActionQueue::Latest | ActionQueue::MaxAge(_) => true,
         }

@@ -170,11 +170,10 @@ impl Server {
 
     /// Whether the next message is to be handed over. `false` asks the driver to leave it in the
     /// transport, which holds the client up, until this is `true` again; so only with
-    /// [`ActionQueue::InOrder`], when as many actions wait as may. What makes it `true` is that the
-    /// robot takes an action or answers a reset, or the connection ends.
+    /// [`ActionQueue::InOrder`], when as much waits as may. What makes it `true` is that the robot
+    /// takes an action or answers a reset, or the connection ends.
     ///
-    /// The driver goes on watching for the transport's end meanwhile, and does not count the
-    /// client's silence against it.
+    /// The driver does not count the client's silence against it meanwhile.
     pub fn wants_message(&self) -> bool {
         self.lifecycle.is_ended() || self.inbox.has_room_for(self.config.limits.frame_len)
     }

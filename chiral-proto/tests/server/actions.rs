@@ -162,6 +162,14 @@ fn queue(action_queue: ActionQueue) -> Robot {
     Robot::new(Config { action_queue, ..Config::default() })
 }
 
+/// An ordered queue of so few bytes that its read-ahead is less than an action.
+fn short_ordered_queue(capacity: usize) -> Robot {
+    let limits = Limits { frame_len: 200, ..Config::default().limits };
+    let queue_bytes = 400 * capacity.max(1);
+    let action_queue = ActionQueue::InOrder { capacity };
+    Robot::new(Config { action_queue, queue_bytes, limits, ..Config::default() })
+}
+
 #[test]
 fn an_action_queued_too_long_is_dropped_and_reported() {
     let mut robot = queue(ActionQueue::MaxAge(ms(100)));
@@ -196,7 +204,7 @@ fn an_action_expires_behind_a_reset_too() {
 
 #[test]
 fn an_ordered_queue_delivers_every_action_and_reports_when_full() {
-    let mut robot = queue(ActionQueue::InOrder { capacity: 3 });
+    let mut robot = short_ordered_queue(3);
     for number in 0..3 {
         assert!(robot.server.wants_message());
         robot.hears_action(number);
@@ -213,7 +221,7 @@ fn an_ordered_queue_delivers_every_action_and_reports_when_full() {
 
 #[test]
 fn the_driver_is_woken_when_messages_are_wanted_again() {
-    let mut robot = queue(ActionQueue::InOrder { capacity: 1 });
+    let mut robot = short_ordered_queue(1);
     robot.hears_action(1);
     assert_eq!(robot.sleeps_for(), None);
     assert!(!robot.server.wants_message() && !robot.server.needs_wake());
@@ -224,8 +232,20 @@ fn the_driver_is_woken_when_messages_are_wanted_again() {
 }
 
 #[test]
+fn an_ordered_queue_takes_small_actions_beyond_its_capacity_and_drops_them_on_disconnect() {
+    let mut robot = queue(ActionQueue::InOrder { capacity: 3 });
+    for number in 0..1000 {
+        assert!(robot.server.wants_message(), "at action {number}");
+        robot.hears_action(number);
+    }
+    robot.server.close();
+    assert!(matches!(robot.is_told(), Some(Event::Disconnected(_))));
+    assert_eq!(robot.server.stats().actions_dropped.disconnected, 1000);
+}
+
+#[test]
 fn a_full_queue_accepts_messages_after_disconnect() {
-    let mut robot = queue(ActionQueue::InOrder { capacity: 0 });
+    let mut robot = short_ordered_queue(0);
     assert!(robot.server.wants_message(), "0 counts as 1");
     robot.hears_action(1);
     assert!(!robot.server.wants_message());

@@ -207,7 +207,7 @@ async fn bad_frames_close_the_connection_with_code_and_reason() {
         assert!(told["reason"].as_str().unwrap().contains(why), "{fault}: {told}");
         assert!(matches!(
             client.error(),
-            Some(ConnectionError::BadFrame(_) | ConnectionError::BadTransport(_))
+            Some(ConnectionError::BadFrame(_) | ConnectionError::TransportViolation(_))
         ));
 
         // The robot breaks only the first one.

@@ -63,6 +63,10 @@ macro_rules! calls_that_do_not_wait {
             self.0.stats()
         }
 
+        fn is_silent(&self) -> bool {
+            self.0.is_silent()
+        }
+
         fn error(&self) -> Option<ConnectionError> {
             self.0.error()
         }

@@ -1,10 +1,9 @@
 //! Constructors of the test robot.
 
-use std::sync::Mutex;
+use std::sync::Arc;
 
 use chiral_proto::sensors::{CameraFrame, Sensors};
 use chiral_proto::{CameraConfig, Dtype, ProprioConfig};
-use event_listener::Event;
 use nalgebra::{Matrix3, Matrix4, Vector3};
 
 use super::{Fault, Recorder, Work};
@@ -33,7 +32,8 @@ impl Recorder {
 
     /// A robot with the given sensors.
     pub fn of(sensors: Sensors) -> Self {
-        Self { sensors, state: Mutex::default(), changed: Event::new(), blocks: false, fault: None }
+        let record = Arc::default();
+        Self { sensors, record, blocks: false, observes_late: false, fault: None }
     }
 
     /// A robot with one tiny camera.
@@ -98,6 +98,13 @@ impl Recorder {
     #[must_use]
     pub fn held(self, work: Work) -> Self {
         self.hold(work);
+        self
+    }
+
+    /// The same robot, which makes its observations when they are sent.
+    #[must_use]
+    pub fn late_observations(mut self) -> Self {
+        self.observes_late = true;
         self
     }
 

@@ -3,9 +3,10 @@
 mod make;
 mod work;
 
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use chiral_proto::sensors::Sensors;
+use chiral_proto::server::DropReason;
 use chiral_proto::{Action, ConnectionError};
 use event_listener::{Event, Listener};
 
@@ -18,11 +19,32 @@ use crate::{Patience, SOON};
 /// can be waited for with or without blocking. The test's own waits block.
 pub struct Recorder {
     sensors: Sensors,
-    state: Mutex<State>,
-    changed: Event,
+    /// Shared with the observations that it makes when they are sent.
+    record: Arc<Record>,
     /// Blocks the thread while it is held, in async code too.
     blocks: bool,
+    /// Observations are made when they are sent.
+    observes_late: bool,
     fault: Option<Fault>,
+}
+
+/// What is recorded, and what is notified of it.
+#[derive(Default)]
+struct Record {
+    state: Mutex<State>,
+    changed: Event,
+}
+
+impl Record {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics with it")
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut self.lock());
+        self.changed.notify(usize::MAX);
+        result
+    }
 }
 
 #[derive(Default)]
@@ -48,6 +70,8 @@ pub enum Entry {
     Stepped(Action),
     /// The watchdog fired.
     Watchdog,
+    /// It was told of actions that it does not get.
+    ActionsDropped(u64, DropReason),
     /// The policy disconnected.
     Disconnected(ConnectionError),
 }
@@ -66,6 +90,9 @@ pub enum Work {
     Describe,
     /// Makes an observation.
     Observe,
+    /// Makes the observation that it has put off until the answer is sent. Only a robot with
+    /// [`late_observations`](Recorder::late_observations) does; it blocks.
+    ObserveLate,
     /// Applies an action.
     Apply,
     /// Resets itself.
@@ -75,7 +102,7 @@ pub enum Work {
 }
 
 impl Work {
-    const KINDS: usize = 5;
+    const KINDS: usize = 6;
 }
 
 /// Faults of a [`Recorder`].
@@ -180,7 +207,7 @@ impl Recorder {
     fn wait_for_state<T>(&self, mut look: impl FnMut(&State) -> Option<T>) -> T {
         let mut patience = Patience::new(SOON);
         loop {
-            let changed = self.changed.listen();
+            let changed = self.record.changed.listen();
             if let Some(found) = look(&self.lock()) {
                 return found;
             }
@@ -195,12 +222,10 @@ impl Recorder {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nothing panics with it")
+        self.record.lock()
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let result = change(&mut self.lock());
-        self.changed.notify(usize::MAX);
-        result
+        self.record.change(change)
     }
 }

@@ -1,29 +1,17 @@
 //! What the robot does: waits while it is held, then does its work.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chiral_proto::sensors::Sensors;
-use chiral_proto::server::Answer;
+use chiral_proto::server::{Answer, DropReason};
 use chiral_proto::{Action, ConnectionError, Map, Observation, ResetResult, StepResult, Value};
 use chiral_tokio::RobotError;
 use event_listener::{EventListener, Listener};
 
-use super::{Entry, Fault, Recorder, Work};
+use super::{Entry, Fault, Record, Recorder, Work};
 
-impl Recorder {
-    /// Begins work and waits while it is held, without blocking the thread unless the robot is
-    /// meant to.
-    async fn begin(&self, work: Work) {
-        if self.blocks {
-            return self.begin_blocking(work);
-        }
-        self.note_begun(work);
-        while let Some(changed) = self.held_up(work) {
-            changed.await;
-        }
-    }
-
-    /// Begins work and blocks while it is held.
+impl Record {
     fn begin_blocking(&self, work: Work) {
         self.note_begun(work);
         while let Some(changed) = self.held_up(work) {
@@ -38,6 +26,25 @@ impl Recorder {
     fn held_up(&self, work: Work) -> Option<EventListener> {
         let changed = self.changed.listen();
         self.lock().held[work as usize].then_some(changed)
+    }
+}
+
+impl Recorder {
+    /// Begins work and waits while it is held, without blocking the thread unless the robot is
+    /// meant to.
+    async fn begin(&self, work: Work) {
+        if self.blocks {
+            return self.begin_blocking(work);
+        }
+        self.record.note_begun(work);
+        while let Some(changed) = self.record.held_up(work) {
+            changed.await;
+        }
+    }
+
+    /// Begins work and blocks while it is held.
+    fn begin_blocking(&self, work: Work) {
+        self.record.begin_blocking(work);
     }
 
     fn fault_of(&self, work: Work) -> Result<(), RobotError> {
@@ -81,7 +88,15 @@ impl Recorder {
         if self.fault == Some(Fault::LateObservationsPanic) {
             return Ok(Answer::when_sent(|_| panic!("the camera was unplugged")));
         }
-        Ok(self.observation(Work::Observe).into())
+        let observation = self.observation(Work::Observe);
+        if self.observes_late {
+            let record = Arc::clone(&self.record);
+            return Ok(Answer::when_sent(move |_| {
+                record.begin_blocking(Work::ObserveLate);
+                observation
+            }));
+        }
+        Ok(observation.into())
     }
 
     /// Applies an action.
@@ -152,6 +167,10 @@ impl chiral_tokio::Robot for Recorder {
         self.write(Entry::Disconnected(reason.clone()));
     }
 
+    async fn on_actions_dropped(&self, count: u64, reason: &DropReason) {
+        self.write(Entry::ActionsDropped(count, reason.clone()));
+    }
+
     async fn on_watchdog(&self, _silent_for: Duration) {
         self.write(Entry::Watchdog);
     }
@@ -193,6 +212,10 @@ impl chiral_blocking::Robot for Recorder {
 
     fn on_disconnect(&self, reason: &ConnectionError) {
         self.write(Entry::Disconnected(reason.clone()));
+    }
+
+    fn on_actions_dropped(&self, count: u64, reason: &DropReason) {
+        self.write(Entry::ActionsDropped(count, reason.clone()));
     }
 
     fn on_watchdog(&self, _silent_for: Duration) {
