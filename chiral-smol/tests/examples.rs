@@ -23,6 +23,7 @@ fn example(name: &str, argument: &str) -> Command {
 
 /// The example `smol_server`, with the lines that it prints.
 struct Server {
+    #[cfg_attr(not(unix), expect(dead_code, reason = "it ends with the test"))]
     process: Child,
     lines: Lines<BufReader<ChildStdout>>,
     uri: String,

@@ -23,6 +23,7 @@ pub(crate) fn example(name: &str, arguments: &[&str]) -> Command {
 
 /// A server that runs in an example, with the lines that it prints.
 pub(crate) struct Server {
+    #[cfg_attr(not(unix), expect(dead_code, reason = "it ends with the test"))]
     process: Child,
     pub(crate) lines: Lines<BufReader<ChildStdout>>,
     /// What it says behind "serving at ".
