@@ -126,7 +126,10 @@ impl PolicyServer {
             Some(StreamAddress::Tcp { host, port }) => {
                 Ok(SocketAddr::new(host.parse().map_err(io::Error::other)?, *port))
             }
-            _ => Err(not_listening("does not listen on TCP: ask for its `uri`")),
+            _ => {
+                self.uri()?;
+                Err(not_listening("does not listen on TCP: ask for its `uri`"))
+            }
         }
     }
 

@@ -1,5 +1,7 @@
-//! What the fuzz targets share: for the wire format here, for the machines in [`machines`].
+//! What the fuzz targets share: for the wire format here, for the machines in [`machines`], for the
+//! driver in [`driver`].
 
+pub mod driver;
 pub mod machines;
 
 use bytes::Bytes;

@@ -52,7 +52,7 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 fn send_16_mib(raw: &mut Raw) {
     let head = [&[0x82, 0xff][..], &(16 * MIB as u64).to_be_bytes(), &[0; 4]].concat();
     raw.send(&head);
-    let chunk = [0; 64 << 10];
+    let chunk = vec![0; 64 << 10];
     for _ in 0..16 * MIB / chunk.len() {
         if raw.socket.write_all(&chunk).is_err() {
             return;

@@ -209,7 +209,7 @@ async fn a_server_without_an_address_explains_what_to_do() {
         PolicyServer::bind("127.0.0.1:no").await.unwrap_err(),
     ] {
         let text = error.to_string();
-        assert!(text.contains("use `bind`") || text.contains("port"), "{text}");
+        assert!(text.contains("use `bind`") || text.contains("expected host:port"), "{text}");
     }
     assert!(server.stats().is_none());
     soon(server.shutdown()).await;

@@ -63,6 +63,8 @@ pub struct Raw {
     pub socket: TcpStream,
     /// Bytes that were read and not parsed yet.
     received: Vec<u8>,
+    /// The message of which some fragments have come.
+    fragments: Option<(Opcode, Vec<u8>)>,
     is_client: bool,
 }
 
@@ -85,7 +87,7 @@ impl Raw {
         socket.set_read_timeout(Some(SOON)).expect("it is a time");
         socket.set_write_timeout(Some(SOON)).expect("it is a time");
         socket.set_nodelay(true).expect("it is connected");
-        Self { socket, received: Vec::new(), is_client }
+        Self { socket, received: Vec::new(), fragments: None, is_client }
     }
 
     /// The request of the opening handshake.
@@ -144,8 +146,10 @@ impl Raw {
     /// When none comes soon, or it is fragmented, or masked the wrong way round.
     pub fn frame(&mut self) -> Option<(Opcode, Vec<u8>)> {
         loop {
-            if let Some(frame) = self.take_frame() {
-                return Some(frame);
+            while let Some((first, payload)) = self.take_frame() {
+                if let Some(message) = self.join(first, payload) {
+                    return Some(message);
+                }
             }
             if !self.receive() {
                 return None;
@@ -194,7 +198,30 @@ impl Raw {
         }
     }
 
-    fn take_frame(&mut self) -> Option<(Opcode, Vec<u8>)> {
+    /// A frame's message, if it is its last or only one; `first` is its first byte.
+    fn join(&mut self, first: u8, payload: Vec<u8>) -> Option<(Opcode, Vec<u8>)> {
+        let opcode = match first {
+            0x00 | 0x80 => {
+                let (_, message) = self.fragments.as_mut().expect("a message has begun");
+                message.extend(payload);
+                return if first == 0x80 { self.fragments.take() } else { None };
+            }
+            0x02 => {
+                self.fragments = Some((Opcode::Binary, payload));
+                return None;
+            }
+            0x81 => Opcode::Text,
+            0x82 => Opcode::Binary,
+            0x88 => Opcode::Close,
+            0x89 => Opcode::Ping,
+            0x8a => Opcode::Pong,
+            odd => panic!("a frame that begins with {odd:#x}"),
+        };
+        Some((opcode, payload))
+    }
+
+    /// The first byte and the payload of the next frame, if it has arrived whole.
+    fn take_frame(&mut self) -> Option<(u8, Vec<u8>)> {
         let (&[first, second], mut rest) = self.received.split_first_chunk()?;
         let len = match second & 0x7f {
             126 => {
@@ -219,17 +246,9 @@ impl Raw {
         let payload = rest.get(..len as usize)?;
         let payload: Vec<u8> =
             payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
-        let opcode = match first {
-            0x81 => Opcode::Text,
-            0x82 => Opcode::Binary,
-            0x88 => Opcode::Close,
-            0x89 => Opcode::Ping,
-            0x8a => Opcode::Pong,
-            odd => panic!("a frame that begins with {odd:#x}"),
-        };
         let used = self.received.len() - rest.len() + payload.len();
         self.received.drain(..used);
-        Some((opcode, payload))
+        Some((first, payload))
     }
 
     /// Reads what has arrived; false when the peer has disconnected.

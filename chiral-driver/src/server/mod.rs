@@ -127,7 +127,10 @@ impl<R: Runtime> PolicyServer<R> {
                 let host = host.parse().map_err(io::Error::other)?;
                 Ok(SocketAddr::new(host, *port))
             }
-            _ => Err(not_listening("does not listen on TCP: ask for its `uri`")),
+            _ => {
+                self.uri()?;
+                Err(not_listening("does not listen on TCP: ask for its `uri`"))
+            }
         }
     }
 

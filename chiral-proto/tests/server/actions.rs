@@ -1,7 +1,7 @@
 //! Actions: told the moment they arrive, but not across a reset.
 
 use chiral_proto::server::{ActionQueue, Config, DropReason, Event};
-use chiral_proto::wire::{ClientMessage, ServerMessage};
+use chiral_proto::wire::{ClientMessage, Limits, ServerMessage};
 
 use super::support::*;
 use super::{Robot, is_action, is_told_of_drops};

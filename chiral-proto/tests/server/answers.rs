@@ -128,9 +128,9 @@ fn statistics_count_frames_in_and_out() {
     ];
     let stats = robot.server.stats();
     assert_eq!((stats.frames_received, stats.frames_sent), (4, 3));
-    let bytes = received.iter().map(|message| message.encode().len() as u64).sum();
+    let bytes: u64 = received.iter().map(|message| message.encode().len() as u64).sum();
     assert_eq!(stats.bytes_received, bytes);
-    let bytes = sent.iter().map(|message| message.encode().len() as u64).sum();
+    let bytes: u64 = sent.iter().map(|message| message.encode().len() as u64).sum();
     assert_eq!(stats.bytes_sent, bytes);
     assert_eq!((stats.actions.count(), stats.observations.count()), (2, 2));
     assert_eq!((stats.response_time.count(), stats.response_time.max()), (3, ms(40)));

@@ -1,4 +1,5 @@
 //! Runs the crate's examples.
+#![allow(dead_code, reason = "not every test uses all of it")]
 
 use std::path::PathBuf;
 #[cfg(unix)]

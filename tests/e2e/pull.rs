@@ -1,0 +1,98 @@
+//! Robots that pull their commands, with each adapter's server: when they are to hold still.
+
+use std::net::SocketAddr;
+
+use chiral_driver::{Command, Commands, Hold, ServerConfig};
+use chiral_proto::sensors::Sensors;
+use chiral_proto::wire::ClientMessage;
+use chiral_proto::{Action, CameraConfig, Map, ResetResult};
+use chiral_tests::{Opcode, Patience, Raw, SOON};
+
+fn sensors() -> Sensors {
+    Sensors::new([CameraConfig::new("wrist_cam", [2, 2, 3])], []).unwrap()
+}
+
+/// Runs a test with the commands of each adapter's server, all settings at their defaults.
+fn for_each_adapter(test: impl Fn(&str, Commands, SocketAddr)) {
+    let address_of = |uri: String| uri.trim_start_matches("ws://").parse().unwrap();
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (commands, uri) = runtime.block_on(async {
+        let config = ServerConfig::default();
+        let server = chiral_tokio::PolicyServer::bind_with("127.0.0.1:0", config).await.unwrap();
+        (server.pull(&sensors(), Map::new()).unwrap(), server.uri().unwrap())
+    });
+    test("tokio", commands, address_of(uri));
+
+    let (commands, uri) = smol::block_on(async {
+        let config = ServerConfig::default();
+        let server = chiral_smol::PolicyServer::bind_with("127.0.0.1:0", config).await.unwrap();
+        (server.pull(&sensors(), Map::new()).unwrap(), server.uri().unwrap())
+    });
+    test("smol", commands, address_of(uri));
+
+    let config = ServerConfig::default();
+    let server = chiral_blocking::PolicyServer::bind_with("127.0.0.1:0", config).unwrap();
+    let commands = server.pull(&sensors(), Map::new()).unwrap();
+    test("blocking", commands, address_of(server.uri().unwrap()));
+}
+
+/// The next command.
+#[track_caller]
+fn next(name: &str, commands: &mut Commands) -> Command {
+    let mut patience = Patience::new(SOON);
+    loop {
+        if let Some(command) = commands.try_next() {
+            return command;
+        }
+        assert!(!patience.is_over(), "{name}: no command for {SOON:?}");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+fn send(raw: &mut Raw, message: &ClientMessage) {
+    raw.send_message(Opcode::Binary, &message.encode().to_bytes());
+}
+
+fn act(raw: &mut Raw) {
+    send(raw, &ClientMessage::ApplyAction(Action::from([0.5])));
+}
+
+#[test]
+fn only_an_action_ends_a_hold() {
+    for_each_adapter(|name, mut commands, address| {
+        assert!(commands.must_hold(), "{name}");
+        let mut first = Raw::complete_handshake(address);
+        act(&mut first);
+        assert!(matches!(next(name, &mut commands), Command::Action(_)), "{name}");
+        assert!(!commands.must_hold(), "{name}");
+        drop(first);
+        let hold = next(name, &mut commands);
+        assert!(matches!(hold, Command::Hold(Hold::Disconnected(_))), "{name}: {hold:?}");
+        assert!(commands.must_hold(), "{name}");
+
+        let mut second = Raw::complete_handshake(address);
+        send(&mut second, &ClientMessage::Reset);
+        let Command::Reset(reply) = next(name, &mut commands) else { panic!("{name}: no reset") };
+        assert!(commands.must_hold(), "{name}: a reset is no action");
+        commands.reply_reset(reply, ResetResult::default()).unwrap();
+        assert!(commands.must_hold(), "{name}");
+        act(&mut second);
+        assert!(matches!(next(name, &mut commands), Command::Action(_)), "{name}");
+        assert!(!commands.must_hold(), "{name}");
+    });
+}
+
+#[test]
+fn the_watchdog_is_on_by_default_and_armed_by_the_connection() {
+    for_each_adapter(|name, mut commands, address| {
+        let mut silent = Raw::complete_handshake(address);
+        let hold = next(name, &mut commands);
+        assert!(matches!(hold, Command::Hold(Hold::Watchdog { .. })), "{name}: {hold:?}");
+        act(&mut silent);
+        assert!(matches!(next(name, &mut commands), Command::Action(_)), "{name}");
+        let hold = next(name, &mut commands);
+        assert!(matches!(hold, Command::Hold(Hold::Watchdog { .. })), "{name}: {hold:?}");
+        assert!(commands.must_hold(), "{name}");
+    });
+}
