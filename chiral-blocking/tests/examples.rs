@@ -9,7 +9,7 @@ use std::time::Duration;
 use chiral_blocking::PolicyClient;
 
 /// How long something may take that happens at once on an idle machine.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(120);
 
 /// An example, to be run with one argument.
 fn example(name: &str, argument: &str) -> Command {

@@ -100,7 +100,7 @@
 //!
 //! # Your own event loop: which example to start from
 //!
-//! Each is a whole application of less than 200 lines, in the crate's folder `examples`.
+//! Each is a whole application of about 200 lines, in the crate's folder `examples`.
 //!
 //! - `mio`, when your loop waits for readiness: one thread and one poll serve a robot over
 //!   WebSocket, with handshakes, refusals, keepalive and an orderly end.

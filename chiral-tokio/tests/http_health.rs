@@ -43,3 +43,15 @@ async fn one_port_serves_policies_and_a_health_page() {
     soon(policy.close()).await;
     soon(async { while !health(&place).await.ends_with("waiting for a policy\n") {} }).await;
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn ctrl_c_ends_the_server_and_tells_its_policy() {
+    let server = Server::start("http_health").await;
+    let uri = format!("ws://{}", server.place);
+    let policy = soon(PolicyClient::connect(&uri)).await.unwrap();
+    soon(policy.observe()).await.unwrap();
+    assert!(server.interrupt().await.success());
+    let error = soon(policy.observe()).await.unwrap_err().to_string();
+    assert!(error.contains("1001"), "{error}");
+}

@@ -24,6 +24,7 @@ pub(crate) fn example(name: &str, arguments: &[&str]) -> Command {
 
 /// A server that runs in an example, with the lines that it prints.
 pub(crate) struct Server {
+    #[cfg_attr(not(unix), expect(dead_code, reason = "it ends with the test"))]
     process: Child,
     pub(crate) lines: Lines<BufReader<ChildStdout>>,
     /// What it says behind "serving at ".
@@ -68,5 +69,5 @@ impl Server {
 }
 
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), future).await.expect("it happens soon")
+    tokio::time::timeout(Duration::from_secs(120), future).await.expect("it happens soon")
 }
