@@ -122,15 +122,11 @@ impl PolicyServer {
     /// # Errors
     /// When the server is [`unbound`](Self::unbound), or does not listen on TCP.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        match &self.0.address {
-            Some(StreamAddress::Tcp { host, port }) => {
-                Ok(SocketAddr::new(host.parse().map_err(io::Error::other)?, *port))
-            }
-            _ => {
-                self.uri()?;
-                Err(not_listening("does not listen on TCP: ask for its `uri`"))
-            }
+        if let Some(StreamAddress::Tcp { host, port }) = &self.0.address {
+            return Ok(SocketAddr::new(host.parse().map_err(io::Error::other)?, *port));
         }
+        self.uri()?;
+        Err(not_listening("does not listen on TCP: ask for its `uri`"))
     }
 
     /// The URI with which a client on the same host connects: `ws://host:port`, `unix:/path`, or

@@ -48,6 +48,8 @@ pub struct Connection<S> {
     probe: AtomicBool,
     /// Notified by each sign of life, and at the end.
     activity: Event,
+    /// Somebody drives it, who will finish it.
+    driven: AtomicBool,
     finished: AtomicBool,
     /// Notified once the driver has finished.
     on_finish: Event,
@@ -64,6 +66,7 @@ impl<S: State> Connection<S> {
             received: AtomicU64::new(0),
             probe: AtomicBool::new(false),
             activity: Event::new(),
+            driven: AtomicBool::new(false),
             finished: AtomicBool::new(false),
             on_finish: Event::new(),
             on_wake: Event::new(),
@@ -121,6 +124,18 @@ impl<S: State> Connection<S> {
     }
 
     // ---- for the driver -----------------------------------------------------------------------
+
+    /// Notes that somebody drives the connection from now on, who will [finish](Self::finish) it.
+    pub fn start(&self) {
+        self.driven.store(true, Ordering::Release);
+    }
+
+    /// Finishes a connection that nobody drives: it was given up before it had a transport.
+    pub(crate) fn finish_if_not_driven(&self) {
+        if !self.driven.load(Ordering::Acquire) {
+            self.finish(ConnectionError::ClosedLocally);
+        }
+    }
 
     /// Whom to wake when the driver has something to do. To be called before each look at the
     /// machine; the latest waker counts.

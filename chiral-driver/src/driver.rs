@@ -18,6 +18,8 @@ use crate::transport::{BoxFuture, Message, Transport};
 /// Rounds of one poll, each a bounded piece of reading and of writing, before other tasks get
 /// their turn.
 const ROUNDS: usize = 32;
+/// The shortest time for which the driver sleeps.
+const SHORTEST_WAIT: Duration = Duration::from_micros(100);
 /// How long the transport may take to tell the peer of the end; a WebSocket gives up before.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(6);
 /// How long a peer may take to hang up after the end.
@@ -112,6 +114,7 @@ enum Phase {
 impl<S: State, T: Transport> Driver<S, T> {
     /// A driver of a connection that is open.
     pub fn new(connection: Arc<Connection<S>>, transport: T) -> Self {
+        connection.start();
         Self {
             connection,
             transport,
@@ -173,7 +176,10 @@ impl<S: State, T: Transport> Driver<S, T> {
         };
         let machine = self.connection.poll_timeout();
         let transport = self.transport.poll_timeout().filter(|_| self.connection.wants_message());
-        due.into_iter().chain(machine).chain(transport).min()
+        let due = due.into_iter().chain(machine).chain(transport).min();
+        // What is due at once was just done: a deadline that stays in the past, until the transport
+        // can take a frame for example, is no reason to spin.
+        due.map(|due| due.max(Instant::now() + SHORTEST_WAIT))
     }
 
     /// One round of reading, of writing and of what is due. Says whether anything has moved.
@@ -290,10 +296,12 @@ impl<S: State, T: Transport> Driver<S, T> {
             self.transport.probe(now, PROBE_TIMEOUT);
             progress = true;
         }
-        if self.connection.poll_timeout().is_some_and(|due| due <= now) {
+        if let Some(due) = self.connection.poll_timeout()
+            && due <= now
+        {
             self.connection.handle_timeout(now);
             self.handed_on = true;
-            progress = true;
+            progress |= self.connection.poll_timeout() != Some(due);
         }
         // A peer that is held up cannot give a sign of life: none of its is read.
         if self.transport.poll_timeout().is_some_and(|due| due <= now)

@@ -326,6 +326,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         // It has ended, unless the robot's part in it could not be run to its end.
         self.connection.call(|state, _| state.machine.close());
+        self.connection.finish_if_not_driven();
         self.admission.change(|state| state.robot = Robot::Free);
     }
 }

@@ -122,16 +122,11 @@ impl<R: Runtime> PolicyServer<R> {
     /// # Errors
     /// When the server is [`unbound`](Self::unbound), or does not listen on TCP.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        match &self.shared.address {
-            Some(StreamAddress::Tcp { host, port }) => {
-                let host = host.parse().map_err(io::Error::other)?;
-                Ok(SocketAddr::new(host, *port))
-            }
-            _ => {
-                self.uri()?;
-                Err(not_listening("does not listen on TCP: ask for its `uri`"))
-            }
+        if let Some(StreamAddress::Tcp { host, port }) = &self.shared.address {
+            return Ok(SocketAddr::new(host.parse().map_err(io::Error::other)?, *port));
         }
+        self.uri()?;
+        Err(not_listening("does not listen on TCP: ask for its `uri`"))
     }
 
     /// The URI with which a client on the same host connects: `ws://host:port`, `unix:/path`, or
