@@ -3,14 +3,14 @@ use std::time::Duration;
 
 use chiral_driver::RobotError;
 use chiral_driver::proto::sensors::Sensors;
-use chiral_driver::proto::server::Answer;
+use chiral_driver::proto::server::{Answer, DropReason};
 use chiral_driver::proto::{Action, ConnectionError, Map, ResetResult, StepResult};
 
 /// A robot, or a simulator, as a [`PolicyServer`](crate::PolicyServer) serves it by calling it.
 ///
 /// Only its sensors and what to do with an action must be written; the rest has sensible defaults.
 /// Two threads call it while a policy is connected. One does what moves the robot: `apply_action`,
-/// `step`, `reset`, `on_watchdog`, `on_disconnect`, one at a time, in the order in which the policy
+/// `step`, `reset`, `on_actions_dropped`, `on_watchdog`, `on_disconnect`, one at a time, in the order in which the policy
 /// sent what it is about, `on_disconnect` last. (Steps and resets come from the other thread, but
 /// never beside these.) The other one answers `metadata` and `observe`: a slow `observe` delays no
 /// action.
@@ -95,6 +95,13 @@ pub trait Robot: Send + Sync + 'static {
         let _ = reason;
     }
 
+    /// Actions came that were not applied, and will not be: they were superseded by newer ones, too
+    /// old, or not what the robot accepts. `count` is how many since the last call for this reason.
+    /// Default: nothing; the log has one line for each reason, the statistics count them.
+    fn on_actions_dropped(&self, count: u64, reason: &DropReason) {
+        let _ = (count, reason);
+    }
+
     /// No action has come for longer than the server's watchdog allows: hold still. Default:
     /// nothing.
     fn on_watchdog(&self, silent_for: Duration) {
@@ -102,43 +109,58 @@ pub trait Robot: Send + Sync + 'static {
     }
 }
 
-/// A robot of which the application keeps hold as well.
-impl<B: Robot + ?Sized> Robot for Arc<B> {
-    fn sensors(&self) -> &Sensors {
-        (**self).sensors()
-    }
+macro_rules! pointers {
+    ($($(#[$doc:meta])* $pointer:ident;)*) => {$(
+        $(#[$doc])*
+        impl<B: Robot + ?Sized> Robot for $pointer<B> {
+            fn sensors(&self) -> &Sensors {
+                (**self).sensors()
+            }
 
-    fn apply_action(&self, action: Action) -> Result<(), RobotError> {
-        (**self).apply_action(action)
-    }
+            fn apply_action(&self, action: Action) -> Result<(), RobotError> {
+                (**self).apply_action(action)
+            }
 
-    fn metadata(&self) -> Result<Map, RobotError> {
-        (**self).metadata()
-    }
+            fn metadata(&self) -> Result<Map, RobotError> {
+                (**self).metadata()
+            }
 
-    fn reset(&self) -> Result<ResetResult, RobotError> {
-        (**self).reset()
-    }
+            fn reset(&self) -> Result<ResetResult, RobotError> {
+                (**self).reset()
+            }
 
-    fn observe(&self) -> Result<Answer, RobotError> {
-        (**self).observe()
-    }
+            fn observe(&self) -> Result<Answer, RobotError> {
+                (**self).observe()
+            }
 
-    fn step(&self, action: Action) -> Result<StepResult, RobotError> {
-        (**self).step(action)
-    }
+            fn step(&self, action: Action) -> Result<StepResult, RobotError> {
+                (**self).step(action)
+            }
 
-    fn on_connect(&self) {
-        (**self).on_connect();
-    }
+            fn on_connect(&self) {
+                (**self).on_connect();
+            }
 
-    fn on_disconnect(&self, reason: &ConnectionError) {
-        (**self).on_disconnect(reason);
-    }
+            fn on_disconnect(&self, reason: &ConnectionError) {
+                (**self).on_disconnect(reason);
+            }
 
-    fn on_watchdog(&self, silent_for: Duration) {
-        (**self).on_watchdog(silent_for);
-    }
+            fn on_actions_dropped(&self, count: u64, reason: &DropReason) {
+                (**self).on_actions_dropped(count, reason);
+            }
+
+            fn on_watchdog(&self, silent_for: Duration) {
+                (**self).on_watchdog(silent_for);
+            }
+        }
+    )*};
+}
+
+pointers! {
+    /// A robot of which the application keeps hold as well.
+    Arc;
+    /// A robot of one kind or another, `Box<dyn Robot>`.
+    Box;
 }
 
 /// A robot that blocks, as the driver sees it.
@@ -175,6 +197,10 @@ impl<B: Robot> chiral_driver::Robot for BlockingRobot<B> {
 
     async fn on_disconnect(&self, reason: &ConnectionError) {
         self.0.on_disconnect(reason);
+    }
+
+    async fn on_actions_dropped(&self, count: u64, reason: &DropReason) {
+        self.0.on_actions_dropped(count, reason);
     }
 
     async fn on_watchdog(&self, silent_for: Duration) {
