@@ -88,7 +88,9 @@ impl<E> Names<E> {
                     let mut state = self.lock();
                     if let Some(arrivals) = state.arrivals.get_mut(name) {
                         arrivals.extend(end.take());
-                        state.connections.entry(name.to_owned()).or_default().push(faults);
+                        let connections = state.connections.entry(name.to_owned()).or_default();
+                        connections.retain(|connection| connection.strong_count() > 0);
+                        connections.push(faults);
                         break;
                     }
                 }

@@ -247,8 +247,11 @@ impl QueueConnector {
     async fn attempt(&self, timeout: Option<Duration>) -> io::Result<Result<Queue, Refused>> {
         let (mut ours, theirs) = Queue::pair();
         let shared = Arc::downgrade(&ours.shared);
-        NAMES.connect(&self.0, theirs, shared, timeout).await?;
-        match ours.wait_for_greeting().await {
+        let meet = async {
+            NAMES.connect(&self.0, theirs, shared, None).await?;
+            Ok(ours.wait_for_greeting().await)
+        };
+        match or(meet, expire(timeout)).await? {
             Ok(()) => Ok(Ok(ours)),
             Err(ConnectionError::ClosedByPeer { reason, .. }) => Ok(Err(Refused { reason })),
             Err(error) => Err(io::Error::other(error)),
@@ -264,7 +267,15 @@ impl Connector for QueueConnector {
     ) -> BoxFuture<'_, Result<Box<dyn Transport>, ConnectError>> {
         Box::pin(async move {
             let start = Instant::now();
-            match or(self.attempt(timeout), expire(timeout)).await {
+            let mut attempt = self.attempt(timeout).await;
+            // A server that is just going does not greet; the next one may.
+            while let Err(error) = &attempt
+                && error.kind() != io::ErrorKind::TimedOut
+            {
+                let left = timeout.map(|timeout| timeout.saturating_sub(start.elapsed()));
+                attempt = self.attempt(left).await;
+            }
+            match attempt {
                 Ok(Ok(transport)) => Ok(Box::new(transport) as Box<dyn Transport>),
                 Ok(Err(refused)) => Err(refused.into()),
                 Err(last) => {
