@@ -189,8 +189,12 @@ impl WaitForServer {
     pub fn retry_at(&mut self, last: io::Error) -> Result<Instant, ConnectError> {
         let now = Instant::now();
         let retry_at = now + RETRY_INTERVAL;
-        let is_hopeless =
-            matches!(last.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported);
+        let is_hopeless = matches!(
+            last.kind(),
+            io::ErrorKind::InvalidInput
+                | io::ErrorKind::InvalidFilename
+                | io::ErrorKind::Unsupported
+        );
         if is_hopeless || self.deadline.is_some_and(|deadline| deadline <= retry_at) {
             let waited = now.duration_since(self.start);
             return Err(ConnectError::NoServer { uri: self.uri.clone(), waited, last });
