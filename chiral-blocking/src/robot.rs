@@ -10,7 +10,7 @@ use chiral_driver::proto::{Action, ConnectionError, Map, ResetResult, StepResult
 ///
 /// Only its sensors and what to do with an action must be written; the rest has sensible defaults.
 /// Two threads call it while a policy is connected. One does what moves the robot: `apply_action`,
-/// `step`, `reset`, `on_watchdog`, `on_actions_dropped`, `on_disconnect`, one at a time, in the order in which the policy
+/// `step`, `reset`, `on_actions_dropped`, `on_watchdog`, `on_disconnect`, one at a time, in the order in which the policy
 /// sent what it is about, `on_disconnect` last. (Steps and resets come from the other thread, but
 /// never beside these.) The other one answers `metadata` and `observe`: a slow `observe` delays no
 /// action.
@@ -109,47 +109,58 @@ pub trait Robot: Send + Sync + 'static {
     }
 }
 
-/// A robot of which the application keeps hold as well.
-impl<B: Robot + ?Sized> Robot for Arc<B> {
-    fn sensors(&self) -> &Sensors {
-        (**self).sensors()
-    }
+macro_rules! pointers {
+    ($($(#[$doc:meta])* $pointer:ident;)*) => {$(
+        $(#[$doc])*
+        impl<B: Robot + ?Sized> Robot for $pointer<B> {
+            fn sensors(&self) -> &Sensors {
+                (**self).sensors()
+            }
 
-    fn apply_action(&self, action: Action) -> Result<(), RobotError> {
-        (**self).apply_action(action)
-    }
+            fn apply_action(&self, action: Action) -> Result<(), RobotError> {
+                (**self).apply_action(action)
+            }
 
-    fn metadata(&self) -> Result<Map, RobotError> {
-        (**self).metadata()
-    }
+            fn metadata(&self) -> Result<Map, RobotError> {
+                (**self).metadata()
+            }
 
-    fn reset(&self) -> Result<ResetResult, RobotError> {
-        (**self).reset()
-    }
+            fn reset(&self) -> Result<ResetResult, RobotError> {
+                (**self).reset()
+            }
 
-    fn observe(&self) -> Result<Answer, RobotError> {
-        (**self).observe()
-    }
+            fn observe(&self) -> Result<Answer, RobotError> {
+                (**self).observe()
+            }
 
-    fn step(&self, action: Action) -> Result<StepResult, RobotError> {
-        (**self).step(action)
-    }
+            fn step(&self, action: Action) -> Result<StepResult, RobotError> {
+                (**self).step(action)
+            }
 
-    fn on_connect(&self) {
-        (**self).on_connect();
-    }
+            fn on_connect(&self) {
+                (**self).on_connect();
+            }
 
-    fn on_disconnect(&self, reason: &ConnectionError) {
-        (**self).on_disconnect(reason);
-    }
+            fn on_disconnect(&self, reason: &ConnectionError) {
+                (**self).on_disconnect(reason);
+            }
 
-    fn on_actions_dropped(&self, count: u64, reason: &DropReason) {
-        (**self).on_actions_dropped(count, reason);
-    }
+            fn on_actions_dropped(&self, count: u64, reason: &DropReason) {
+                (**self).on_actions_dropped(count, reason);
+            }
 
-    fn on_watchdog(&self, silent_for: Duration) {
-        (**self).on_watchdog(silent_for);
-    }
+            fn on_watchdog(&self, silent_for: Duration) {
+                (**self).on_watchdog(silent_for);
+            }
+        }
+    )*};
+}
+
+pointers! {
+    /// A robot of which the application keeps hold as well.
+    Arc;
+    /// A robot of one kind or another, `Box<dyn Robot>`.
+    Box;
 }
 
 /// A robot that blocks, as the driver sees it.

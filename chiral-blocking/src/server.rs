@@ -61,7 +61,9 @@ impl PolicyServer {
     /// [`uri`](Self::uri) then says how clients reach it.
     ///
     /// Whoever reaches the address can drive the robot: listen on `127.0.0.1` unless the network is
-    /// one that you trust.
+    /// one that you trust. At `unix:/path` that is whoever may write to the socket's file: the
+    /// process's own user and the superuser with the usual umask of 022, its group too with 002.
+    /// The file is removed when the server stops listening.
     ///
     /// # Errors
     /// When the address cannot be read or listened on.
@@ -237,6 +239,12 @@ impl PolicyServer {
             // The accepting thread looks up often.
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// Stops listening and closes the connection that there is, without waiting for anything.
+    pub fn stop(&self) {
+        self.0.stop_listening();
+        self.0.host.admission.start_shutdown(Duration::ZERO);
     }
 
     /// What was counted of the connection that there is now.

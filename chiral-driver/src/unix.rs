@@ -11,9 +11,19 @@ pub struct UnixListening(PathBuf);
 impl UnixListening {
     /// Listens on a path. A socket that is left there of a server that is gone is replaced.
     ///
+    /// Whoever may write to the socket's file may connect. The process's umask decides who that is,
+    /// as with any file: with 022, the usual one, its own user and the superuser; with 002 its group
+    /// too.
+    ///
     /// # Errors
-    /// When another server listens there, something else is there, or the system refuses.
+    /// When another server listens there, something else is there, or the system refuses: also a
+    /// path that is longer than a socket's may be, 107 bytes on Linux and 103 on macOS.
     pub fn bind(path: &Path) -> io::Result<(UnixListener, Self)> {
+        if path.as_os_str().is_empty() {
+            // To the system that would be an address of its own choice, which nobody knows.
+            let expected = "found no path, expected unix:/path";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, expected));
+        }
         let listener = match UnixListener::bind(path) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_abandoned(path) => {
                 std::fs::remove_file(path)?;
@@ -67,6 +77,27 @@ mod tests {
         drop(listener);
         drop(listening);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn binding_an_empty_path_or_one_that_is_too_long_fails() {
+        for path in [PathBuf::new(), path(&"a".repeat(200))] {
+            let error = UnixListening::bind(&path).expect_err("it is no socket's");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_umask_decides_who_may_connect() {
+        use std::os::unix::fs::PermissionsExt;
+        let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
+        let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+        let umask = u32::from_str_radix(umask.expect("it is there").trim(), 8).expect("octal");
+        let path = path("umask");
+        let (_listener, _listening) = UnixListening::bind(&path).expect("nobody listens there");
+        let mode = std::fs::metadata(&path).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o777 & !umask);
     }
 
     #[test]

@@ -11,7 +11,8 @@ use chiral_proto::wire::{ClientMessage, ServerMessage};
 use chiral_tests::{Opcode, RawServer, message};
 
 use crate::adapter::ClientSettings;
-use crate::pair::{Client, nowhere};
+use crate::network::nowhere;
+use crate::pair::Client;
 use crate::supervise::{aside, ask, eventually, soon};
 
 /// A log that a test can read.

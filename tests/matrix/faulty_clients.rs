@@ -16,7 +16,7 @@ fn action(shape: &[u8], dtype: &str) -> Vec<u8> {
 /// Asserts that so many policies have come to a robot, and that it still takes another one.
 #[track_caller]
 fn assert_still_serves(served: &Served, policies: usize) {
-    let mut raw = Raw::complete_handshake(served.address());
+    let mut raw = Raw::complete_handshake(served.socket());
     raw.send_message(Opcode::Binary, &ClientMessage::Observe.encode().to_bytes());
     assert_eq!(raw.frame().expect("it answers").0, Opcode::Binary);
     assert_eq!(served.robot.count(|entry| *entry == Entry::Connected), policies + 1);
@@ -43,7 +43,7 @@ pub(crate) fn bad_messages_close_the_connection_with_a_reason(adapter: Server) {
     ]);
     let count = messages.len();
     for (index, (bad, code, why)) in messages.into_iter().enumerate() {
-        let mut raw = Raw::complete_handshake(served.address());
+        let mut raw = Raw::complete_handshake(served.socket());
         raw.send_message(Opcode::Binary, &bad);
         assert_told(raw.closed(), code, why);
         let reason = served.robot.wait_for_disconnects(index + 1);
@@ -74,7 +74,7 @@ pub(crate) fn websocket_violations_close_the_connection_with_a_reason(adapter: S
     ];
     let count = cases.len();
     for (index, (bad, code, why)) in cases.into_iter().enumerate() {
-        let mut raw = Raw::complete_handshake(served.address());
+        let mut raw = Raw::complete_handshake(served.socket());
         raw.send(&bad);
         assert_told(raw.closed(), code, why);
         raw.to_end();
@@ -88,7 +88,7 @@ pub(crate) fn messages_after_a_bad_one_do_not_reach_the_robot(adapter: Server) {
     let served = adapter.serve(Recorder::small().held(Work::Observe));
     let observe = ClientMessage::Observe.encode().to_bytes();
     let good = ClientMessage::ApplyAction(good_action(1)).encode().to_bytes();
-    let mut raw = Raw::complete_handshake(served.address());
+    let mut raw = Raw::complete_handshake(served.socket());
     // In one packet: the good one before the fault may still count, the one behind it does not.
     let all = [
         message(Opcode::Binary, &observe, true),
@@ -110,7 +110,7 @@ pub(crate) fn a_client_that_disconnects_at_any_byte_is_noticed(adapter: Server) 
     // In the head, in the mask, in the message.
     let cuts = [0, 1, 4, 9, whole.len() - 1];
     for (index, sent) in cuts.into_iter().enumerate() {
-        let mut raw = Raw::complete_handshake(served.address());
+        let mut raw = Raw::complete_handshake(served.socket());
         raw.send(&whole[..sent]);
         drop(raw);
         let reason = served.robot.wait_for_disconnects(index + 1);

@@ -14,7 +14,7 @@ fn metadata() -> Vec<u8> {
 /// Asserts that a server lets a policy in, and answers it.
 #[track_caller]
 fn assert_admitted(served: &Served) -> Raw {
-    let mut raw = Raw::complete_handshake(served.address());
+    let mut raw = Raw::complete_handshake(served.socket());
     raw.send_message(Opcode::Binary, &metadata());
     assert_eq!(raw.frame().expect("it answers").0, Opcode::Binary);
     raw
@@ -28,7 +28,7 @@ fn refusal(raw: &mut Raw) -> String {
 pub(crate) fn the_refusal_reason_arrives_even_after_unread_data(adapter: Server) {
     let served = adapter.serve(Recorder::small());
     let mut first = assert_admitted(&served);
-    let mut raw = Raw::connect(served.address());
+    let mut raw = Raw::connect(served.socket());
     raw.send(&[Raw::request(), &vec![0x82; 100_000]].concat());
     // The first one is asked whether it is still there.
     let (opcode, payload) = first.frame().expect("it is asked");
@@ -43,7 +43,7 @@ pub(crate) fn a_leaving_policy_frees_the_robot_immediately(adapter: Server) {
     let served = adapter.serve(Recorder::small());
     let cut = assert_admitted(&served);
     drop(cut);
-    let mut rude = Raw::complete_handshake(served.address());
+    let mut rude = Raw::complete_handshake(served.socket());
     rude.send_message(Opcode::Binary, b"");
     assert_eq!(rude.closed().0, 1007);
     // It does not even answer the close.
@@ -58,13 +58,13 @@ pub(crate) fn a_leaving_policy_frees_the_robot_immediately(adapter: Server) {
 pub(crate) fn a_hanging_robot_does_not_accumulate_policies(adapter: Server) {
     let served = adapter.serve(Recorder::small().held(Work::Apply));
     let act = ClientMessage::ApplyAction(action(1)).encode().to_bytes();
-    let mut raw = Raw::complete_handshake(served.address());
+    let mut raw = Raw::complete_handshake(served.socket());
     raw.send_message(Opcode::Binary, &act);
     served.robot.wait_for_begun(Work::Apply, 1);
     raw.send_message(Opcode::Close, &[]);
     raw.to_end();
     for _ in 0..3 {
-        let mut raw = Raw::connect(served.address());
+        let mut raw = Raw::connect(served.socket());
         raw.send(Raw::request());
         let refusal = refusal(&mut raw);
         assert!(refusal.starts_with("HTTP/1.1 503 "), "{refusal}");
@@ -82,7 +82,7 @@ pub(crate) fn unfinished_handshakes_block_nobody(adapter: Server) {
     let served = adapter.serve(Recorder::small());
     let mut loris = Vec::new();
     for index in 0..100 {
-        let mut raw = Raw::connect(served.address());
+        let mut raw = Raw::connect(served.socket());
         raw.send(&Raw::request()[..index % Raw::request().len()]);
         loris.push(raw);
     }
@@ -94,7 +94,7 @@ pub(crate) fn unfinished_handshakes_block_nobody(adapter: Server) {
 pub(crate) fn an_aborted_handshake_is_forgotten(adapter: Server) {
     let served = adapter.serve(Recorder::small());
     for sent in [0, 1, Raw::request().len() / 2, Raw::request().len()] {
-        let mut raw = Raw::connect(served.address());
+        let mut raw = Raw::connect(served.socket());
         raw.send(&Raw::request()[..sent]);
     }
     assert_admitted(&served);
@@ -106,7 +106,7 @@ pub(crate) fn frames_sent_right_after_the_handshake_are_not_lost(adapter: Server
         let values: Vec<f32> = (0..action_len).map(|n| n as f32).collect();
         let action = Action::new(Array::vector(values.clone()));
         let action = ClientMessage::ApplyAction(action).encode().to_bytes();
-        let mut raw = Raw::connect(served.address());
+        let mut raw = Raw::connect(served.socket());
         let all = [
             Raw::request(),
             &message(Opcode::Binary, &action, true),
@@ -139,7 +139,7 @@ pub(crate) fn non_websocket_requests_get_an_http_response(adapter: Server) {
         ("\u{1}\u{2}\u{3} garbage\r\n\r\n", "400 Bad Request", "found no HTTP/1.1 request"),
         (&long, "431 Request Header Fields Too Large", "found a request head over"),
     ] {
-        let mut raw = Raw::connect(served.address());
+        let mut raw = Raw::connect(served.socket());
         raw.send(request.as_bytes());
         let response = refusal(&mut raw);
         assert!(response.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{response}");
@@ -154,7 +154,7 @@ pub(crate) fn pings_are_answered_while_the_robot_is_busy(adapter: Server) {
     // At an observation that is waited for, and at one that blocks its thread.
     for robot in [Recorder::small(), Recorder::small().blocking()] {
         let served = adapter.serve(robot.held(Work::Observe));
-        let mut raw = Raw::complete_handshake(served.address());
+        let mut raw = Raw::complete_handshake(served.socket());
         let request = ClientMessage::Observe.encode().to_bytes();
         raw.send_message(Opcode::Binary, &request);
         raw.send_message(Opcode::Binary, &request);
@@ -168,11 +168,11 @@ pub(crate) fn pings_are_answered_while_the_robot_is_busy(adapter: Server) {
 
 pub(crate) fn connections_during_shutdown_are_refused_with_a_reason(adapter: Server) {
     let served = adapter.serve(Recorder::small().held(Work::Observe));
-    let mut first = Raw::complete_handshake(served.address());
+    let mut first = Raw::complete_handshake(served.socket());
     first.send_message(Opcode::Binary, &ClientMessage::Observe.encode().to_bytes());
     served.robot.wait_for_begun(Work::Observe, 1);
     // Its request is complete, and it waits for the one before it to go.
-    let mut waiting = Raw::connect(served.address());
+    let mut waiting = Raw::connect(served.socket());
     waiting.send(Raw::request());
     std::thread::sleep(std::time::Duration::from_millis(50));
 

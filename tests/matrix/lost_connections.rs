@@ -11,22 +11,23 @@ use chiral_proto::ws::Keepalive;
 use chiral_tests::{Entry, Recorder, Work};
 
 use crate::adapter::{ClientSettings, Policy, ServerSettings};
+use crate::network::Relay;
 use crate::pair::{Pair, Served, action, hz};
-use crate::relay::Relay;
+use crate::relay::SocketRelay;
 use crate::supervise::{ask, eventually, soon};
 
 /// A robot and a policy with a relay between them.
 struct Line {
     pair: Pair,
     served: Served,
-    relay: Relay,
+    relay: Box<dyn Relay>,
     policy: Arc<dyn Policy>,
 }
 
 impl Line {
     fn new(pair: Pair, robot: Recorder) -> Self {
         let served = pair.server.serve(robot);
-        let relay = Relay::to(&served.uri);
+        let relay = served.relay();
         let policy = pair.client.connect(relay.uri());
         // The server is through with the handshake, too.
         soon(|| policy.metadata()).unwrap();
@@ -69,7 +70,7 @@ fn assert_lost<T>(answer: Result<T, CallError>) {
 
 pub(crate) fn connection_lost_during_the_handshake(pair: Pair) {
     let served = pair.server.serve(Recorder::small());
-    let relay = Relay::to(&served.uri);
+    let relay = SocketRelay::to(&served.uri);
     // In the middle of the server's answer.
     relay.cut_after(40);
     let cut = pair.client.try_connect(relay.uri(), ClientSettings::default());
@@ -84,7 +85,7 @@ pub(crate) fn connection_lost_during_the_handshake(pair: Pair) {
 
 pub(crate) fn connection_lost_before_the_handshake_response(pair: Pair) {
     let served = pair.server.serve(Recorder::small());
-    let relay = Relay::to(&served.uri);
+    let relay = SocketRelay::to(&served.uri);
     // The first byte of the answer is lost with the connection: it may be a server that is going.
     relay.cut_after(0);
     let policy = pair.client.connect(relay.uri());
@@ -121,9 +122,13 @@ pub(crate) fn connection_lost_during_a_reset(pair: Pair) {
 }
 
 pub(crate) fn connection_lost_during_a_large_observation(pair: Pair) {
-    let line = Line::new(pair, Recorder::large());
-    line.relay.cut_after(3_000_000);
-    assert_lost(soon(|| line.policy.observe()));
+    let served = pair.server.serve(Recorder::large());
+    let relay = SocketRelay::to(&served.uri);
+    let policy = pair.client.connect(relay.uri());
+    soon(|| policy.metadata()).unwrap();
+    relay.cut_after(3_000_000);
+    assert_lost(soon(|| policy.observe()));
+    let line = Line { pair, served, relay: Box::new(relay), policy };
     line.assert_both_sides_notice_and_can_reconnect();
 }
 
@@ -163,7 +168,7 @@ const QUICK: Keepalive =
 pub(crate) fn a_silent_connection_times_out_on_both_sides(pair: Pair) {
     let settings = ServerSettings { keepalive: Some(QUICK), ..ServerSettings::default() };
     let served = pair.server.serve_with(Recorder::small(), settings);
-    let relay = Relay::to(&served.uri);
+    let relay = SocketRelay::to(&served.uri);
     let settings = ClientSettings { keepalive: Some(QUICK), ..ClientSettings::default() };
     let policy = pair.client.try_connect(relay.uri(), settings).unwrap();
     soon(|| policy.metadata()).unwrap();

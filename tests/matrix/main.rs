@@ -4,6 +4,12 @@
 //! each case and each pair, such as `tokio_client::tokio_server::calls::…`. What concerns one side
 //! alone is tested with each adapter of that side.
 //!
+//! Some of the pairs, with each adapter on both sides, are tested over Unix sockets too:
+//! `unix::smol_blocking::calls::…`.
+//!
+//! What concerns a pair is tested over streams and transports, too, that users could have written:
+//! `outsider::frames::tokio_blocking::calls::…`.
+//!
 //! With the feature `zenoh`, what concerns a pair is tested over Zenoh too, with some of the pairs:
 //! `zenoh::named::smol_blocking::calls::…`.
 
@@ -17,6 +23,7 @@ mod handshakes;
 mod liveness;
 mod lost_connections;
 mod malformed;
+mod network;
 mod pair;
 mod relay;
 mod robots;
@@ -44,7 +51,8 @@ macro_rules! grid {
     ($($client:ident $server:ident: $adapter:path;)*) => {
         grid! { @clients [$($server: $adapter;)*] $($client: $adapter;)* }
         $(mod $server {
-            const SERVER: crate::pair::Server = crate::pair::Server(&$adapter);
+            const SERVER: crate::pair::Server =
+                crate::pair::Server { adapter: &$adapter, network: &crate::network::Tcp };
             server_cases! {}
             linux_cases! { server }
         })*
@@ -61,7 +69,7 @@ macro_rules! grid {
         $(mod $server {
             const PAIR: crate::pair::Pair = crate::pair::Pair {
                 client: super::CLIENT,
-                server: crate::pair::Server(&$adapter),
+                server: crate::pair::Server { adapter: &$adapter, network: &crate::network::Tcp },
             };
             pair_cases! {}
         })*
@@ -248,7 +256,9 @@ macro_rules! pair_cases {
     };
 }
 
-// Behind the macros that it uses.
+// Behind the macros that they use.
+mod outsider;
+mod unix;
 #[cfg(feature = "zenoh")]
 mod zenoh;
 

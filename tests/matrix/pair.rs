@@ -1,16 +1,16 @@
 //! A client adapter and a server adapter, and what most cases begin with.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use chiral_driver::ConnectError;
 use chiral_proto::{Action, Observation, Rate};
 use chiral_tests::Recorder;
 
 use crate::adapter::{Adapter, ClientSettings, Policy, ServerSettings, Serving};
-use crate::supervise::soon;
+use crate::network::{self, Network, Relay};
+use crate::supervise::{eventually, soon};
 
 /// The two sides of a case.
 #[derive(Clone, Copy)]
@@ -23,9 +23,12 @@ pub(crate) struct Pair {
 #[derive(Clone, Copy)]
 pub(crate) struct Client(pub(crate) &'static dyn Adapter);
 
-/// The adapter of a case's robots.
+/// The adapter of a case's robots, and the network on which it serves them.
 #[derive(Clone, Copy)]
-pub(crate) struct Server(pub(crate) &'static dyn Adapter);
+pub(crate) struct Server {
+    pub(crate) adapter: &'static dyn Adapter,
+    pub(crate) network: &'static dyn Network,
+}
 
 impl Pair {
     /// Serves a robot, and connects a policy to it.
@@ -63,7 +66,7 @@ impl Server {
 
     /// Serves a robot.
     pub(crate) fn serve_with(self, robot: Recorder, settings: ServerSettings) -> Served {
-        self.start("127.0.0.1:0", robot, settings)
+        self.start(&self.network.any_address(), robot, settings)
     }
 
     /// Serves a robot at an address of the test's own.
@@ -73,9 +76,9 @@ impl Server {
 
     fn start(self, address: &str, robot: Recorder, settings: ServerSettings) -> Served {
         let robot = Arc::new(robot);
-        let server = self.0.serve(address, Arc::clone(&robot), settings);
+        let server = self.adapter.serve(address, Arc::clone(&robot), settings);
         let uri = server.uri();
-        Served { server, robot: Robot(robot), uri }
+        Served { server, robot: Robot(robot), uri, network: self.network }
     }
 }
 
@@ -85,6 +88,7 @@ pub(crate) struct Served {
     pub(crate) robot: Robot,
     pub(crate) server: Box<dyn Serving>,
     pub(crate) uri: String,
+    pub(crate) network: &'static dyn Network,
 }
 
 impl Served {
@@ -94,9 +98,25 @@ impl Served {
         self.server.stats().map_or(0, |stats| stats.frames_received)
     }
 
-    /// The server's socket.
-    pub(crate) fn address(&self) -> SocketAddr {
-        address_of(&self.uri)
+    /// The server's TCP socket.
+    pub(crate) fn socket(&self) -> SocketAddr {
+        network::address_of(&self.uri)
+    }
+
+    /// Its address on its network.
+    pub(crate) fn address(&self) -> String {
+        self.network.address_of(&self.uri)
+    }
+
+    /// Goes between the robot and its policies.
+    pub(crate) fn relay(&self) -> Box<dyn Relay> {
+        self.network.relay(&self.uri)
+    }
+
+    /// Asserts that nobody listens any more, or not for long.
+    #[track_caller]
+    pub(crate) fn assert_closed(&self) {
+        assert_closed(self.network, &self.uri);
     }
 }
 
@@ -118,24 +138,10 @@ impl Drop for Robot {
     }
 }
 
-/// The socket that a URI names.
-pub(crate) fn address_of(uri: &str) -> SocketAddr {
-    let behind = uri.rsplit('/').next();
-    let address = behind.and_then(|behind| behind.split('?').next());
-    address.and_then(|address| address.parse().ok()).expect("it names a socket")
-}
-
-/// A loopback address on which nothing listens, and on which nobody happens to: outside of the
-/// range from which systems choose ports, and another one for each call and process.
-pub(crate) fn nowhere() -> SocketAddr {
-    static CALLS: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let call = CALLS.fetch_add(1, Ordering::Relaxed);
-        let port = 10_000 + (std::process::id() * 64 + call) % 20_000;
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port as u16)) {
-            return listener.local_addr().expect("it is bound");
-        }
-    }
+/// Asserts that nobody listens at a URI any more, or not for long.
+#[track_caller]
+pub(crate) fn assert_closed(network: &dyn Network, uri: &str) {
+    eventually(|| !network.is_listening(uri));
 }
 
 pub(crate) fn hz(hz: f64) -> Rate {

@@ -6,7 +6,7 @@ use chiral_proto::ConnectionError;
 use chiral_tests::{Entry, Recorder, Work};
 
 use crate::adapter::{ClientSettings, ServerSettings};
-use crate::pair::{Pair, action, hz, nowhere};
+use crate::pair::{Pair, action, hz};
 use crate::supervise::{aside, ask, eventually, soon};
 
 pub(crate) fn a_second_policy_is_refused_and_the_first_continues(pair: Pair) {
@@ -52,13 +52,13 @@ pub(crate) fn a_policy_is_admitted_as_soon_as_the_previous_one_leaves(pair: Pair
 }
 
 pub(crate) fn a_policy_waits_for_a_robot_that_is_not_up_yet(pair: Pair) {
-    let address = nowhere();
+    let address = pair.server.network.unused_address();
     let client = pair.client;
-    let uri = client.0.uri(&address.to_string());
+    let uri = client.0.uri(&address);
     let connecting = aside(move || client.0.connect(&uri, ClientSettings::default()));
     std::thread::sleep(Duration::from_millis(50));
     assert!(!connecting.is_done());
-    let served = pair.server.serve_at(&address.to_string(), Recorder::small());
+    let served = pair.server.serve_at(&address, Recorder::small());
     let policy = connecting.done().expect("it was waited for");
     soon(|| policy.metadata()).unwrap();
     assert_eq!(served.robot.history(), [Entry::Connected]);

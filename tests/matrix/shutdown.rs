@@ -1,13 +1,12 @@
 //! Orderly ends, from either side.
 
-use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use chiral_proto::ConnectionError;
 use chiral_tests::{Entry, Recorder, Work};
 
 use crate::adapter::{Policy, ServerSettings};
-use crate::pair::{Pair, Served, action, hz};
+use crate::pair::{Pair, Served, action, assert_closed, hz};
 use crate::supervise::{A_WHILE, aside, ask, eventually, soon};
 
 /// Asserts that a policy was told that the server is going out of service.
@@ -21,16 +20,10 @@ fn assert_told_of_shutdown(policy: &dyn Policy) {
     }
 }
 
-/// Asserts that nobody listens any more, or not for long.
-#[track_caller]
-fn assert_closed(address: SocketAddr) {
-    eventually(|| TcpStream::connect(address).is_err());
-}
-
 pub(crate) fn shutdown_without_a_policy(pair: Pair) {
     let served = pair.server.serve(Recorder::small());
     soon(|| served.server.shut_down());
-    assert_closed(served.address());
+    served.assert_closed();
     assert!(served.robot.history().is_empty());
 }
 
@@ -44,7 +37,7 @@ pub(crate) fn shutdown_while_idle(pair: Pair) {
         served.robot.history(),
         [Entry::Connected, Entry::Disconnected(ConnectionError::ShutDown)]
     );
-    assert_closed(served.address());
+    served.assert_closed();
 }
 
 pub(crate) fn shutdown_answers_requests_in_progress(pair: Pair) {
@@ -105,10 +98,10 @@ pub(crate) fn a_server_can_restart_on_the_same_address(pair: Pair) {
     let (served, policy) = pair.meet(Recorder::small());
     let address = served.address();
     soon(|| served.server.shut_down());
+    served.assert_closed();
     soon(|| drop(served));
     eventually(|| policy.error().is_some());
-    assert_closed(address);
-    let served = pair.server.serve_at(&address.to_string(), Recorder::small());
+    let served = pair.server.serve_at(&address, Recorder::small());
     let policy = pair.client.connect(&served.uri);
     soon(|| policy.metadata()).unwrap();
 }
@@ -117,13 +110,12 @@ pub(crate) fn a_dropped_server_closes_the_connection(pair: Pair) {
     let (served, policy) = pair.meet(Recorder::small());
     policy.start_obs_stream(hz(200.0)).unwrap();
     soon(|| policy.next_obs()).unwrap();
-    let address = served.address();
-    let Served { server, robot, .. } = served;
+    let Served { server, robot, uri, network } = served;
     soon(|| drop(server));
     eventually(|| policy.error().is_some());
     assert_told_of_shutdown(&*policy);
     assert_eq!(robot.wait_for_disconnects(1), ConnectionError::ShutDown);
-    assert_closed(address);
+    assert_closed(network, &uri);
 }
 
 pub(crate) fn a_dropped_policy_closes_the_connection(pair: Pair) {

@@ -6,7 +6,6 @@ use std::time::Instant;
 use chiral_tests::{Recorder, Work};
 
 use crate::pair::{Pair, action, hz};
-use crate::relay::Relay;
 use crate::supervise::{A_WHILE, ask, eventually, soon};
 
 pub(crate) fn a_stream_delivers_new_observations_at_its_rate(pair: Pair) {
@@ -97,7 +96,7 @@ pub(crate) fn blocking_observe_does_not_delay_actions(pair: Pair) {
 
 pub(crate) fn actions_arrive_while_a_large_observation_is_stalled(pair: Pair) {
     let served = pair.server.serve(Recorder::large());
-    let relay = Relay::to(&served.uri);
+    let relay = served.relay();
     let policy = pair.client.connect(relay.uri());
     soon(|| policy.metadata()).unwrap();
     relay.freeze_server();

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use chiral_tests::Recorder;
 
 use crate::pair::Pair;
-use crate::relay::Relay;
 use crate::supervise::{eventually, soon};
 
 /// Makes the tests of pairs in one of Zenoh's modes.
@@ -20,11 +19,15 @@ macro_rules! over_zenoh {
             $(mod $pair {
                 use crate::adapters;
                 use crate::adapters::zenoh::OverZenoh;
+                use crate::network::Tcp;
                 use crate::pair::{Client, Pair, Server};
 
                 const PAIR: Pair = Pair {
                     client: Client(&OverZenoh::$how(&adapters::$client::ADAPTER)),
-                    server: Server(&OverZenoh::$how(&adapters::$server::ADAPTER)),
+                    server: Server {
+                        adapter: &OverZenoh::$how(&adapters::$server::ADAPTER),
+                        network: &Tcp,
+                    },
                 };
                 common_cases! {}
                 cases! {
@@ -55,7 +58,7 @@ const LEASE: Duration = Duration::from_secs(5);
 
 pub(crate) fn a_silent_connection_is_dropped_within_the_lease(pair: Pair) {
     let served = pair.server.serve(Recorder::small());
-    let relay = Relay::to(&served.uri);
+    let relay = served.relay();
     let policy = pair.client.connect(relay.uri());
     soon(|| policy.metadata()).unwrap();
     let start = Instant::now();

@@ -184,11 +184,18 @@ impl WaitForServer {
     /// When to try again after a try that failed.
     ///
     /// # Errors
-    /// When the time for connecting is over by then.
+    /// When the time for connecting is over by then, or the address can be nobody's, such as a path
+    /// that is too long for a Unix socket.
     pub fn retry_at(&mut self, last: io::Error) -> Result<Instant, ConnectError> {
         let now = Instant::now();
         let retry_at = now + RETRY_INTERVAL;
-        if self.deadline.is_some_and(|deadline| deadline <= retry_at) {
+        let is_hopeless = matches!(
+            last.kind(),
+            io::ErrorKind::InvalidInput
+                | io::ErrorKind::InvalidFilename
+                | io::ErrorKind::Unsupported
+        );
+        if is_hopeless || self.deadline.is_some_and(|deadline| deadline <= retry_at) {
             let waited = now.duration_since(self.start);
             return Err(ConnectError::NoServer { uri: self.uri.clone(), waited, last });
         }

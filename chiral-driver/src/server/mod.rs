@@ -76,7 +76,9 @@ impl<R: Runtime> PolicyServer<R> {
     /// [`uri`](Self::uri) then says how clients reach it.
     ///
     /// Whoever reaches the address can drive the robot: listen on `127.0.0.1` unless the network is
-    /// one that you trust.
+    /// one that you trust. At `unix:/path` that is whoever may write to the socket's file: the
+    /// process's own user and the superuser with the usual umask of 022, its group too with 002.
+    /// The file is removed when the server stops listening.
     ///
     /// # Errors
     /// When the address cannot be read or listened on.

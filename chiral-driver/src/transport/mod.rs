@@ -48,6 +48,129 @@ pub enum Message {
 /// [`poll_receive`](Self::poll_receive), [`wants_frame`](Self::wants_frame),
 /// [`send`](Self::send), [`poll_write`](Self::poll_write), [`close`](Self::close) and
 /// [`is_closed`](Self::is_closed) are all that a transport must have.
+///
+/// # How a connection begins and ends
+///
+/// On the robot's side a transport is first touched when its policy is admitted, or refused. One
+/// that is refused is closed, with [`CloseCode::TRY_AGAIN_LATER`], before anything else is called.
+/// So a transport whose policies are to know that they are admitted before they are connected tells
+/// them so in its first `poll_write`, unless it was closed before.
+///
+/// A peer that closes the connection is told of by `poll_receive` with
+/// [`ConnectionError::ClosedByPeer`], behind all that the peer had sent, and a connection that
+/// breaks with an error for which [`is_lost`](ConnectionError::is_lost) is true. A peer that breaks
+/// the transport's own rules, such as one that announces a frame over
+/// [`Limits::frame_len`], is to be told by the transport; the error is then
+/// [`ConnectionError::TransportViolation`]. In all other cases the driver calls `close`.
+///
+/// # Example
+///
+/// A channel within the process. [`PolicyServer::serve_transport`](crate::PolicyServer::serve_transport)
+/// takes the robot's end of it and [`Builder::over_transport`](crate::Builder::over_transport) the
+/// policy's.
+///
+/// ```
+/// use std::future::poll_fn;
+/// use std::pin::Pin;
+/// use std::task::{Context, Poll, ready};
+/// use std::time::Instant;
+///
+/// use chiral_driver::proto::ConnectionError;
+/// use chiral_driver::proto::wire::{ClientMessage, Frame};
+/// use chiral_driver::proto::ws::CloseCode;
+/// use chiral_driver::{Message, Transport};
+/// use futures_channel::mpsc::{Receiver, Sender, channel};
+/// use futures_lite::Stream;
+/// use futures_lite::future::block_on;
+///
+/// enum Item {
+///     Frame(Frame),
+///     Close(CloseCode, String),
+/// }
+///
+/// struct Channel {
+///     to_peer: Sender<Item>,
+///     from_peer: Receiver<Item>,
+///     has_room: bool,
+///     is_closed: bool,
+/// }
+///
+/// impl Transport for Channel {
+///     fn poll_receive(
+///         &mut self,
+///         cx: &mut Context<'_>,
+///         _now: Instant,
+///     ) -> Poll<Result<Option<Message>, ConnectionError>> {
+///         let item = ready!(Pin::new(&mut self.from_peer).poll_next(cx));
+///         if let Some(Item::Frame(frame)) = item {
+///             let segments = frame.segments().cloned().collect();
+///             return Poll::Ready(Ok(Some(Message::Segments(segments))));
+///         }
+///         self.is_closed = true;
+///         Poll::Ready(Err(match item {
+///             Some(Item::Close(code, reason)) => {
+///                 ConnectionError::ClosedByPeer { code: Some(code.0), reason }
+///             }
+///             _ => ConnectionError::EndOfStream { inside_message: false },
+///         }))
+///     }
+///
+///     fn wants_frame(&self) -> bool {
+///         self.has_room && !self.is_closed
+///     }
+///
+///     fn send(&mut self, frame: Frame) {
+///         self.has_room = false;
+///         // A peer that is gone is noticed by the next `poll_write`.
+///         let _ = self.to_peer.try_send(Item::Frame(frame));
+///     }
+///
+///     fn poll_write(
+///         &mut self,
+///         cx: &mut Context<'_>,
+///         _now: Instant,
+///     ) -> Poll<Result<bool, ConnectionError>> {
+///         if self.has_room || self.is_closed {
+///             return Poll::Ready(Ok(false));
+///         }
+///         let ready = ready!(self.to_peer.poll_ready(cx));
+///         self.has_room = ready.is_ok();
+///         self.is_closed = ready.is_err();
+///         Poll::Ready(ready.map(|()| true).map_err(|_| ConnectionError::Reset))
+///     }
+///
+///     fn close(&mut self, _now: Instant, code: CloseCode, reason: &str) {
+///         // A sender of its own has room for one item, whatever waits before it.
+///         let _ = self.to_peer.clone().try_send(Item::Close(code, reason.to_owned()));
+///         self.is_closed = true;
+///     }
+///
+///     fn is_closed(&self) -> bool {
+///         self.is_closed
+///     }
+/// }
+///
+/// fn pair() -> (Channel, Channel) {
+///     let ((to_robot, from_policy), (to_policy, from_robot)) = (channel(0), channel(0));
+///     let end = |to_peer, from_peer| {
+///         Channel { to_peer, from_peer, has_room: false, is_closed: false }
+///     };
+///     (end(to_robot, from_robot), end(to_policy, from_policy))
+/// }
+///
+/// // What the driver does with the two ends:
+/// let (mut policy, mut robot) = pair();
+/// block_on(poll_fn(|cx| policy.poll_write(cx, Instant::now())))?;
+/// assert!(policy.wants_frame());
+/// policy.send(ClientMessage::Metadata.encode());
+/// policy.close(Instant::now(), CloseCode::NORMAL, "done");
+///
+/// let mut receive = || block_on(poll_fn(|cx| robot.poll_receive(cx, Instant::now())));
+/// assert!(matches!(receive()?, Some(Message::Segments(_))));
+/// let end = ConnectionError::ClosedByPeer { code: Some(1000), reason: "done".to_owned() };
+/// assert_eq!(receive().unwrap_err(), end);
+/// # Ok::<(), ConnectionError>(())
+/// ```
 pub trait Transport: Send + 'static {
     /// Reads on. `Ready(Ok(None))`: something came, but no whole message yet.
     ///
@@ -80,7 +203,9 @@ pub trait Transport: Send + 'static {
     /// Both directions are polled on until [`is_closed`](Self::is_closed).
     fn close(&mut self, now: Instant, code: CloseCode, reason: &str);
 
-    /// Whether the peer knows of the end, or cannot be told.
+    /// Whether the peer knows of the end, or cannot be told: so, too, when it was the peer that has
+    /// closed the connection, or when either direction has failed. Otherwise the driver waits some
+    /// seconds for it.
     fn is_closed(&self) -> bool;
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called. Default: never.
@@ -221,6 +346,46 @@ pub trait Acceptor: Send + Sync + 'static {
     /// `PolicyServer::acceptor_extension` gives it. Default: nothing.
     fn extension(&self) -> Option<Extension> {
         None
+    }
+}
+
+impl<C: Connector + ?Sized> Connector for Box<C> {
+    fn connect(
+        &self,
+        limits: &Limits,
+        timeout: Option<Duration>,
+    ) -> BoxFuture<'_, Result<Box<dyn Transport>, ConnectError>> {
+        (**self).connect(limits, timeout)
+    }
+
+    fn lossy(&self) -> Option<Lossy> {
+        (**self).lossy()
+    }
+}
+
+impl<T: Acceptor + ?Sized> Acceptor for Box<T> {
+    fn accept(&self) -> BoxFuture<'_, io::Result<Incoming>> {
+        (**self).accept()
+    }
+
+    fn uri(&self) -> String {
+        (**self).uri()
+    }
+
+    fn wants_metadata(&self) -> bool {
+        (**self).wants_metadata()
+    }
+
+    fn set_metadata(&self, metadata: Map) {
+        (**self).set_metadata(metadata);
+    }
+
+    fn close(&self) -> BoxFuture<'_, io::Result<()>> {
+        (**self).close()
+    }
+
+    fn extension(&self) -> Option<Extension> {
+        (**self).extension()
     }
 }
 

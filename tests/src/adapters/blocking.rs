@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::Recorder;
-use chiral_blocking::{CallError, ConnectError, PolicyClient, PolicyServer, Robot, ServerConfig};
+use chiral_blocking::{
+    Builder, CallError, ConnectError, PolicyClient, PolicyServer, Robot, ServerConfig,
+};
 use chiral_proto::client::{self, Misuse, NotQueued};
 use chiral_proto::{
     Action, ConnectionError, Map, Observation, Rate, ResetResult, StepResult, server,
@@ -37,6 +39,34 @@ impl Blocking {
         server.spawn(robot(&server)?)?;
         Ok(Box::new(server))
     }
+
+    /// A policy on a client that is connected already.
+    pub fn policy(&self, client: PolicyClient) -> Arc<dyn Policy> {
+        Arc::new(BlockingPolicy(client))
+    }
+
+    /// A server's settings.
+    pub fn config(&self, settings: ServerSettings) -> ServerConfig {
+        ServerConfig {
+            machine: settings.machine,
+            keepalive: settings.keepalive,
+            shutdown_timeout: settings.shutdown_timeout,
+            ..ServerConfig::default()
+        }
+    }
+
+    /// A policy's settings.
+    pub fn builder(&self, settings: ClientSettings) -> Builder {
+        let mut builder =
+            PolicyClient::builder().config(settings.machine).keepalive(settings.keepalive);
+        if let Some(timeout) = settings.connect_timeout {
+            builder = builder.connect_timeout(timeout);
+        }
+        if let Some(timeout) = settings.request_timeout {
+            builder = builder.request_timeout(timeout);
+        }
+        builder
+    }
 }
 
 impl Adapter for Blocking {
@@ -46,13 +76,7 @@ impl Adapter for Blocking {
         robot: Arc<Recorder>,
         settings: ServerSettings,
     ) -> Box<dyn Serving> {
-        let config = ServerConfig {
-            machine: settings.machine,
-            keepalive: settings.keepalive,
-            shutdown_timeout: settings.shutdown_timeout,
-            ..ServerConfig::default()
-        };
-        self.start(address, config, |_| Ok(robot)).expect("the address is free")
+        self.start(address, self.config(settings), |_| Ok(robot)).expect("the address is free")
     }
 
     fn connect(
@@ -60,15 +84,7 @@ impl Adapter for Blocking {
         uri: &str,
         settings: ClientSettings,
     ) -> Result<Arc<dyn Policy>, ConnectError> {
-        let mut builder =
-            PolicyClient::builder().config(settings.machine).keepalive(settings.keepalive);
-        if let Some(timeout) = settings.connect_timeout {
-            builder = builder.connect_timeout(timeout);
-        }
-        if let Some(timeout) = settings.request_timeout {
-            builder = builder.request_timeout(timeout);
-        }
-        Ok(Arc::new(BlockingPolicy(builder.connect(uri)?)))
+        Ok(self.policy(self.builder(settings).connect(uri)?))
     }
 }
 

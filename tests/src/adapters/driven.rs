@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::{Recorder, SOON};
 use chiral_driver::{
-    CallError, ConnectError, PolicyClient, PolicyServer, Robot, Runtime, ServerConfig,
+    Builder, CallError, ConnectError, PolicyClient, PolicyServer, Robot, Runtime, ServerConfig,
 };
 use chiral_proto::client::{self, Misuse, NotQueued};
 use chiral_proto::{
@@ -73,8 +73,20 @@ impl<E: Executor> Driven<E> {
         robot: impl FnOnce(&PolicyServer<E::Runtime>) -> io::Result<R>,
     ) -> io::Result<Box<dyn Serving>> {
         let server = E::block_on(PolicyServer::<E::Runtime>::bind_with(address, config))?;
-        let uri = server.uri()?;
         let robot = robot(&server)?;
+        Ok(self.serve_on(server, robot))
+    }
+
+    /// Serves a robot on a server, in the background.
+    ///
+    /// # Panics
+    /// When the server listens nowhere.
+    pub fn serve_on(
+        &self,
+        server: PolicyServer<E::Runtime>,
+        robot: impl Robot,
+    ) -> Box<dyn Serving> {
+        let uri = server.uri().expect("it listens");
         let (stop, stopped) = oneshot::channel::<Infallible>();
         let (over, is_over) = mpsc::channel();
         let handle = server.clone();
@@ -91,7 +103,32 @@ impl<E: Executor> Driven<E> {
             }
         });
         let is_over = Mutex::new(is_over);
-        Ok(Box::new(DrivenServing::<E> { server, uri, is_over, _stop: stop }))
+        Box::new(DrivenServing::<E> { server, uri, is_over, _stop: stop })
+    }
+
+    /// A server's settings.
+    pub fn config(&self, robot: &Recorder, settings: ServerSettings) -> ServerConfig {
+        ServerConfig {
+            machine: settings.machine,
+            keepalive: settings.keepalive,
+            shutdown_timeout: settings.shutdown_timeout,
+            robot_threads: robot.blocks(),
+            ..ServerConfig::default()
+        }
+    }
+
+    /// A policy's settings.
+    pub fn builder(&self, settings: ClientSettings) -> Builder<E::Runtime> {
+        let mut builder = PolicyClient::<E::Runtime>::builder()
+            .config(settings.machine)
+            .keepalive(settings.keepalive);
+        if let Some(timeout) = settings.connect_timeout {
+            builder = builder.connect_timeout(timeout);
+        }
+        if let Some(timeout) = settings.request_timeout {
+            builder = builder.request_timeout(timeout);
+        }
+        builder
     }
 
     /// A policy on a client that is connected already.
@@ -107,13 +144,7 @@ impl<E: Executor> Adapter for Driven<E> {
         robot: Arc<Recorder>,
         settings: ServerSettings,
     ) -> Box<dyn Serving> {
-        let config = ServerConfig {
-            machine: settings.machine,
-            keepalive: settings.keepalive,
-            shutdown_timeout: settings.shutdown_timeout,
-            robot_threads: robot.blocks(),
-            ..ServerConfig::default()
-        };
+        let config = self.config(&robot, settings);
         self.start(address, config, |_| Ok(robot)).expect("the loopback has an address left")
     }
 
@@ -122,16 +153,7 @@ impl<E: Executor> Adapter for Driven<E> {
         uri: &str,
         settings: ClientSettings,
     ) -> Result<Arc<dyn Policy>, ConnectError> {
-        let mut builder = PolicyClient::<E::Runtime>::builder()
-            .config(settings.machine)
-            .keepalive(settings.keepalive);
-        if let Some(timeout) = settings.connect_timeout {
-            builder = builder.connect_timeout(timeout);
-        }
-        if let Some(timeout) = settings.request_timeout {
-            builder = builder.request_timeout(timeout);
-        }
-        Ok(self.policy(E::block_on(builder.connect(uri))?))
+        Ok(self.policy(E::block_on(self.builder(settings).connect(uri))?))
     }
 }
 

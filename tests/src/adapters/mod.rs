@@ -5,6 +5,7 @@ pub mod blocking;
 pub mod driven;
 pub mod smol;
 pub mod tokio;
+pub mod unix;
 #[cfg(feature = "zenoh")]
 pub mod zenoh;
 
