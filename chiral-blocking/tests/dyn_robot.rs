@@ -101,9 +101,9 @@ fn every_method_is_called(robot: impl Robot, called: &Receiver<&'static str>) {
     wait_for("reset");
     policy.observe().expect("it answers");
     wait_for("observe");
-    policy.step([0.5, 0.5].into()).expect("it answers");
+    policy.step([0.5, 0.5]).expect("it answers");
     wait_for("step");
-    policy.send_action([0.5, 0.5].into()).expect("there is room");
+    policy.send_action([0.5, 0.5]).expect("there is room");
     wait_for("apply_action");
     wait_for("on_watchdog");
     policy.send_action([f32::NAN, 0.5].into()).expect("there is room");

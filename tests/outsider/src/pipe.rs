@@ -134,7 +134,7 @@ impl Pipe {
         let mut state = self.shared.lock();
         let read = state.read(self.side, buf);
         let flow = &mut state.flows[1 - self.side];
-        self.after(take_waker(&read, waker, &mut flow.reader, &mut flow.writer), state);
+        self.after(take_waker(read.is_some(), waker, &mut flow.reader, &mut flow.writer), state);
         read
     }
 
@@ -146,7 +146,7 @@ impl Pipe {
         let mut state = self.shared.lock();
         let written = state.write(self.side, slices);
         let flow = &mut state.flows[self.side];
-        self.after(take_waker(&written, waker, &mut flow.writer, &mut flow.reader), state);
+        self.after(take_waker(written.is_some(), waker, &mut flow.writer, &mut flow.reader), state);
         written
     }
 
@@ -193,12 +193,12 @@ impl Pipe {
 
 /// Whom to wake after a call that came to something; else leaves the caller's own waker.
 fn take_waker(
-    outcome: &Option<io::Result<usize>>,
+    is_done: bool,
     waker: Option<&Waker>,
     own: &mut Option<Waker>,
     other: &mut Option<Waker>,
 ) -> Option<Waker> {
-    if outcome.is_some() {
+    if is_done {
         return other.take();
     }
     if waker.is_some() {
