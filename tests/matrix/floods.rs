@@ -11,6 +11,7 @@ use chiral_proto::wire::ClientMessage;
 use chiral_tests::{Entry, Opcode, Raw, RawServer, Recorder, SOON};
 
 use crate::adapter::{ClientSettings, ServerSettings};
+use crate::network::address_of;
 use crate::pair::{Client, Server, action};
 use crate::supervise::{Aside, aside, eventually, soon};
 
@@ -55,8 +56,8 @@ pub(crate) fn strangers_who_send_without_end_disturb_no_policy(adapter: Server) 
         let mut settings = ServerSettings::default();
         settings.machine.watchdog = Some(Duration::from_millis(300));
         let served = adapter.serve_with(Recorder::small(), settings);
-        let mut raw = Raw::complete_handshake(served.address());
-        let address = served.address();
+        let mut raw = Raw::complete_handshake(address_of(&served.uri));
+        let address = address_of(&served.uri);
         let flood = Flood::of(2, move |is_over| send_without_end(address, head, is_over));
         for count in 1..=50 {
             let act = ClientMessage::ApplyAction(action(1)).encode().to_bytes();
@@ -88,12 +89,12 @@ fn connect_from(source: [u8; 4], server: SocketAddr) -> Raw {
 #[cfg(target_os = "linux")]
 pub(crate) fn a_flood_of_handshakes_evicts_only_its_own_source(adapter: Server) {
     let served = adapter.serve(Recorder::small());
-    let mut honest = connect_from([127, 0, 0, 2], served.address());
+    let mut honest = connect_from([127, 0, 0, 2], address_of(&served.uri));
     let (begun, rest) = Raw::request().split_at(40);
     honest.send(begun);
     let flood: Vec<Raw> = (0..150)
         .map(|_| {
-            let mut raw = Raw::connect(served.address());
+            let mut raw = Raw::connect(address_of(&served.uri));
             raw.send(begun);
             raw
         })
@@ -108,7 +109,7 @@ pub(crate) fn refused_connections_that_stay_are_closed(adapter: Server) {
     let served = adapter.serve(Recorder::small());
     let mut strangers: Vec<Raw> = (0..100)
         .map(|_| {
-            let mut raw = Raw::connect(served.address());
+            let mut raw = Raw::connect(address_of(&served.uri));
             raw.send(b"BAD\r\n\r\n");
             raw
         })
@@ -117,14 +118,14 @@ pub(crate) fn refused_connections_that_stay_are_closed(adapter: Server) {
         let answer = raw.to_end();
         assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 400 "), "{answer:?}");
     }
-    Raw::complete_handshake(served.address());
+    Raw::complete_handshake(address_of(&served.uri));
 }
 
 pub(crate) fn a_reset_behind_a_close_ends_the_connection_at_once(adapter: Server) {
     const ROUNDS: usize = 10;
     let served = adapter.serve(Recorder::large());
     for round in 1..=ROUNDS {
-        let mut raw = Raw::complete_handshake(served.address());
+        let mut raw = Raw::complete_handshake(address_of(&served.uri));
         raw.send_message(Opcode::Binary, &ClientMessage::Observe.encode().to_bytes());
         raw.send_message(Opcode::Close, &1000_u16.to_be_bytes());
         // With the observation unread, so that this is a reset.

@@ -13,8 +13,8 @@ use chiral_proto::{Action, ActionSpec, Array, CameraConfig};
 use chiral_tests::{Entry, Opcode, Raw, RawServer, Recorder, Work, message};
 
 use crate::adapter::{ClientSettings, ServerSettings};
+use crate::network::address_of;
 use crate::pair::{Client, Pair, Server, action, hz, values};
-use crate::relay::Relay;
 use crate::supervise::{A_WHILE, aside, ask, eventually, soon};
 
 /// An action as a WebSocket message of a client.
@@ -60,7 +60,7 @@ pub(crate) fn pending_actions_are_dropped_when_the_policy_is_killed(adapter: Ser
     for queue in queues {
         for (robot, kill) in robots().into_iter().zip([reset as fn(Raw), hang_up]) {
             let served = adapter.serve_with(robot.held(Work::Apply), settings(queue));
-            let mut raw = Raw::complete_handshake(served.address());
+            let mut raw = Raw::complete_handshake(address_of(&served.uri));
             raw.send(&messages_of(0..SENT));
             served.robot.wait_for_begun(Work::Apply, 1);
             eventually(|| served.frames_received() == u64::from(SENT));
@@ -91,7 +91,7 @@ pub(crate) fn an_ordered_queue_holds_a_fast_policy_up_and_loses_no_action(adapte
     settings.machine.limits.frame_len = 1 << 10;
     for robot in robots() {
         let served = adapter.serve_with(robot.held(Work::Apply), settings.clone());
-        let mut raw = Raw::complete_handshake(served.address());
+        let mut raw = Raw::complete_handshake(address_of(&served.uri));
         raw.send(&messages_of(0..SENT));
         raw.send_message(Opcode::Ping, b"behind the actions");
         served.robot.wait_for_begun(Work::Apply, 1);
@@ -112,13 +112,13 @@ pub(crate) fn a_held_up_policy_that_goes_ends_the_connection(adapter: Server) {
     settings.machine.limits.frame_len = 1 << 10;
     for (robot, end) in robots().into_iter().zip([reset as fn(Raw), hang_up]) {
         let served = adapter.serve_with(robot.held(Work::Apply), settings.clone());
-        let mut raw = Raw::complete_handshake(served.address());
+        let mut raw = Raw::complete_handshake(address_of(&served.uri));
         raw.send(&messages_of(0..500));
         served.robot.wait_for_begun(Work::Apply, 1);
         end(raw);
         served.robot.release(Work::Apply);
         served.robot.wait_for_disconnects(1);
-        let next = Raw::complete_handshake(served.address());
+        let next = Raw::complete_handshake(address_of(&served.uri));
         drop(next);
     }
 }
@@ -127,7 +127,7 @@ pub(crate) fn a_slow_robot_applies_the_newest_action_and_is_told_of_the_others(a
     for robot in robots() {
         let robot = robot.held(Work::Apply);
         let served = adapter.serve_with(robot, settings(ActionQueue::Latest));
-        let mut raw = Raw::complete_handshake(served.address());
+        let mut raw = Raw::complete_handshake(address_of(&served.uri));
         raw.send(&messages_of(0..1));
         served.robot.wait_for_begun(Work::Apply, 1);
         raw.send(&messages_of(1..101));
@@ -150,7 +150,7 @@ pub(crate) fn actions_decided_on_old_observations_are_dropped(pair: Pair) {
     let mut settings = ServerSettings::default();
     settings.machine.max_obs_age = Some(MAX_AGE);
     let served = pair.server.serve_with(Recorder::of(sensors), settings);
-    let relay = Relay::to(&served.uri);
+    let relay = served.relay();
     let policy = pair.client.connect(relay.uri());
     let look = || {
         served.robot.sensors().update_image("wrist_cam", &[0_u8; 12]).unwrap();
@@ -282,11 +282,11 @@ pub(crate) fn a_silent_server_is_noticed_and_calls_fail_by_their_deadline(client
 
 pub(crate) fn a_policy_on_a_frozen_link_loses_the_robot_to_the_next(adapter: Server) {
     let served = adapter.serve(Recorder::small());
-    let mut frozen = Raw::complete_handshake(served.address());
+    let mut frozen = Raw::complete_handshake(address_of(&served.uri));
     frozen.send(&message_of(action(1)));
     served.robot.wait_for_applied(1);
     // It sends nothing, and answers no ping. Its keepalive would take 40 s.
-    let mut next = Raw::complete_handshake(served.address());
+    let mut next = Raw::complete_handshake(address_of(&served.uri));
     next.send(&message_of(action(2)));
     served.robot.wait_for_applied(2);
     let history = served.robot.history();
@@ -321,7 +321,7 @@ pub(crate) fn actions_that_do_not_fit_never_reach_the_robot(adapter: Server) {
     let mut settings = ServerSettings::default();
     settings.machine.action_spec = ActionSpec::vector(7);
     let served = adapter.serve_with(Recorder::small(), settings);
-    let mut raw = Raw::complete_handshake(served.address());
+    let mut raw = Raw::complete_handshake(address_of(&served.uri));
     let count = bad.len() as u64;
     bad.push(good.clone());
     bad.into_iter().for_each(|action| raw.send(&message_of(action)));
@@ -332,7 +332,7 @@ pub(crate) fn actions_that_do_not_fit_never_reach_the_robot(adapter: Server) {
 
     // Without any declaration, what no robot can mean.
     let served = adapter.serve(Recorder::small());
-    let mut raw = Raw::complete_handshake(served.address());
+    let mut raw = Raw::complete_handshake(address_of(&served.uri));
     for bad in [numbers(&[]), numbers(&[f32::NAN]), numbers(&[f32::INFINITY])] {
         raw.send(&message_of(bad));
     }
