@@ -49,7 +49,7 @@ enum Kind {
 /// How far the connection is.
 ///
 /// ```text
-/// Arriving ──greeting──► Open ──close──► Closing ──written──► Over
+/// Arriving ──greeting──► Open ──close──► Closing ──the peer hung up──► Over
 ///    └──────────────────────┴──the peer closed, or the stream failed──▲
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +70,8 @@ pub struct Framed<S> {
     /// Bytes of the largest frame that is received.
     limit: usize,
     phase: Phase,
+    /// After a violation nothing is read any more.
+    is_read_out: bool,
     head: [u8; HEAD],
     /// Bytes of the head and of the body that have come.
     received: usize,
@@ -85,6 +87,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Framed<S> {
             is_server,
             limit,
             phase: Phase::Arriving,
+            is_read_out: false,
             head: [0; HEAD],
             received: 0,
             body: Vec::new(),
@@ -138,6 +141,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Framed<S> {
     /// Tells the peer what it did wrong: the driver leaves that to the transport.
     fn violated(&mut self, code: CloseCode, found: String) -> ConnectionError {
         self.close(Instant::now(), code, &found);
+        self.is_read_out = true;
         ConnectionError::TransportViolation(found)
     }
 
@@ -259,7 +263,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Framed<S>
                 self.outgoing.pop_front();
             }
         }
-        if self.outgoing.is_empty() && self.phase == Phase::Closing {
+        // Else the peer knows when it hangs up in its turn.
+        if self.outgoing.is_empty() && self.phase == Phase::Closing && self.is_read_out {
             self.phase = Phase::Over;
         }
         Poll::Ready(Ok(true))
