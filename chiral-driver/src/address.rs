@@ -1,6 +1,7 @@
 //! Addresses: where a client connects to, and what a server listens on.
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -17,6 +18,23 @@ pub enum StreamAddress {
     },
     /// A Unix socket, by its path.
     Unix(PathBuf),
+}
+
+impl StreamAddress {
+    /// Finds out whether a socket can have this address at all.
+    ///
+    /// # Errors
+    /// When it is a path that is empty or too long: about a hundred bytes are allowed.
+    pub fn check(&self) -> io::Result<()> {
+        #[cfg(unix)]
+        if let Self::Unix(path) = self {
+            if path.as_os_str().is_empty() {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path is empty"));
+            }
+            std::os::unix::net::SocketAddr::from_pathname(path)?;
+        }
+        Ok(())
+    }
 }
 
 impl From<SocketAddr> for StreamAddress {

@@ -140,7 +140,11 @@ impl<R: Runtime> Builder<R> {
         let mut wait = WaitForServer::new(uri, &self.settings);
         loop {
             let deadline = self.settings.handshake_deadline(Instant::now(), Some(&wait));
-            let last = match until::<R, _>(deadline, R::connect(address)).await {
+            let connecting = async {
+                address.check()?;
+                R::connect(address).await
+            };
+            let last = match until::<R, _>(deadline, connecting).await {
                 None => io::Error::new(io::ErrorKind::TimedOut, "no answer from the host"),
                 Some(Err(error)) => error,
                 Some(Ok(mut stream)) => {
