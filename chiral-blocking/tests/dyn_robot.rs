@@ -106,7 +106,7 @@ fn every_method_is_called(robot: impl Robot, called: &Receiver<&'static str>) {
     policy.send_action([0.5, 0.5]).expect("there is room");
     wait_for("apply_action");
     wait_for("on_watchdog");
-    policy.send_action([f32::NAN, 0.5].into()).expect("there is room");
+    policy.send_action([f32::NAN, 0.5]).expect("there is room");
     wait_for("on_actions_dropped");
     policy.close();
     wait_for("on_disconnect");
