@@ -336,3 +336,33 @@ impl std::fmt::Debug for Lease {
         f.debug_struct("Lease").field("connection", &self.connection).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_lite::future::{block_on, poll_once};
+
+    use super::*;
+
+    #[test]
+    fn a_policy_that_is_given_up_before_it_is_driven_holds_no_shutdown_up() {
+        let admission = Admission::new(ServerConfig::default());
+        let machine = |config: &ServerConfig| Server::new(Instant::now(), config.machine.clone());
+        let lease = admission.admit_blocking(machine).expect("the robot is free");
+        admission.start_shutdown(Duration::ZERO);
+        let mut waiting = Box::pin(admission.wait_until_free());
+        assert!(block_on(poll_once(&mut waiting)).is_none(), "the robot has a policy");
+        drop(lease);
+        block_on(waiting);
+    }
+
+    #[test]
+    fn a_robot_that_is_not_done_with_a_policy_that_has_gone_is_busy() {
+        let admission = Admission::new(ServerConfig::default());
+        let machine = |config: &ServerConfig| Server::new(Instant::now(), config.machine.clone());
+        let lease = admission.admit_blocking(machine).expect("the robot is free");
+        lease.connection().finish(chiral_proto::ConnectionError::Reset);
+        assert_eq!(admission.admit_blocking(machine).err(), Some(Refusal::Busy));
+        drop(lease);
+        admission.admit_blocking(machine).expect("the robot is at rest");
+    }
+}

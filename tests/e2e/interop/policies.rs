@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chiral_proto::client::Config;
 use chiral_proto::ws::Keepalive;
 use chiral_proto::{Action, Array, ConnectionError, Dtype, Observation, Rate, Shape};
 use chiral_tests::soon;
@@ -77,7 +78,10 @@ fn actions() -> Vec<Action> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn actions_of_every_dtype_and_shape_arrive_unchanged() {
     let mut robot = Robot::start("python", &["--cameras", "2"]).await;
-    let client = connect(&robot).await;
+    // As they are: this peer reads every dtype.
+    let config = Config { float32_actions: false, ..Config::default() };
+    let connecting = PolicyClient::builder().config(config).connect(&robot.uri);
+    let client = soon(connecting).await.unwrap();
     // Before the first observation there are no timestamps for them.
     client.send_action([1.0]).unwrap();
     let bare = report::action("apply_action", &[1.0].into());
@@ -162,8 +166,8 @@ async fn pings_go_both_ways_while_the_robot_is_busy() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disconnecting_robot_is_noticed() {
     for (options, expected) in [
-        (&["--close-after", "1"][..], "closed by the peer (code 1000: that was the last"),
-        (&["--close-after", "1", "--abort"][..], "the connection was lost"),
+        (&["--close-after", "1"][..], "the peer closed the connection: that was the last"),
+        (&["--close-after", "1", "--abort"][..], "the peer's process has ended"),
     ] {
         let robot = Robot::start("python", options).await;
         let client = connect(&robot).await;

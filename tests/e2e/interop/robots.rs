@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use chiral_proto::ConnectionError;
+use chiral_proto::server::ActionQueue;
 use chiral_proto::ws::Keepalive;
+use chiral_proto::{ActionSpec, ConnectionError};
 use chiral_tokio::ServerConfig;
 use serde_json::{Value, json};
 
@@ -22,7 +23,11 @@ fn assert_same(theirs: &[Value], ours: &[Value]) {
 
 /// Runs a scenario against a robot, compares all messages, and returns the summary.
 async fn agree(robot: Witness, style: &str, scenario: &[&str]) -> Value {
-    let (robot, _server, uri) = robot.serve(ServerConfig::default()).await;
+    let mut config = ServerConfig::default();
+    // Each action is compared, whatever it holds.
+    config.machine.action_queue = ActionQueue::InOrder { capacity: 1024 };
+    config.machine.action_spec = ActionSpec::any().allow_empty().allow_non_finite();
+    let (robot, _server, uri) = robot.serve(config).await;
     let mut theirs = policy(&uri, style, scenario).await;
     let summary = theirs.pop().expect("a summary");
     let reason = robot.wait_for_disconnects().await;
