@@ -13,7 +13,8 @@ use chiral_proto::server::{self, Server};
 use chiral_proto::wire::Frame;
 use chiral_proto::ws::CloseCode;
 use chiral_proto::{
-    Action, CameraConfig, ConnectionError, Machine, Map, Observation, ResetResult, StepResult,
+    Action, ActionSpec, CameraConfig, ConnectionError, Machine, Map, Observation, ResetResult,
+    StepResult,
 };
 use chiral_zenoh::driver::{Message, Transport};
 use chiral_zenoh::{Config, Listener, ZenohTransport};
@@ -166,7 +167,8 @@ impl Robot {
                 };
                 let _ = sender.send(Seen::Policy);
                 let config = server::Config {
-                    // Every action is to be seen.
+                    // Every action is to be seen, whatever it holds.
+                    action_spec: ActionSpec::any().allow_empty().allow_non_finite(),
                     action_queue: server::ActionQueue::InOrder { capacity: 1024 },
                     ..server::Config::default()
                 };

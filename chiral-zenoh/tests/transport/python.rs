@@ -69,7 +69,7 @@ fn a_python_policy_drives_a_rust_robot() {
             assert_eq!(count(|seen| matches!(seen, Seen::Action(_))), actions, "{scenario}");
             assert_eq!(count(|seen| *seen == Seen::Reset), resets, "{scenario}");
             let gone = seen.last().expect("it has left");
-            assert!(matches!(gone, Seen::Gone(ConnectionError::Lost(_))), "{gone:?}");
+            assert!(matches!(gone, Seen::Gone(reason) if reason.is_lost()), "{gone:?}");
         }
     }
 }
