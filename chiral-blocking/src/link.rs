@@ -25,8 +25,6 @@ const READ_STEP: usize = 128 << 10;
 const WRITE_STEP: usize = 256 << 10;
 /// Bytes that a thread which is not to block sends itself: an action.
 const INLINE_STEP: usize = 16 << 10;
-/// What is due at once was just done: a deadline that stays in the past is no reason to spin.
-const SHORTEST_WAIT: Duration = Duration::from_micros(100);
 /// Slices of one gather write: enough for 30 cameras with depth.
 const SLICES: usize = 64;
 
@@ -283,8 +281,7 @@ impl<S: State> Link<S> {
             if !sender.writer.wants_write() {
                 let machine = self.connection.poll_timeout();
                 let session = sender.writer.poll_timeout().filter(|_| !self.found().holds_peer_up);
-                let until = machine.into_iter().chain(session).min();
-                return Sent::All { until: until.map(|until| until.max(now + SHORTEST_WAIT)) };
+                return Sent::All { until: machine.into_iter().chain(session).min() };
             }
             match self.write(sender, mode) {
                 Ok(0) => sender.broken = Some(io::ErrorKind::WriteZero.into()),

@@ -18,8 +18,6 @@ use crate::transport::{BoxFuture, Message, Transport};
 /// Rounds of one poll, each a bounded piece of reading and of writing, before other tasks get
 /// their turn.
 const ROUNDS: usize = 32;
-/// The shortest time for which the driver sleeps.
-const SHORTEST_WAIT: Duration = Duration::from_micros(100);
 /// How long the transport may take to tell the peer of the end; a WebSocket gives up before.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(6);
 /// How long a peer may take to hang up after the end.
@@ -176,10 +174,7 @@ impl<S: State, T: Transport> Driver<S, T> {
         };
         let machine = self.connection.poll_timeout();
         let transport = self.transport.poll_timeout().filter(|_| self.connection.wants_message());
-        let due = due.into_iter().chain(machine).chain(transport).min();
-        // What is due at once was just done: a deadline that stays in the past, until the transport
-        // can take a frame for example, is no reason to spin.
-        due.map(|due| due.max(Instant::now() + SHORTEST_WAIT))
+        due.into_iter().chain(machine).chain(transport).min()
     }
 
     /// One round of reading, of writing and of what is due. Says whether anything has moved.
@@ -296,12 +291,10 @@ impl<S: State, T: Transport> Driver<S, T> {
             self.transport.probe(now, PROBE_TIMEOUT);
             progress = true;
         }
-        if let Some(due) = self.connection.poll_timeout()
-            && due <= now
-        {
+        if self.connection.poll_timeout().is_some_and(|due| due <= now) {
             self.connection.handle_timeout(now);
             self.handed_on = true;
-            progress |= self.connection.poll_timeout() != Some(due);
+            progress = true;
         }
         // A peer that is held up cannot give a sign of life: none of its is read.
         if self.transport.poll_timeout().is_some_and(|due| due <= now)

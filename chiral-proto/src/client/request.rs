@@ -196,6 +196,8 @@ pub(super) struct Requests {
     /// On a reliable transport, by kind: overdue requests that the server has passed over, by
     /// answering later ones. Should it answer them after all, the answers are swallowed.
     passed_over: [u64; RequestKind::ALL.len()],
+    /// When a reset or a step was last given up. What waits behind it is waited for since then.
+    motion_given_up: Option<Instant>,
 }
 
 impl Requests {
@@ -423,6 +425,9 @@ impl Requests {
         let request = &mut self.in_flight[index];
         request.deadline = Deadline::Never;
         request.is_overdue = true;
+        if request.kind.moves_robot() {
+            self.motion_given_up = Some(now);
+        }
         if request.owner == Owner::Stream {
             return;
         }
@@ -434,10 +439,11 @@ impl Requests {
     }
 
     /// Since when the oldest answer is waited for that may come at any moment: not while the
-    /// robot moves for a reset or a step.
+    /// robot moves for a reset or a step, nor for the time in which it did.
     pub(super) fn waiting_since(&self) -> Option<Instant> {
         let mut awaited = self.in_flight.iter().filter(|request| !request.is_overdue).peekable();
         let oldest = awaited.peek()?.sent_at;
+        let oldest = self.motion_given_up.map_or(oldest, |at| at.max(oldest));
         (!awaited.any(InFlight::is_awaited_motion)).then_some(oldest)
     }
 

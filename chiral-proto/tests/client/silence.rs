@@ -155,3 +155,17 @@ fn a_frozen_camera_shows_in_the_statistics() {
     assert_eq!(camera.unchanged_for, ms(300));
     assert!(stats.to_string().contains("cam: 2 frames, the last 300.0ms ago"), "{stats}");
 }
+
+#[test]
+fn silence_behind_a_step_that_is_given_up_counts_from_then() {
+    let mut policy = policy();
+    let deadline = policy.now + ms(10_000);
+    policy.client.request_step(policy.now, action(1), Some(deadline)).unwrap();
+    policy.client.request_metadata(policy.now, None).unwrap();
+    policy.sends_all();
+    policy.wait(ms(10_000));
+    assert!(matches!(policy.events()[..], [Event::Failed { .. }]));
+    assert_eq!(policy.sleeps_for(), Some(ms(2000)));
+    policy.wait(ms(2000));
+    assert_eq!(policy.events(), [silent(2000)]);
+}
