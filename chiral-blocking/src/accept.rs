@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use chiral_driver::proto::ConnectionError;
 use chiral_driver::proto::ws::{Accepted, BadRequest, Request, ServerHandshake};
 use chiral_driver::server::{
-    ACCEPT_RETRY, Admission, Arrival, HANDSHAKE_TIMEOUT, LEFTOVER, Lease, ServeError, ServerState,
-    session, source_of,
+    ACCEPT_RETRY, Admission, Arrival, DRAIN_LIMIT, HANDSHAKE_TIMEOUT, Lease, ServeError,
+    ServerState, session, source_of,
 };
 use chiral_driver::{Acceptor, Connection, FINISH_TIMEOUT, Incoming, Transport};
 use futures_lite::future::{block_on, or};
@@ -122,7 +122,7 @@ impl Host {
         let request = match complete_handshake(&arrival, &stream)? {
             Ok(request) => request,
             Err(bad) => {
-                send_away(&arrival, &stream, &bad.response());
+                send_response_and_close(&arrival, &stream, &bad.response());
                 return Err(ServeError::BadHandshake(bad));
             }
         };
@@ -137,7 +137,11 @@ impl Host {
                 Ok(self.run(&connection, lease, Some(link), peer, robot))
             }
             Err(refusal) => {
-                send_away(&arrival, &stream, &request.refuse(503, &refusal.to_string()));
+                send_response_and_close(
+                    &arrival,
+                    &stream,
+                    &request.refuse(503, &refusal.to_string()),
+                );
                 Err(ServeError::Refused(refusal))
             }
         }
@@ -169,7 +173,7 @@ fn complete_handshake(
     let mut handshake = ServerHandshake::default();
     let mut chunk = [0; 4096];
     loop {
-        if deadline <= Instant::now() || arrival.is_unwanted() {
+        if deadline <= Instant::now() || arrival.is_cancelled() {
             return Err(ServeError::HandshakeTimedOut);
         }
         match stream.read(&mut chunk) {
@@ -187,13 +191,13 @@ fn complete_handshake(
 
 /// Sends a last answer, and waits a moment for the peer to hang up: a socket closed with unread
 /// bytes would take the answer back.
-fn send_away(arrival: &Arrival, stream: &impl Stream, response: &[u8]) {
+fn send_response_and_close(arrival: &Arrival, stream: &impl Stream, response: &[u8]) {
     let deadline = Instant::now() + FINISH_TIMEOUT;
     // Whoever has hung up already needs no telling.
     if write_all(stream, response).is_ok() {
         stream.shutdown(Shutdown::Write);
         let mut chunk = [0; 4096];
-        let mut left = LEFTOVER;
+        let mut left = DRAIN_LIMIT;
         while left > 0 && Instant::now() < deadline && !arrival.is_evicted() {
             match stream.read(&mut chunk) {
                 Ok(0) => return,

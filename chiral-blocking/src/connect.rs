@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use chiral_driver::address::StreamAddress;
 use chiral_driver::client::{
-    ClientSettings, Target, WaitForServer, handshake_timed_out, judge_handshake,
+    ClientSettings, Target, WaitForServer, classify_handshake, handshake_timed_out,
 };
 use chiral_driver::proto::bytes::Bytes;
 use chiral_driver::proto::client::Config;
@@ -28,6 +28,12 @@ const HANDSHAKE_STEP: Duration = Duration::from_millis(50);
 /// Settings of a [`PolicyClient`], and how to connect it.
 #[derive(Debug, Clone, Default)]
 pub struct Builder(ClientSettings);
+
+impl From<ClientSettings> for Builder {
+    fn from(settings: ClientSettings) -> Self {
+        Self(settings)
+    }
+}
 
 impl Builder {
     /// The state machine's settings: limits, the action queue, the stream's window.
@@ -167,7 +173,7 @@ impl Builder {
                 }
             }
         };
-        judge_handshake(uri, { exchange }())
+        classify_handshake(uri, { exchange }())
     }
 
     fn over_session(

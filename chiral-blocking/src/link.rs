@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use chiral_driver::proto::ConnectionError;
 use chiral_driver::proto::ws::{CloseCode, Control, Incoming, Reader, Session, Writer};
-use chiral_driver::{Connection, FINISH_TIMEOUT, GiveWay, Message, PROBE_TIMEOUT, State};
+use chiral_driver::{Connection, FINISH_TIMEOUT, Message, PROBE_TIMEOUT, State, YieldLimiter};
 
 use crate::signal::Signal;
 use crate::stream::{Stream, is_timeout};
@@ -34,7 +34,7 @@ pub(crate) struct Link<S: State> {
     stream: Box<dyn Stream>,
     /// Whoever holds it writes: the writing thread, or another one that has something to send.
     sender: Mutex<Sender>,
-    found: Mutex<Found>,
+    findings: Mutex<ReaderFindings>,
     /// Wakes the writing thread.
     signal: Arc<Signal>,
     /// The same, for the connection.
@@ -45,17 +45,17 @@ pub(crate) struct Link<S: State> {
 struct Sender {
     writer: Writer,
     /// The peer was, or is being, told of the end.
-    told: bool,
+    close_started: bool,
     /// Writing has failed.
     broken: Option<io::Error>,
     /// When the writing thread looks up by itself.
-    looks_up: Option<Instant>,
-    give_way: GiveWay,
+    sleeps_until: Option<Instant>,
+    yield_limiter: YieldLimiter,
 }
 
 /// What the reading thread has found that concerns the session.
 #[derive(Default)]
-struct Found {
+struct ReaderFindings {
     control: Option<Control>,
     end: Option<ConnectionError>,
     /// Nothing is read until the robot has taken some of its actions.
@@ -94,10 +94,10 @@ impl<S: State> Link<S> {
         let Session { reader, writer } = session;
         let sender = Sender {
             writer,
-            told: false,
+            close_started: false,
             broken: None,
-            looks_up: None,
-            give_way: GiveWay::default(),
+            sleeps_until: None,
+            yield_limiter: YieldLimiter::default(),
         };
         let signal = Arc::<Signal>::default();
         let waker = Waker::from(Arc::clone(&signal));
@@ -105,7 +105,7 @@ impl<S: State> Link<S> {
             connection,
             stream: Box::new(stream),
             sender: Mutex::new(sender),
-            found: Mutex::default(),
+            findings: Mutex::default(),
             signal,
             waker,
         });
@@ -122,15 +122,15 @@ impl<S: State> Link<S> {
         Ok(link)
     }
 
-    fn found(&self) -> MutexGuard<'_, Found> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    fn findings(&self) -> MutexGuard<'_, ReaderFindings> {
+        self.findings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     // ---- reading ------------------------------------------------------------------------------
 
     /// The reading thread: until the peer hangs up, or the stream is shut down.
     fn read_messages(&self, mut reader: Reader) {
-        let mut give_way = GiveWay::default();
+        let mut yield_limiter = YieldLimiter::default();
         loop {
             let mut control: Option<Control> = None;
             // Before the first read, too: the first messages may have come with the handshake.
@@ -158,17 +158,17 @@ impl<S: State> Link<S> {
             let count = self.read(&mut room[..room_len]);
             reader.bytes_read(count);
             self.connection.note_activity(Instant::now());
-            give_way.after_piece();
+            yield_limiter.after_piece();
         }
     }
 
     /// Reads nothing until the robot has taken some of its actions, so that the peer is held up. It
     /// cannot give a sign of life meanwhile.
     fn hold_peer_up(&self) {
-        self.found().holds_peer_up = true;
+        self.findings().holds_peer_up = true;
         self.connection.wait_until_message_wanted();
         {
-            let mut found = self.found();
+            let mut found = self.findings();
             found.holds_peer_up = false;
             merge(&mut found.control, Control::default());
         }
@@ -191,7 +191,7 @@ impl<S: State> Link<S> {
     fn post(&self, control: Option<Control>, end: Option<ConnectionError>) {
         let is_urgent = end.is_some() || control.as_ref().is_some_and(|c| !c.is_sign_of_life());
         {
-            let mut found = self.found();
+            let mut found = self.findings();
             if let Some(control) = control {
                 merge(&mut found.control, control);
             }
@@ -218,7 +218,7 @@ impl<S: State> Link<S> {
                 let mut sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
                 let sent = self.send(&mut sender, Mode::Block);
                 if let Sent::All { until } = sent {
-                    sender.looks_up = until;
+                    sender.sleeps_until = until;
                 }
                 sent
             };
@@ -250,9 +250,9 @@ impl<S: State> Link<S> {
             Err(TryLockError::WouldBlock) => return self.signal.raise(),
         };
         let sent = self.send(&mut sender, mode);
-        let is_in_time = match (&sent, sender.looks_up) {
+        let is_in_time = match (&sent, sender.sleeps_until) {
             (Sent::All { until: None }, _) => true,
-            (Sent::All { until: Some(until) }, Some(looks_up)) => looks_up <= *until,
+            (Sent::All { until: Some(until) }, Some(sleeps_until)) => sleeps_until <= *until,
             _ => false,
         };
         if !is_in_time {
@@ -265,7 +265,7 @@ impl<S: State> Link<S> {
         self.connection.register(&self.waker);
         loop {
             let now = Instant::now();
-            self.take_in_found(sender, now);
+            self.apply_reader_findings(sender, now);
             self.pass_time(sender, now);
             if sender.writer.wants_message()
                 && let Some(frame) = self.connection.poll_transmit(now)
@@ -280,7 +280,8 @@ impl<S: State> Link<S> {
             }
             if !sender.writer.wants_write() {
                 let machine = self.connection.poll_timeout();
-                let session = sender.writer.poll_timeout().filter(|_| !self.found().holds_peer_up);
+                let session =
+                    sender.writer.poll_timeout().filter(|_| !self.findings().holds_peer_up);
                 return Sent::All { until: machine.into_iter().chain(session).min() };
             }
             match self.write(sender, mode) {
@@ -288,7 +289,7 @@ impl<S: State> Link<S> {
                 Ok(count) => {
                     sender.writer.bytes_written(now, count);
                     if sender.writer.wants_write() {
-                        sender.give_way.after_piece();
+                        sender.yield_limiter.after_piece();
                     }
                 }
                 Err(error) if is_timeout(&error) => {
@@ -315,9 +316,9 @@ impl<S: State> Link<S> {
     }
 
     /// Tells everybody of the end that the reading thread has found, and the session of the rest.
-    fn take_in_found(&self, sender: &mut Sender, now: Instant) {
+    fn apply_reader_findings(&self, sender: &mut Sender, now: Instant) {
         let (control, end) = {
-            let mut found = self.found();
+            let mut found = self.findings();
             (found.control.take(), found.end.take())
         };
         if let Some(reason) = end {
@@ -336,7 +337,7 @@ impl<S: State> Link<S> {
         if self.connection.poll_timeout().is_some_and(|due| due <= now) {
             self.connection.handle_timeout(now);
         }
-        if !self.found().holds_peer_up
+        if !self.findings().holds_peer_up
             && let Err(error) = sender.writer.handle_timeout(now)
         {
             self.connection.disconnect(now, error.into());
@@ -344,10 +345,10 @@ impl<S: State> Link<S> {
     }
 
     fn tell_peer_of_end(&self, sender: &mut Sender, now: Instant) {
-        if !sender.told
+        if !sender.close_started
             && let Some(reason) = self.connection.error()
         {
-            sender.told = true;
+            sender.close_started = true;
             if reason.is_ours() {
                 let code = CloseCode(reason.close_code());
                 sender.writer.close(now, code, &reason.close_reason());
@@ -362,7 +363,7 @@ impl<S: State> Link<S> {
             // The peer may have said why before it went: the reading thread finds that.
             let deadline = Instant::now() + REASON_TIMEOUT;
             while self.connection.error().is_none() && Instant::now() < deadline {
-                if let Some(reason) = self.found().end.take() {
+                if let Some(reason) = self.findings().end.take() {
                     self.connection.disconnect(Instant::now(), reason);
                     break;
                 }
@@ -374,7 +375,7 @@ impl<S: State> Link<S> {
         self.connection.finish(ConnectionError::Lost("its writing thread panicked".to_owned()));
         self.stream.shutdown(Shutdown::Write);
         let deadline = Instant::now() + FINISH_TIMEOUT;
-        while !self.found().is_over && Instant::now() < deadline {
+        while !self.findings().is_over && Instant::now() < deadline {
             self.signal.wait(Some(deadline));
         }
         self.stream.shutdown(Shutdown::Both);
@@ -387,7 +388,7 @@ struct EndOfReading<S: State>(Arc<Link<S>>);
 impl<S: State> Drop for EndOfReading<S> {
     fn drop(&mut self) {
         {
-            let mut found = self.0.found();
+            let mut found = self.0.findings();
             found.is_over = true;
             let panicked = || ConnectionError::Lost("its reading thread panicked".to_owned());
             found.end.get_or_insert_with(panicked);

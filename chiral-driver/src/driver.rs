@@ -11,9 +11,9 @@ use chiral_proto::ConnectionError;
 use chiral_proto::ws::CloseCode;
 
 use crate::connection::{Connection, State};
-use crate::give_way::GiveWay;
 use crate::runtime::{AsyncTimer, Runtime};
 use crate::transport::{BoxFuture, Message, Transport};
+use crate::yield_limiter::YieldLimiter;
 
 /// Rounds of one poll, each a bounded piece of reading and of writing, before other tasks get
 /// their turn.
@@ -86,9 +86,9 @@ pub struct Driver<S: State, T> {
     phase: Phase,
     /// The robot's code, where it runs with the connection.
     robot: Option<BoxFuture<'static, ()>>,
-    give_way: GiveWay,
+    yield_limiter: YieldLimiter,
     /// A message was handed on: whoever waits for it may need this very thread.
-    handed_on: bool,
+    delivered: bool,
 }
 
 /// How far the connection is.
@@ -118,8 +118,8 @@ impl<S: State, T: Transport> Driver<S, T> {
             transport,
             phase: Phase::Open,
             robot: None,
-            give_way: GiveWay::default(),
-            handed_on: false,
+            yield_limiter: YieldLimiter::default(),
+            delivered: false,
         }
     }
 
@@ -140,18 +140,18 @@ impl<S: State, T: Transport> Driver<S, T> {
                 return Progress::Done;
             }
             if !progress {
-                self.handed_on = false;
+                self.delivered = false;
                 return Progress::Waiting { until: self.deadline() };
             }
             // When there is nothing more to move, the next round finds that out and leaves the
             // thread to whoever was handed a message; to come back at once would have another
             // thread take this task over for nothing.
-            if self.handed_on && (waited || !self.transport.wants_frame()) {
+            if self.delivered && (waited || !self.transport.wants_frame()) {
                 break;
             }
-            waited = self.handed_on;
+            waited = self.delivered;
         }
-        self.handed_on = false;
+        self.delivered = false;
         cx.waker().wake_by_ref();
         Progress::Waiting { until: self.deadline() }
     }
@@ -213,8 +213,8 @@ impl<S: State, T: Transport> Driver<S, T> {
                 self.connection.note_activity(Instant::now());
                 match message {
                     // More of a long message: the peer may need the processor.
-                    None => self.give_way.after_piece(),
-                    Some(message) => self.hand_on(message),
+                    None => self.yield_limiter.after_piece(),
+                    Some(message) => self.deliver(message),
                 }
             }
             Err(reason) => self.end_reading(reason),
@@ -222,9 +222,9 @@ impl<S: State, T: Transport> Driver<S, T> {
         true
     }
 
-    fn hand_on(&mut self, message: Message) {
+    fn deliver(&mut self, message: Message) {
         self.connection.receive(message);
-        self.handed_on = true;
+        self.delivered = true;
     }
 
     /// Nothing more can be read.
@@ -267,7 +267,7 @@ impl<S: State, T: Transport> Driver<S, T> {
             // As much as it can have sent before a socket of ours refused to write.
             for _ in 0..ROUNDS {
                 match self.transport.poll_receive(cx, Instant::now()) {
-                    Poll::Ready(Ok(Some(message))) => self.hand_on(message),
+                    Poll::Ready(Ok(Some(message))) => self.deliver(message),
                     Poll::Ready(Ok(None)) => {}
                     Poll::Ready(Err(told)) => {
                         if let ConnectionError::ClosedByPeer { .. } = told {
@@ -293,7 +293,7 @@ impl<S: State, T: Transport> Driver<S, T> {
         }
         if self.connection.poll_timeout().is_some_and(|due| due <= now) {
             self.connection.handle_timeout(now);
-            self.handed_on = true;
+            self.delivered = true;
             progress = true;
         }
         // A peer that is held up cannot give a sign of life: none of its is read.

@@ -19,7 +19,6 @@ pub mod client;
 mod connection;
 mod driver;
 mod error;
-mod give_way;
 mod panic;
 pub mod robot;
 mod runtime;
@@ -29,13 +28,13 @@ mod transport;
 mod unix;
 #[cfg(unix)]
 mod unsent;
+mod yield_limiter;
 
 pub use chiral_proto as proto;
 pub use client::{Builder, ClientCalls, PolicyClient};
 pub use connection::{Connection, State};
 pub use driver::{Driver, FINISH_TIMEOUT, PROBE_TIMEOUT, Progress, drive};
 pub use error::{CallError, ConnectError};
-pub use give_way::GiveWay;
 pub use robot::{Command, Commands, Hold, Robot, RobotError, monotonic_seconds};
 pub use runtime::{AsyncTimer, Runtime};
 pub use server::{FailureText, PolicyServer, Refusal, ServeError, ServerConfig, Watchdog};
@@ -44,3 +43,4 @@ pub use transport::{Acceptor, BoxFuture, Connector, Extension, Incoming, Message
 pub use unix::UnixListening;
 #[cfg(unix)]
 pub use unsent::{limit_unsent, wait_until_writable};
+pub use yield_limiter::YieldLimiter;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::Recorder;
+pub use chiral_driver::client::ClientSettings;
 use chiral_driver::{CallError, ConnectError};
 use chiral_proto::client::{self, Misuse, NotQueued};
 use chiral_proto::ws::{HandshakeError, Keepalive};
@@ -130,30 +131,6 @@ pub trait Policy: Send + Sync {
     /// Whether observations came through shared memory; `None` when not over Zenoh.
     #[cfg(feature = "zenoh")]
     fn shares_memory(&self) -> Option<bool>;
-}
-
-/// A policy's settings.
-#[derive(Clone)]
-pub struct ClientSettings {
-    /// The settings of its machine.
-    pub machine: client::Config,
-    /// For how long it tries to connect; `None` for ever.
-    pub connect_timeout: Option<Duration>,
-    /// How long an answer may take; `None` for ever.
-    pub request_timeout: Option<Duration>,
-    /// When to ping; `None` for never.
-    pub keepalive: Option<Keepalive>,
-}
-
-impl Default for ClientSettings {
-    fn default() -> Self {
-        Self {
-            machine: client::Config::default(),
-            connect_timeout: None,
-            request_timeout: None,
-            keepalive: Some(Keepalive::default()),
-        }
-    }
 }
 
 /// A server's settings.

@@ -102,7 +102,7 @@ impl ClientCalls {
         let (requested, _) = self.connection.0.change(|state, now| {
             let deadline = self.settings.request_timeout.map(|timeout| now + timeout);
             let id = request(&mut state.machine, now, deadline)?;
-            state.expect(id.key(), call(answer));
+            state.register_call(id.key(), call(answer));
             Ok::<_, Misuse>(())
         });
         requested?;

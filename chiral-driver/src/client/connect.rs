@@ -9,7 +9,7 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
 use super::PolicyClient;
 use super::settings::{
-    ClientSettings, Target, WaitForServer, handshake_timed_out, judge_handshake,
+    ClientSettings, Target, WaitForServer, classify_handshake, handshake_timed_out,
 };
 use crate::address::StreamAddress;
 use crate::driver::drive;
@@ -26,7 +26,13 @@ pub struct Builder<R> {
 
 impl<R> Default for Builder<R> {
     fn default() -> Self {
-        Self { settings: ClientSettings::default(), runtime: PhantomData }
+        ClientSettings::default().into()
+    }
+}
+
+impl<R> From<ClientSettings> for Builder<R> {
+    fn from(settings: ClientSettings) -> Self {
+        Self { settings, runtime: PhantomData }
     }
 }
 
@@ -175,7 +181,7 @@ impl<R: Runtime> Builder<R> {
     {
         let mut handshake = self.settings.handshake(uri, authority, path)?;
         let outcome = until::<R, _>(deadline, exchange(stream, &mut handshake)).await;
-        judge_handshake(uri, outcome.unwrap_or_else(|| Err(handshake_timed_out())))
+        classify_handshake(uri, outcome.unwrap_or_else(|| Err(handshake_timed_out())))
     }
 
     fn over_session<S>(self, stream: S, surplus: &[u8]) -> Result<PolicyClient<R>, ConnectError>

@@ -14,7 +14,9 @@ use futures_io::{AsyncRead, AsyncWrite};
 
 pub use calls::ClientCalls;
 pub use connect::Builder;
-pub use settings::{ClientSettings, Target, WaitForServer, handshake_timed_out, judge_handshake};
+pub use settings::{
+    ClientSettings, Target, WaitForServer, classify_handshake, handshake_timed_out,
+};
 pub use state::{ClientState, Pending};
 
 use crate::error::{CallError, ConnectError};

@@ -143,7 +143,7 @@ impl ClientSettings {
 ///
 /// # Errors
 /// When trying again would come to the same.
-pub fn judge_handshake(
+pub fn classify_handshake(
     uri: &str,
     outcome: io::Result<Result<Bytes, HandshakeError>>,
 ) -> Result<io::Result<Bytes>, ConnectError> {

@@ -18,8 +18,8 @@ use crate::error::CallError;
 pub struct ClientState {
     pub(super) machine: Client,
     calls: HashMap<RequestKey, Call>,
-    /// The number of the newest observation that was told.
-    told: u64,
+    /// The number of the newest observation of which those who wait were notified.
+    notified: u64,
     /// The stream got no answer in time, and nobody was told yet.
     stream_error: Option<RequestError>,
     /// Nothing comes from the server although something is waited for.
@@ -43,7 +43,7 @@ impl ClientState {
         Self {
             machine,
             calls: HashMap::new(),
-            told: 0,
+            notified: 0,
             stream_error: None,
             silent: false,
             on_observation: event_listener::Event::new(),
@@ -51,7 +51,7 @@ impl ClientState {
     }
 
     /// Notes who waits for the answer to a request.
-    pub(super) fn expect(&mut self, id: RequestKey, call: Call) {
+    pub(super) fn register_call(&mut self, id: RequestKey, call: Call) {
         self.calls.insert(id, call);
     }
 
@@ -141,7 +141,7 @@ impl State for ClientState {
             self.answer(event);
         }
         let latest = self.latest().map_or(0, |latest| latest.number);
-        if std::mem::replace(&mut self.told, latest) != latest {
+        if std::mem::replace(&mut self.notified, latest) != latest {
             self.stream_error = None;
             self.on_observation.notify(usize::MAX);
         }

@@ -22,9 +22,9 @@ use crate::transport::BoxFuture;
 /// Calls a robot for a policy, until the robot is done with it; a future for the connection's own
 /// task, which looks for something to send after each poll.
 pub fn dispatch(lease: Lease, robot: Arc<impl Robot>) -> BoxFuture<'static, ()> {
-    let calls = Calls { robot, lease: Arc::new(lease), send_replies: || () };
+    let calls = Dispatcher { robot, lease: Arc::new(lease), send_replies: || () };
     Box::pin(async move {
-        calls.begin().await;
+        calls.notify_connected().await;
         zip(calls.dispatch_motion(), calls.dispatch_requests()).await;
     })
 }
@@ -43,10 +43,10 @@ pub fn dispatch_on_threads<S>(
     S: Fn(&'static str, BoxFuture<'static, ()>) -> io::Result<()> + Clone + Send + 'static,
 {
     let lease = Arc::new(lease);
-    let calls = Calls { robot, lease: Arc::clone(&lease), send_replies };
+    let calls = Dispatcher { robot, lease: Arc::clone(&lease), send_replies };
     let spawn_motion = spawn.clone();
     let requests = async move {
-        calls.begin().await;
+        calls.notify_connected().await;
         let motion = calls.clone();
         let moving = async move { motion.dispatch_motion().await };
         if let Err(error) = spawn_motion("chiral-motion", Box::pin(moving)) {
@@ -74,13 +74,13 @@ fn fail_to_start(connection: &Connection<ServerState>, error: &io::Error) {
 type Deferred = Box<dyn FnOnce(Instant) -> Observation + Send>;
 
 /// A robot, and the policy for which it is called. The lease ends with the last clone.
-struct Calls<B, F> {
+struct Dispatcher<B, F> {
     lease: Arc<Lease>,
     robot: Arc<B>,
     send_replies: F,
 }
 
-impl<B, F: Clone> Clone for Calls<B, F> {
+impl<B, F: Clone> Clone for Dispatcher<B, F> {
     fn clone(&self) -> Self {
         Self {
             lease: Arc::clone(&self.lease),
@@ -90,14 +90,14 @@ impl<B, F: Clone> Clone for Calls<B, F> {
     }
 }
 
-impl<B: Robot, F: Fn() + Send + Sync> Calls<B, F> {
+impl<B: Robot, F: Fn() + Send + Sync> Dispatcher<B, F> {
     fn connection(&self) -> &Connection<ServerState> {
         self.lease.connection()
     }
 
     /// Tells the robot of its new policy.
-    async fn begin(&self) {
-        self.attempt("on connecting", async {
+    async fn notify_connected(&self) {
+        self.run_robot_code("on connecting", async {
             self.robot.on_connect().await;
             Ok(())
         })
@@ -116,7 +116,7 @@ impl<B: Robot, F: Fn() + Send + Sync> Calls<B, F> {
             })
             .await;
             let ended = matches!(event, Event::Disconnected(_));
-            self.attempt("moving", async {
+            self.run_robot_code("moving", async {
                 match event {
                     Event::Action(action) => self.robot.apply_action(action).await?,
                     Event::Watchdog { silent_for } => self.robot.on_watchdog(silent_for).await,
@@ -130,7 +130,7 @@ impl<B: Robot, F: Fn() + Send + Sync> Calls<B, F> {
                 Ok(())
             })
             .await;
-            self.connection().lock().rest();
+            self.connection().lock().finish_motion();
             if ended {
                 return;
             }
@@ -169,7 +169,7 @@ impl<B: Robot, F: Fn() + Send + Sync> Calls<B, F> {
         match request {
             Event::Metadata(reply) => {
                 let metadata = self.robot.metadata();
-                if let Some(data) = self.attempt("describing itself", metadata).await {
+                if let Some(data) = self.run_robot_code("describing itself", metadata).await {
                     let _ = self.call(|state| state.machine.reply_metadata(reply, data));
                 }
             }
@@ -177,12 +177,12 @@ impl<B: Robot, F: Fn() + Send + Sync> Calls<B, F> {
             Event::Observe(reply) if reply.is_due() => {
                 let Some(observe) = deferred.pop_front() else { return };
                 let observing = async { Ok(observe(Instant::now())) };
-                if let Some(observation) = self.attempt("observing", observing).await {
+                if let Some(observation) = self.run_robot_code("observing", observing).await {
                     let _ = self.call(|state| state.machine.reply_observation(reply, observation));
                 }
             }
             Event::Observe(reply) => {
-                match self.attempt("observing", self.robot.observe()).await {
+                match self.run_robot_code("observing", self.robot.observe()).await {
                     None => {}
                     // Here and not by the machine, behind whose lock everybody would wait.
                     Some(Answer::WhenSent(observe)) => {
@@ -205,19 +205,20 @@ impl<B: Robot, F: Fn() + Send + Sync> Calls<B, F> {
                 if !self.take_over().await {
                     return;
                 }
-                if let Some(result) = self.attempt("resetting", self.robot.reset()).await {
+                if let Some(result) = self.run_robot_code("resetting", self.robot.reset()).await {
                     let _ = self.call(|state| state.machine.reply_reset(reply, result));
                 }
-                self.connection().lock().rest();
+                self.connection().lock().finish_motion();
             }
             Event::Step(action, reply) => {
                 if !self.take_over().await {
                     return;
                 }
-                if let Some(result) = self.attempt("stepping", self.robot.step(action)).await {
+                if let Some(result) = self.run_robot_code("stepping", self.robot.step(action)).await
+                {
                     let _ = self.call(|state| state.machine.reply_step(reply, result));
                 }
-                self.connection().lock().rest();
+                self.connection().lock().finish_motion();
             }
             _ => {}
         }
@@ -255,7 +256,7 @@ impl<B: Robot, F: Fn() + Send + Sync> Calls<B, F> {
 
     /// Lets the robot do something; when it fails, or panics, the connection ends and the policy is
     /// told.
-    async fn attempt<T>(
+    async fn run_robot_code<T>(
         &self,
         what: &str,
         doing: impl Future<Output = Result<T, RobotError>>,

@@ -105,7 +105,7 @@ impl CommandSlot {
         let mut state = self.lock();
         if let SlotState::Closed = *state {
             drop(state);
-            return end_of_loop(&lease);
+            return fail_for_ended_loop(&lease);
         }
         *state = SlotState::Waiting(lease);
     }
@@ -135,7 +135,7 @@ impl CommandSlot {
     }
 }
 
-fn end_of_loop(lease: &Lease) {
+fn fail_for_ended_loop(lease: &Lease) {
     lease.connection().call(|state, _| state.machine.fail("its control loop has ended"));
 }
 
@@ -271,9 +271,9 @@ impl Drop for Commands {
     fn drop(&mut self) {
         let waiting = std::mem::replace(&mut *self.slot.lock(), SlotState::Closed);
         self.slot.closed.notify(usize::MAX);
-        self.lease.iter().for_each(end_of_loop);
+        self.lease.iter().for_each(fail_for_ended_loop);
         if let SlotState::Waiting(lease) = waiting {
-            end_of_loop(&lease);
+            fail_for_ended_loop(&lease);
         }
     }
 }

@@ -16,7 +16,7 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
 use super::admission::{Admission, Lease, Refusal};
 use super::arrivals::Arrival;
-use super::listening::{Came, Listening};
+use super::listening::{Listening, NewConnection};
 use super::operate::Operate;
 use super::state::ServerState;
 use crate::connection::Connection;
@@ -29,7 +29,7 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait before accepting again when the system has no means for a connection.
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// Bytes that are read of a client that is sent away, at most, before its socket is closed.
-pub const LEFTOVER: usize = 64 << 10;
+pub const DRAIN_LIMIT: usize = 64 << 10;
 
 /// Why a connection over a stream was not served.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +64,7 @@ pub(super) async fn accept_policies<R: Runtime>(
         let Some(next) = or(shut_down, next).await else { return };
         let (admission, robot) = (Arc::clone(&admission), robot.clone());
         match next {
-            Ok(Came::Stream(stream, peer)) => {
+            Ok(NewConnection::Stream(stream, peer)) => {
                 // Here, for the tasks may begin in any order.
                 let arrival = admission.arrive(source_of(&peer).to_owned());
                 R::spawn("chiral-policy", async move {
@@ -74,7 +74,7 @@ pub(super) async fn accept_policies<R: Runtime>(
                     }
                 });
             }
-            Ok(Came::Transport(incoming)) => {
+            Ok(NewConnection::Transport(incoming)) => {
                 R::spawn("chiral-policy", async move {
                     let Incoming { transport, peer } = incoming;
                     if let Err(refusal) =
@@ -147,15 +147,15 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
-    let unwanted = async {
-        arrival.wait_until_unwanted().await;
+    let cancelled = async {
+        arrival.wait_until_cancelled().await;
         None
     };
-    let handshake = or(until::<R, _>(deadline, complete_handshake(&mut stream)), unwanted).await;
+    let handshake = or(until::<R, _>(deadline, complete_handshake(&mut stream)), cancelled).await;
     let request = match handshake {
         Some(Ok(Ok(request))) => request,
         Some(Ok(Err(bad))) => {
-            send_away::<R, _>(arrival, stream, &bad.response()).await;
+            send_response_and_close::<R, _>(arrival, stream, &bad.response()).await;
             return Err(ServeError::BadHandshake(bad));
         }
         Some(Err(error)) => return Err(error.into()),
@@ -175,7 +175,7 @@ where
         }
         Err(refusal) => {
             let response = request.refuse(503, &refusal.to_string());
-            send_away::<R, _>(arrival, stream, &response).await;
+            send_response_and_close::<R, _>(arrival, stream, &response).await;
             Err(ServeError::Refused(refusal))
         }
     }
@@ -223,7 +223,7 @@ impl Drop for CloseOnDrop {
 
 /// Sends a last answer, and waits a moment for the peer to hang up: a socket closed with unread
 /// bytes would take the answer back.
-async fn send_away<R: Runtime, S>(arrival: &Arrival, mut stream: S, response: &[u8])
+async fn send_response_and_close<R: Runtime, S>(arrival: &Arrival, mut stream: S, response: &[u8])
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -231,7 +231,7 @@ where
         stream.write_all(response).await?;
         stream.close().await?;
         let mut chunk = vec![0; 4096];
-        let mut left = LEFTOVER;
+        let mut left = DRAIN_LIMIT;
         loop {
             let count = stream.read(&mut chunk).await?;
             left = left.saturating_sub(count);

@@ -71,7 +71,7 @@ pub enum Refusal {
 ///    └──the robot is free──► admitted ◄──it is──Settling ──it is not──► refused
 /// ```
 #[derive(Debug)]
-pub struct Knock {
+pub struct AdmissionRequest {
     phase: Phase,
     /// When this phase is over.
     until: Instant,
@@ -123,9 +123,9 @@ impl Admission {
         Arrival::new(self, source)
     }
 
-    /// Begins to ask for the robot.
-    pub fn knock(&self) -> Knock {
-        Knock { phase: Phase::Waiting, until: Instant::now() + HANDOVER_TIMEOUT }
+    /// A request for the robot, which begins now.
+    pub fn request(&self) -> AdmissionRequest {
+        AdmissionRequest { phase: Phase::Waiting, until: Instant::now() + HANDOVER_TIMEOUT }
     }
 
     /// Takes the robot for a new connection, if it is free or is becoming so. Whether the one
@@ -133,7 +133,7 @@ impl Admission {
     /// from nobody. `machine` makes the state machine of the new connection.
     pub fn poll_admit(
         self: &Arc<Self>,
-        knock: &mut Knock,
+        request: &mut AdmissionRequest,
         machine: impl FnOnce(&ServerConfig) -> Server,
     ) -> Admitting {
         let now = Instant::now();
@@ -147,8 +147,8 @@ impl Admission {
             return Admitting::Admitted(Lease { admission: Arc::clone(self), connection });
         };
         let has_gone = before.error().is_some();
-        let is_over = knock.until <= now;
-        let next = match knock.phase {
+        let is_over = request.until <= now;
+        let next = match request.phase {
             Phase::Probing { .. } if has_gone => Some((Phase::Settling, HANDOVER_TIMEOUT)),
             Phase::Probing { received } if is_over || before.received() != received => {
                 return Admitting::Refused(Refusal::Taken);
@@ -163,9 +163,9 @@ impl Admission {
             Phase::Waiting | Phase::Probing { .. } | Phase::Settling => None,
         };
         if let Some((phase, time)) = next {
-            *knock = Knock { phase, until: now + time };
+            *request = AdmissionRequest { phase, until: now + time };
         }
-        let listener = match knock.phase {
+        let listener = match request.phase {
             Phase::Probing { received } => {
                 let activity = before.listen_activity();
                 if before.received() != received || before.error().is_some() {
@@ -176,7 +176,7 @@ impl Admission {
             }
             Phase::Waiting | Phase::Settling => self.changed.listen(),
         };
-        Admitting::Wait(listener, knock.until)
+        Admitting::Wait(listener, request.until)
     }
 
     /// Asks for the robot, and waits for the answer.
@@ -187,9 +187,9 @@ impl Admission {
         self: &Arc<Self>,
         machine: impl Fn(&ServerConfig) -> Server,
     ) -> Result<Lease, Refusal> {
-        let mut knock = self.knock();
+        let mut request = self.request();
         loop {
-            match self.poll_admit(&mut knock, &machine) {
+            match self.poll_admit(&mut request, &machine) {
                 Admitting::Admitted(lease) => return Ok(lease),
                 Admitting::Refused(refusal) => return Err(refusal),
                 Admitting::Wait(listener, at) => drop(until::<R, _>(at, listener).await),
@@ -205,9 +205,9 @@ impl Admission {
         self: &Arc<Self>,
         machine: impl Fn(&ServerConfig) -> Server,
     ) -> Result<Lease, Refusal> {
-        let mut knock = self.knock();
+        let mut request = self.request();
         loop {
-            match self.poll_admit(&mut knock, &machine) {
+            match self.poll_admit(&mut request, &machine) {
                 Admitting::Admitted(lease) => return Ok(lease),
                 Admitting::Refused(refusal) => return Err(refusal),
                 Admitting::Wait(listener, at) => drop(listener.wait_deadline(at)),

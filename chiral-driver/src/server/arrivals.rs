@@ -81,17 +81,17 @@ impl Arrival {
     }
 
     /// Whether it is not worth going on with.
-    pub fn is_unwanted(&self) -> bool {
+    pub fn is_cancelled(&self) -> bool {
         let state = self.admission.lock();
         state.shutting_down || state.arrivals.is_evicted(self.id)
     }
 
     /// Waits until it is not worth going on with.
-    pub async fn wait_until_unwanted(&self) {
+    pub async fn wait_until_cancelled(&self) {
         or(self.admission.wait_for_shutdown(), self.wait_until_evicted()).await;
     }
 
-    /// As [`wait_until_unwanted`](Self::wait_until_unwanted), but a shutdown is no reason: who is
+    /// As [`wait_until_cancelled`](Self::wait_until_cancelled), but a shutdown is no reason: who is
     /// being told of one is to hear it.
     pub async fn wait_until_evicted(&self) {
         let evicted = self.admission.lock().arrivals.listen_evicted(self.id);

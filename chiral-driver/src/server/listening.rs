@@ -14,7 +14,7 @@ pub(super) enum Listening<R: Runtime> {
 }
 
 /// What has come in.
-pub(super) enum Came<S> {
+pub(super) enum NewConnection<S> {
     /// A stream, before its handshake, and who it is.
     Stream(S, String),
     Transport(Incoming),
@@ -83,12 +83,12 @@ impl<R: Runtime> Listening<R> {
         }
     }
 
-    pub(super) async fn accept(&self) -> io::Result<Came<R::Stream>> {
+    pub(super) async fn accept(&self) -> io::Result<NewConnection<R::Stream>> {
         match self {
             Self::Socket(listener, _) => {
-                R::accept(listener).await.map(|(stream, peer)| Came::Stream(stream, peer))
+                R::accept(listener).await.map(|(stream, peer)| NewConnection::Stream(stream, peer))
             }
-            Self::Acceptor(acceptor) => acceptor.accept().await.map(Came::Transport),
+            Self::Acceptor(acceptor) => acceptor.accept().await.map(NewConnection::Transport),
         }
     }
 

@@ -24,9 +24,9 @@ use futures_lite::FutureExt;
 use futures_lite::future::or;
 
 pub use accept::{
-    ACCEPT_RETRY, HANDSHAKE_TIMEOUT, LEFTOVER, ServeError, finish_refused, session, source_of,
+    ACCEPT_RETRY, DRAIN_LIMIT, HANDSHAKE_TIMEOUT, ServeError, finish_refused, session, source_of,
 };
-pub use admission::{Admission, Admitting, Knock, Lease, Refusal};
+pub use admission::{Admission, AdmissionRequest, Admitting, Lease, Refusal};
 pub use arrivals::Arrival;
 pub use config::{FailureText, ServerConfig, Watchdog};
 pub use listening::{ListenTarget, no_acceptor};

@@ -63,7 +63,7 @@ impl Motion {
     }
 
     /// What moved the robot is done.
-    pub(crate) fn rest(&mut self) {
+    pub(crate) fn finish_motion(&mut self) {
         *self = match self {
             Self::Idle | Self::Moving => Self::Idle,
             Self::Claimed | Self::MovingClaimed => Self::Claimed,
@@ -107,8 +107,8 @@ impl ServerState {
     }
 
     /// What moved the robot is done: a reset or a step may be waiting for just this.
-    pub(crate) fn rest(&mut self) {
-        self.motion.rest();
+    pub(crate) fn finish_motion(&mut self) {
+        self.motion.finish_motion();
         self.dispatch_events();
         self.on_request.notify(usize::MAX);
     }

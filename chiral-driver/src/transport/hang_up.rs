@@ -4,7 +4,7 @@ use std::task::{Context, Poll, ready};
 use futures_io::{AsyncRead, AsyncWrite};
 
 /// Bytes that are read after the end, at most: a little more than a socket buffers.
-const LEFTOVER: usize = 8 << 20;
+const DRAIN_LIMIT: usize = 8 << 20;
 
 /// Hangs up a stream: a socket that is closed with unread bytes would take back what was written
 /// last, so what still comes is read and thrown away.
@@ -29,7 +29,7 @@ impl HangUp {
             Self::Due => {
                 // A stream that is gone needs no shutdown.
                 let _ = ready!(Pin::new(&mut *stream).poll_close(cx));
-                LEFTOVER
+                DRAIN_LIMIT
             }
         };
         *self = Self::Reading(left);

@@ -57,15 +57,7 @@ impl Blocking {
 
     /// A policy's settings.
     pub fn builder(&self, settings: ClientSettings) -> Builder {
-        let mut builder =
-            PolicyClient::builder().config(settings.machine).keepalive(settings.keepalive);
-        if let Some(timeout) = settings.connect_timeout {
-            builder = builder.connect_timeout(timeout);
-        }
-        if let Some(timeout) = settings.request_timeout {
-            builder = builder.request_timeout(timeout);
-        }
-        builder
+        settings.into()
     }
 }
 

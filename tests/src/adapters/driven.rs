@@ -119,16 +119,7 @@ impl<E: Executor> Driven<E> {
 
     /// A policy's settings.
     pub fn builder(&self, settings: ClientSettings) -> Builder<E::Runtime> {
-        let mut builder = PolicyClient::<E::Runtime>::builder()
-            .config(settings.machine)
-            .keepalive(settings.keepalive);
-        if let Some(timeout) = settings.connect_timeout {
-            builder = builder.connect_timeout(timeout);
-        }
-        if let Some(timeout) = settings.request_timeout {
-            builder = builder.request_timeout(timeout);
-        }
-        builder
+        settings.into()
     }
 
     /// A policy on a client that is connected already.

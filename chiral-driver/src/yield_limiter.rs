@@ -10,11 +10,11 @@ const INTERVAL: Duration = Duration::from_millis(5);
 /// piece would leave a whole time slice to a thread that computes beside it, such as the policy
 /// itself, and the image would take many times as long (`chiral bench`).
 #[derive(Debug, Default)]
-pub struct GiveWay {
+pub struct YieldLimiter {
     last: Option<Instant>,
 }
 
-impl GiveWay {
+impl YieldLimiter {
     /// To be called after each piece of a long message.
     pub fn after_piece(&mut self) {
         let now = Instant::now();
