@@ -22,10 +22,10 @@ use crate::transport::BoxFuture;
 /// Calls a robot for a policy, until the robot is done with it; a future for the connection's own
 /// task, which looks for something to send after each poll.
 pub fn dispatch(lease: Lease, robot: Arc<impl Robot>) -> BoxFuture<'static, ()> {
-    let calls = Dispatcher { robot, lease: Arc::new(lease), send_replies: || () };
+    let dispatcher = Dispatcher { robot, lease: Arc::new(lease), send_replies: || () };
     Box::pin(async move {
-        calls.notify_connected().await;
-        zip(calls.dispatch_motion(), calls.dispatch_requests()).await;
+        dispatcher.notify_connected().await;
+        zip(dispatcher.dispatch_motion(), dispatcher.dispatch_requests()).await;
     })
 }
 
@@ -43,19 +43,19 @@ pub fn dispatch_on_threads<S>(
     S: Fn(&'static str, BoxFuture<'static, ()>) -> io::Result<()> + Clone + Send + 'static,
 {
     let lease = Arc::new(lease);
-    let calls = Dispatcher { robot, lease: Arc::clone(&lease), send_replies };
+    let dispatcher = Dispatcher { robot, lease: Arc::clone(&lease), send_replies };
     let spawn_motion = spawn.clone();
     let requests = async move {
-        calls.notify_connected().await;
-        let motion = calls.clone();
+        dispatcher.notify_connected().await;
+        let motion = dispatcher.clone();
         let moving = async move { motion.dispatch_motion().await };
         if let Err(error) = spawn_motion("chiral-motion", Box::pin(moving)) {
-            fail_to_start(calls.connection(), &error);
+            fail_to_start(dispatcher.connection(), &error);
             // The robot knows of the policy, and so has to be told that it is gone.
-            calls.dispatch_motion().await;
+            dispatcher.dispatch_motion().await;
             return;
         }
-        calls.dispatch_requests().await;
+        dispatcher.dispatch_requests().await;
     };
     if let Err(error) = spawn("chiral-requests", Box::pin(requests)) {
         // Before the lease goes, with which the connection would end without a reason.
