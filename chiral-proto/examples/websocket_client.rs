@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use chiral_proto::bytes::Bytes;
-use chiral_proto::client::{Client, Config, Event};
+use chiral_proto::client::{Client, Config, Event, Stats};
 use chiral_proto::ws::{self, ClientHandshake, Role, Session, WsUri};
 use chiral_proto::{Action, Rate};
 
 /// How long connecting and the handshake may take, each.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the last actions may take to leave.
+const LAST_ACTIONS_TIMEOUT: Duration = Duration::from_secs(1);
 /// A socket takes no timeout of zero.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
@@ -78,9 +80,10 @@ impl Connection {
         Ok(())
     }
 
-    /// Tells the robot that the policy goes, and waits for its answer.
+    /// Sends what waits, tells the robot that the policy goes, and waits for its answer.
     fn close(mut self) -> io::Result<()> {
-        self.client.close(Instant::now());
+        let now = Instant::now();
+        self.client.shut_down(now, now + LAST_ACTIONS_TIMEOUT);
         while !self.session.writer.is_finished() {
             let now = Instant::now();
             let wake_up = self.session.exchange(now, &mut self.client);
@@ -119,9 +122,9 @@ fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
     Ok(bytes)
 }
 
-fn main() -> anyhow::Result<()> {
-    let uri = std::env::args().nth(1).unwrap_or("ws://localhost:8765".to_owned());
-    let mut connection = Connection::open(&uri.parse()?).with_context(|| uri)?;
+/// Looks a second long, and answers each observation with an action.
+pub(crate) fn run(uri: &str) -> anyhow::Result<Stats> {
+    let mut connection = Connection::open(&uri.parse()?).with_context(|| uri.to_owned())?;
     let now = Instant::now();
     connection.client.request_metadata(now, None)?;
     connection.client.start_obs_stream(now, Rate::hz(30)?)?;
@@ -131,9 +134,9 @@ fn main() -> anyhow::Result<()> {
             Event::Metadata { metadata, .. } => println!("metadata: {metadata:?}"),
             Event::Streamed(observation) => {
                 seen += 1;
-                let brightness =
+                let first =
                     observation.cameras.first().and_then(|camera| camera.image.bytes().first());
-                let target = f32::from(*brightness.unwrap_or(&0)) / 255.0;
+                let target = first.map_or(0.0, |&pixel| f32::from(pixel) / 255.0);
                 connection.client.send_action(Instant::now(), Action::from([target; 7]))?;
             }
             Event::Failed { error, .. } => println!("{error}"),
@@ -141,6 +144,13 @@ fn main() -> anyhow::Result<()> {
             other => println!("{other:?}"),
         }
     }
-    println!("{}", connection.client.stats(Instant::now()));
-    Ok(connection.close()?)
+    let stats = connection.client.stats(Instant::now());
+    connection.close()?;
+    Ok(stats)
+}
+
+fn main() -> anyhow::Result<()> {
+    let uri = std::env::args().nth(1).unwrap_or("ws://localhost:8765".to_owned());
+    println!("{}", run(&uri)?);
+    Ok(())
 }

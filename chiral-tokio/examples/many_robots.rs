@@ -42,8 +42,8 @@ impl Robot for Arm {
     }
 }
 
-/// Serves a simulated arm, and returns where.
-async fn serve(name: &'static str) -> anyhow::Result<String> {
+/// Serves a simulated arm.
+async fn serve(name: &'static str) -> anyhow::Result<PolicyServer> {
     let camera = CameraConfig::new("wrist_cam", [480, 640, 3]);
     let sensors = Sensors::with_clock([camera], [], monotonic_seconds)?;
     let config = ServerConfig {
@@ -52,9 +52,9 @@ async fn serve(name: &'static str) -> anyhow::Result<String> {
         ..ServerConfig::default()
     };
     let server = PolicyServer::bind_with("127.0.0.1:0", config).await?;
-    let uri = server.uri()?;
-    tokio::spawn(async move { server.serve(Arm { name, sensors }).await });
-    Ok(uri)
+    let handle = server.clone();
+    tokio::spawn(async move { handle.serve(Arm { name, sensors }).await });
+    Ok(server)
 }
 
 /// Drives one robot for a second.
@@ -77,8 +77,13 @@ async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init(); // who connects, and what fails
 
     let mut uris: Vec<String> = std::env::args().skip(1).collect();
+    let mut servers = Vec::new();
     if uris.is_empty() {
-        uris = vec![serve("left").await?, serve("right").await?];
+        for name in ["left", "right"] {
+            let server = serve(name).await?;
+            uris.push(server.uri()?);
+            servers.push(server);
+        }
     }
     let mut drives = JoinSet::new();
     for uri in uris {
@@ -90,5 +95,8 @@ async fn main() -> anyhow::Result<()> {
         });
     }
     drives.join_all().await;
+    for server in servers {
+        server.shutdown().await; // returns when its robot is at rest
+    }
     Ok(())
 }
