@@ -81,7 +81,7 @@ impl Connection {
     }
 
     /// Sends what waits, tells the robot that the policy goes, and waits for its answer.
-    fn close(mut self) -> io::Result<()> {
+    fn close(mut self) -> io::Result<Stats> {
         let now = Instant::now();
         self.client.shut_down(now, now + LAST_ACTIONS_TIMEOUT);
         while !self.session.writer.is_finished() {
@@ -90,7 +90,7 @@ impl Connection {
             self.write()?;
             self.read(wake_up.map(|instant| instant.saturating_duration_since(now)))?;
         }
-        Ok(())
+        Ok(self.client.stats(Instant::now()))
     }
 }
 
@@ -144,9 +144,7 @@ pub(crate) fn run(uri: &str) -> anyhow::Result<Stats> {
             other => println!("{other:?}"),
         }
     }
-    let stats = connection.client.stats(Instant::now());
-    connection.close()?;
-    Ok(stats)
+    Ok(connection.close()?)
 }
 
 fn main() -> anyhow::Result<()> {

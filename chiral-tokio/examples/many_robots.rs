@@ -67,9 +67,9 @@ async fn drive(uri: &str) -> anyhow::Result<u64> {
         let pixels = observation["wrist_cam"].image.as_slice::<u8>()?;
         robot.send_action([f32::from(pixels[0]) / 255.0; 7])?;
     }
-    let actions = robot.stats().actions.count();
+    let observations = robot.stats().observations.count();
     robot.close().await;
-    Ok(actions)
+    Ok(observations)
 }
 
 #[tokio::main]
@@ -89,7 +89,7 @@ async fn main() -> anyhow::Result<()> {
     for uri in uris {
         drives.spawn(async move {
             match drive(&uri).await {
-                Ok(actions) => println!("{uri}: {actions} actions sent"),
+                Ok(count) => println!("{uri}: {count} observations"),
                 Err(error) => println!("{uri}: {error}"),
             }
         });
