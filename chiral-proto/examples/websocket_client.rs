@@ -2,7 +2,12 @@
 //! touch neither. `Session` turns bytes into frames, `Client` frames into events, and back.
 //! `cargo run -p chiral-proto --features websocket --example websocket_client`, with any of the
 //! example servers in another terminal. For the robot's side see the example `mio`.
-#![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "an application")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    clippy::disallowed_types,
+    reason = "an application"
+)]
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
