@@ -52,8 +52,8 @@ fn main() -> anyhow::Result<()> {
     let robot = PolicyClient::connect(&server.uri()?)?;
     let observation = robot.observe()?;
     println!("a camera of {} pixels", observation["palm"].image.shape());
-    robot.send_action([0.04])?;
-    robot.close(); // what was sent goes out before
+    robot.step([0.04])?; // waits until it is done
+    robot.close();
     server.shutdown();
     Ok(())
 }

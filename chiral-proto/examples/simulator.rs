@@ -8,7 +8,6 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "an application")]
 
 use std::collections::VecDeque;
-use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -41,6 +41,19 @@ impl Server {
         Self { process, lines, place }
     }
 
+    /// How many actions it does until its policy has closed the connection. The last one may be
+    /// dropped, as the robot has perhaps not begun it then, and any may be overtaken.
+    pub(crate) async fn count_actions(&mut self) -> usize {
+        let mut count = 0;
+        loop {
+            let line = self.line().await;
+            if line.starts_with("holding still: the peer closed the connection") {
+                return count;
+            }
+            count += usize::from(line.starts_with("joint targets: ["));
+        }
+    }
+
     /// Interrupts it, as Ctrl-C does, and waits for its end.
     #[cfg(unix)]
     pub(crate) async fn interrupt(mut self) -> ExitStatus {
