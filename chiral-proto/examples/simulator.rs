@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use chiral_proto::client::{self, Client};
 use chiral_proto::sensors::{CameraFrame, Sensors};
 use chiral_proto::server::{self, Server};
@@ -138,7 +139,7 @@ impl Policy {
         let Some((since, observation)) = thought else { return Ok(()) };
         let position = observation.proprio("position")?.values.to_f32()[0];
         let image = observation.camera("rail_cam")?.image.bytes();
-        let bright = image.iter().position(|&pixel| pixel > 0).ok_or("there is no target")?;
+        let bright = image.iter().position(|&pixel| pixel > 0).context("there is no target")?;
         let target = (bright as f32 + 0.5) * PIXEL;
         if (position - target).abs() < PIXEL / 10.0 {
             self.client.clear_actions();
