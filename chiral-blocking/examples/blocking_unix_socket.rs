@@ -52,7 +52,8 @@ fn main() -> anyhow::Result<()> {
     let robot = PolicyClient::connect(&server.uri()?)?;
     let observation = robot.observe()?;
     println!("a camera of {} pixels", observation["palm"].image.shape());
-    robot.step([0.04])?; // waits until it is done
+    robot.send_action([0.04])?;
+    robot.reset()?; // waits for the actions before it; a robot applies none after the connection's end
     robot.close();
     server.shutdown();
     Ok(())
