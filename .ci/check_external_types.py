@@ -20,7 +20,7 @@ SHOWN = {
     "chiral-tokio": ADAPTER | {"tokio"},
     "chiral-smol": ADAPTER | {"smol", "async_io", "async_executor", "async_task"},
     "chiral-blocking": ADAPTER,
-    "chiral-zenoh": CORE | {"zenoh"},
+    "chiral-zenoh": CORE | {"chiral_driver", "zenoh"},
 }
 
 
