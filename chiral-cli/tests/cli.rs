@@ -66,8 +66,7 @@ mod on_a_terminal {
 
     #[test]
     fn huge_metadata_is_abridged_on_a_terminal_only() {
-        let items = (0..10_000_i32).map(Into::into).collect();
-        let data = Map::new().with("items", chiral_proto::Value::Array(items));
+        let data = Map::new().with("items", (0..10_000).collect::<chiral_proto::Value>());
         let frame = ServerMessage::Metadata(data).encode().to_bytes();
         let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("huge-metadata.bin");
         std::fs::write(&path, frame).expect("it can be written");
