@@ -58,6 +58,12 @@ pub enum Event {
         /// How long the silence was.
         silent_for: Duration,
     },
+    /// Actions have waited in the queue for [`Config::undispatched`](super::Config::undispatched),
+    /// and no dispatch runs that would send them. Told once.
+    Undispatched {
+        /// How many wait.
+        queued: usize,
+    },
     /// A request that will not be answered.
     Failed {
         /// The request.
@@ -74,7 +80,7 @@ pub enum Event {
 #[non_exhaustive]
 pub enum RequestError {
     /// No answer came before the request's deadline. What was asked for may still happen.
-    #[error("no {} after {waited:?}: {cause}", request.response())]
+    #[error("no {} after {waited:.1?}: {cause}", request.response())]
     TimedOut {
         /// What was asked for.
         request: RequestKind,
