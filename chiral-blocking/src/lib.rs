@@ -17,8 +17,8 @@ mod transport;
 
 pub use chiral_driver::proto;
 pub use chiral_driver::{
-    CallError, ClientCalls, Command, Commands, ConnectError, FailureText, Hold, Refusal,
-    RobotError, ServeError, ServerConfig, Watchdog, monotonic_seconds,
+    CallError, ClientCalls, Command, Commands, ConnectError, FailureText, Hold, NotReady, Refusal,
+    RobotError, ServeError, ServerConfig, WaitForSensors, Watchdog, monotonic_seconds,
 };
 #[cfg(feature = "zenoh")]
 pub use chiral_zenoh as zenoh;

@@ -2,9 +2,9 @@ use std::io;
 use std::time::Duration;
 
 use chiral_proto::client::{Misuse, RequestError};
-use chiral_proto::ws::{HandshakeError, UriError};
+use chiral_proto::ws::{HandshakeError, UriError, redacted};
 
-/// Why a client could not be connected.
+/// Why a client could not be connected. Its text has no user name, password or query of the URI.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
@@ -31,12 +31,12 @@ pub enum ConnectError {
     },
     /// A server is there, and the opening handshake failed: it is no WebSocket server, or it
     /// refused.
-    #[error("the server at {uri} did not take the connection: {source}")]
+    #[error("the server at {uri} did not take the connection: {error}")]
     Handshake {
         /// Where the server is.
         uri: String,
         /// What went wrong.
-        source: HandshakeError,
+        error: HandshakeError,
     },
     /// A transport other than WebSocket could not be connected; the error is its own.
     #[error(transparent)]
@@ -52,7 +52,7 @@ pub enum ConnectError {
 impl ConnectError {
     /// The error of a URI for which the adapter has no connector.
     pub fn no_connector(uri: &str) -> Self {
-        Self::NotBuiltIn { scheme: uri.to_owned(), hint: WITHOUT_ZENOH }
+        Self::NotBuiltIn { scheme: redacted(uri), hint: WITHOUT_ZENOH }
     }
 }
 

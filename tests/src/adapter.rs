@@ -38,7 +38,7 @@ pub trait Adapter: Sync {
 
     /// Whether a policy was not connected because the robot has another one.
     fn is_refusal(&self, error: &ConnectError) -> bool {
-        let ConnectError::Handshake { source, .. } = error else { return false };
+        let ConnectError::Handshake { error: source, .. } = error else { return false };
         let HandshakeError::Refused { status: 503, body, .. } = source else { return false };
         body == "this robot already has a policy; it takes one at a time"
     }

@@ -3,10 +3,12 @@
 mod callbacks;
 mod clock;
 mod commands;
+mod waiting;
 
 pub use callbacks::{dispatch, dispatch_on_threads};
 pub use clock::monotonic_seconds;
 pub use commands::{Command, CommandSlot, Commands, Hold};
+pub use waiting::{NotReady, WaitForSensors};
 
 use std::future::Future;
 use std::sync::Arc;
