@@ -22,13 +22,15 @@ fn invalid_arguments_exit_with_code_2() {
         // ours
         (&["serve", "--cameras", "257"], "257 cameras"),
         (&["serve", "--cameras", "99", "--size", "1920x1080"], "an observation would have"),
-        (&["serve", "--bind", "127.0.0.1"], "cannot listen on 127.0.0.1"),
+        (&["serve", "--bind", "127.0.0.1"], "127.0.0.1: expected host:port"),
         (&["bench", "--samples", "0"], "--samples 0"),
         (&["bench", "--seconds", "0"], "--seconds 0"),
         (&["bench", "--dispatch", "0"], "--dispatch 0"),
         (&["bench", "ftp://127.0.0.1:1"], "expected ws://host:port"),
         (&["bench", "--cameras", "300"], "300 cameras"),
         (&["probe", "ftp://127.0.0.1:1"], "expected ws://host:port"),
+        (&["probe", "unix:"], "the path is empty"),
+        (&["serve", "--bind", "unix:"], "the path is empty"),
         (&["send", "ftp://127.0.0.1:1", "--action", "0"], "expected ws://host:port"),
     ] {
         let (code, error) = run(arguments);

@@ -137,6 +137,8 @@
 
 pub mod client;
 mod connection;
+#[cfg(all(test, not(loom)))]
+mod error_texts;
 pub mod keepalive;
 mod machine;
 mod pacer;

@@ -98,6 +98,8 @@ pub trait Policy: Send + Sync {
     // Those that do not wait.
     /// The latest observation, if there is one.
     fn latest_obs(&self) -> Option<Arc<Observation>>;
+    /// The newest observation that was not returned yet, without waiting for one.
+    fn try_next_obs(&self) -> Result<Option<Arc<Observation>>, CallError>;
     /// Starts the stream of observations.
     fn start_obs_stream(&self, rate: Rate) -> Result<(), Misuse>;
     /// Stops it.

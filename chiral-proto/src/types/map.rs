@@ -203,6 +203,13 @@ impl fmt::Debug for Map {
     }
 }
 
+/// As `Debug`.
+impl fmt::Display for Map {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
 /// A [`Map`] in one expression. Keys are strings; values are what [`Value`] is made from: numbers,
 /// strings, options, lists, and maps of their own.
 ///
@@ -248,6 +255,7 @@ mod tests {
         assert_eq!(map.get("a"), Some(3.into()));
         assert_eq!(map.get("nothing"), None);
         assert_eq!(format!("{map:?}"), r#"{"a": 3, "b": 2, "c": "x"}"#);
+        assert_eq!(map.to_string(), format!("{map:?}"));
     }
 
     #[test]
