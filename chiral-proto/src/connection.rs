@@ -2,7 +2,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::ActionError;
-use crate::text::printable;
+use crate::text::{for_peer, printable};
 use crate::wire::{ErrorKind, MessageType, RequestKind, WireError};
 
 /// Why a connection ended. Each connection ends once, for one reason.
@@ -153,7 +153,7 @@ impl ConnectionError {
     pub fn close_reason(&self) -> String {
         match self {
             Self::ClosedLocally | Self::ClosedByPeer { .. } => String::new(),
-            Self::BadFrame(error) => error.to_string(),
+            Self::BadFrame(error) => for_peer(&error.to_string()),
             Self::Unresponsive { silence } => format!("no sign of life for {silence:?}"),
             other => other.to_string(),
         }

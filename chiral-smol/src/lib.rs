@@ -13,7 +13,7 @@ use std::time::Instant;
 use chiral_driver::address::StreamAddress;
 use chiral_driver::{AsyncTimer, Runtime};
 
-pub use chiral_driver::proto;
+pub use chiral_driver::proto::{self, DEFAULT_ADDRESS, DEFAULT_URI};
 pub use chiral_driver::{
     CallError, ClientCalls, Command, Commands, ConnectError, FailureText, Hold, NotReady, Refusal,
     Robot, RobotError, ServeError, ServerConfig, WaitForSensors, Watchdog, monotonic_seconds,

@@ -10,7 +10,7 @@ use std::io;
 use chiral_driver::Runtime;
 use chiral_driver::address::StreamAddress;
 
-pub use chiral_driver::proto;
+pub use chiral_driver::proto::{self, DEFAULT_ADDRESS, DEFAULT_URI};
 pub use chiral_driver::{
     CallError, ClientCalls, Command, Commands, ConnectError, FailureText, Hold, NotReady, Refusal,
     Robot, RobotError, ServeError, ServerConfig, WaitForSensors, Watchdog, monotonic_seconds,

@@ -80,7 +80,8 @@ pub trait Robot: Send + Sync + 'static {
 
     /// Makes an observation. Default: a snapshot of the sensors, taken when the answer leaves.
     ///
-    /// Override it, for example, to wait for a fresh frame.
+    /// Override it, for example, to wait for a fresh frame with
+    /// [`Sensors::next_frame`].
     fn observe(&self) -> impl Future<Output = Result<Answer, RobotError>> + Send {
         async { Ok(Answer::from(self.sensors())) }
     }

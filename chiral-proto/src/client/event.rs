@@ -209,7 +209,7 @@ fn full(waiting: usize, capacity: usize) -> String {
     match waiting {
         0 => format!("the queue has {capacity} places: put fewer at once, {raise}"),
         _ => format!(
-            "{waiting} of the queue's {capacity} places are taken: start the dispatch, clear or \
+            "{waiting} of {capacity} places are taken: start the dispatch, clear or \
              replace the old actions, {raise}"
         ),
     }
