@@ -53,7 +53,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let observation = robot.observe()?;
     println!("a camera of {} pixels", observation["palm"].image.shape());
     robot.send_action([0.04])?;
-    robot.close(); // what was sent goes out before
+    robot.reset()?; // waits for the actions before it; a robot applies none after the connection's end
+    robot.close();
     server.shutdown();
     Ok(())
 }

@@ -126,6 +126,8 @@ impl PolicyClient {
 
     /// Closes the connection, for all handles, and blocks until the server knows, for 7 s at the
     /// most. What was [sent](Self::send_action) goes out before; what waits for a tick does not.
+    /// The robot applies nothing after the end: to be sure of the last action, wait for a
+    /// [reset](Self::reset) first, which it answers after the actions before it.
     pub fn close(self) {
         self.calls.start_closing();
         block_on(self.calls.connection().wait_until_finished());

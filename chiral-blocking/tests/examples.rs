@@ -58,15 +58,16 @@ impl Server {
         self.lines.recv_timeout(SOON).expect("it prints a line")
     }
 
-    /// The next line that begins so. Between them it may say that it holds still: the test's
-    /// machine may be busy.
+    /// The next line that begins so. Before that it may say that it holds still, for the
+    /// test's machine may be busy, and name another action.
     fn line_with(&mut self, start: &str) -> String {
         loop {
             let line = self.line();
             if line.starts_with(start) {
                 return line;
             }
-            assert!(line.starts_with("holding still: no action for"), "{line}");
+            let is_passed_over = ["holding still: no action for", "joint targets: ["];
+            assert!(is_passed_over.iter().any(|start| line.starts_with(start)), "{line}");
         }
     }
 
@@ -92,7 +93,8 @@ fn the_client_drives_the_server() {
     let mut server = Server::start("blocking_server");
     let said = output("blocking_client", &server.uri);
     assert_eq!(said.matches("the first pixel is [").count(), 10, "{said}");
-    for _ in 0..10 {
+    // The robot applies nothing after the end: the last one may have come too late.
+    for _ in 0..9 {
         server.line_with("joint targets: [");
     }
     server.line_with("holding still: the peer closed the connection");

@@ -13,7 +13,8 @@ async fn the_client_and_the_chunked_policy_drive_the_server() {
     let said = String::from_utf8(client.stdout).unwrap();
     assert!(client.status.success(), "{said}");
     assert_eq!(said.matches("the first pixel is [").count(), 10, "{said}");
-    for _ in 0..10 {
+    // The robot applies nothing after the end: the last one may have come too late.
+    for _ in 0..9 {
         server.line_with("joint targets: [").await;
     }
     server.line_with("holding still: the peer closed the connection").await;

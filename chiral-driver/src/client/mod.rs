@@ -122,7 +122,9 @@ impl<R> PolicyClient<R> {
     }
 
     /// Closes the connection, for all handles, and waits until the server knows. What was
-    /// [sent](ClientCalls::send_action) goes out before; what waits for a tick does not.
+    /// [sent](ClientCalls::send_action) goes out before; what waits for a tick does not. The robot
+    /// applies nothing after the end: to be sure of the last action, wait for a [reset](Self::reset)
+    /// first, which it answers after the actions before it.
     pub async fn close(self) {
         self.calls.start_closing();
         self.calls.connection().wait_until_finished().await;
