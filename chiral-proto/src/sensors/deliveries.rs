@@ -153,7 +153,7 @@ impl Drop for Ready {
 
 impl fmt::Debug for Ready {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ready").field("missing", &self.sensors.missing()).finish()
+        f.debug_struct("Ready").field("missing", &self.sensors.missing()).finish_non_exhaustive()
     }
 }
 
@@ -206,12 +206,10 @@ impl Sensors {
 
     /// The deliveries of a sensor, cameras before proprioception streams.
     fn deliveries<T>(&self, index: usize, with: impl FnOnce(&mut Deliveries) -> T) -> Option<T> {
-        match self.0.cameras.get(index) {
-            Some(camera) => Some(camera.deliveries(with)),
-            None => {
-                let proprio = self.0.proprios.get(index - self.0.cameras.len())?;
-                Some(proprio.deliveries(with))
-            }
+        if let Some(camera) = self.0.cameras.get(index) {
+            return Some(camera.deliveries(with));
         }
+        let proprio = self.0.proprios.get(index - self.0.cameras.len())?;
+        Some(proprio.deliveries(with))
     }
 }

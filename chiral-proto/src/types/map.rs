@@ -172,12 +172,11 @@ impl<K: AsRef<str>, V: Into<Value>> FromIterator<(K, V)> for Map {
         let mut distinct: Vec<(String, Value)> = Vec::new();
         for (key, value) in entries {
             let (key, value) = (key.as_ref().to_owned(), value.into());
-            match places.get(&key) {
-                Some(&place) => distinct[place] = (key, value),
-                None => {
-                    places.insert(key.clone(), distinct.len());
-                    distinct.push((key, value));
-                }
+            if let Some(&place) = places.get(&key) {
+                distinct[place] = (key, value);
+            } else {
+                places.insert(key.clone(), distinct.len());
+                distinct.push((key, value));
             }
         }
         let mut map = Self::new();
