@@ -29,8 +29,8 @@ fn invalid_arguments_exit_with_code_2() {
         (&["bench", "ftp://127.0.0.1:1"], "expected ws://host:port"),
         (&["bench", "--cameras", "300"], "300 cameras"),
         (&["probe", "ftp://127.0.0.1:1"], "expected ws://host:port"),
-        (&["probe", "unix:"], "the path is empty"),
-        (&["serve", "--bind", "unix:"], "the path is empty"),
+        (&["probe", "unix:"], "found no path, expected unix:/path"),
+        (&["serve", "--bind", "unix:"], "found no path, expected unix:/path"),
         (&["send", "ftp://127.0.0.1:1", "--action", "0"], "expected ws://host:port"),
     ] {
         let (code, error) = run(arguments);
