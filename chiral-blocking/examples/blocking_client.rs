@@ -3,7 +3,7 @@
 
 use chiral_blocking::PolicyClient;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init(); // tells, for example, of waiting
 
     let uri = std::env::args().nth(1).unwrap_or("ws://localhost:8765".to_owned());

@@ -41,7 +41,7 @@ impl Robot for Arm {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init(); // who connects, and what fails
 
     let camera = CameraConfig::new("wrist_cam", [480, 640, 3]).depth([480, 640]);

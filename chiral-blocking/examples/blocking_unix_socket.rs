@@ -33,7 +33,7 @@ impl Robot for Gripper {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
 
     let camera = CameraConfig::new("palm", [48, 64, 3]);

@@ -14,7 +14,7 @@ const PERIOD: Duration = Duration::from_millis(1);
 /// Radians per period.
 const MAX_STEP: f32 = 0.001;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init(); // who connects, and what fails
 
     let camera = CameraConfig::new("wrist_cam", [480, 640, 3]);

@@ -13,6 +13,7 @@
 //! - threads in the place of a runtime, as chiral-blocking does: [`Connection`], [`ClientCalls`],
 //!   [`server::Admission`] and [`robot::dispatch_on_threads`] need none.
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod address;
 pub mod client;

@@ -182,7 +182,7 @@ fn attempt(io: io::Result<usize>) -> Option<usize> {
     io.map_or_else(|error| (error.kind() != ErrorKind::WouldBlock).then_some(0), Some)
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> anyhow::Result<()> {
     let start = Instant::now();
     let camera = CameraConfig::new("wrist_cam", [1080, 1920, 3]);
     let sensors = Sensors::with_clock([camera], [], move || start.elapsed().as_secs_f64())?;

@@ -8,10 +8,10 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "an application")]
 
 use std::collections::VecDeque;
-use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use chiral_proto::client::{self, Client};
 use chiral_proto::sensors::{CameraFrame, Sensors};
 use chiral_proto::server::{self, Server};
@@ -70,7 +70,7 @@ impl Robot {
     }
 
     /// One step of the physics, then what the sensors see of it.
-    fn step(&mut self, time: f64, n: u32) -> Result<(), Box<dyn Error>> {
+    fn step(&mut self, time: f64, n: u32) -> anyhow::Result<()> {
         let furthest = STEP.as_secs_f32();
         self.position += (self.commanded - self.position).clamp(-furthest, furthest);
         self.sensors.update_proprio("position", &[self.position])?;
@@ -83,7 +83,7 @@ impl Robot {
         Ok(())
     }
 
-    fn answer(&mut self, time: f64) -> Result<(), Box<dyn Error>> {
+    fn answer(&mut self, time: f64) -> anyhow::Result<()> {
         while let Some(event) = self.server.poll_event() {
             match event {
                 server::Event::Action(action) => {
@@ -123,7 +123,7 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    fn think(&mut self, now: Instant) -> Result<(), Box<dyn Error>> {
+    fn think(&mut self, now: Instant) -> anyhow::Result<()> {
         while let Some(event) = self.client.poll_event() {
             match event {
                 // Who is thinking looks again when the thought is over.
@@ -139,7 +139,7 @@ impl Policy {
         let Some((since, observation)) = thought else { return Ok(()) };
         let position = observation.proprio("position")?.values.to_f32()[0];
         let image = observation.camera("rail_cam")?.image.bytes();
-        let bright = image.iter().position(|&pixel| pixel > 0).ok_or("there is no target")?;
+        let bright = image.iter().position(|&pixel| pixel > 0).context("there is no target")?;
         let target = (bright as f32 + 0.5) * PIXEL;
         if (position - target).abs() < PIXEL / 10.0 {
             self.client.clear_actions();
@@ -161,7 +161,7 @@ impl Policy {
 }
 
 /// Simulates for so long, and returns the robot as it is then, and what the policy has counted.
-pub(crate) fn run(simulated: Duration) -> Result<(Robot, client::Stats), Box<dyn Error>> {
+pub(crate) fn run(simulated: Duration) -> anyhow::Result<(Robot, client::Stats)> {
     let start = Instant::now(); // an instant has no other origin; this is the only look at a clock
     let watchdog = Some(Duration::from_millis(500));
     let camera = CameraConfig::new("rail_cam", [1, PIXELS]);
@@ -191,7 +191,7 @@ pub(crate) fn run(simulated: Duration) -> Result<(Robot, client::Stats), Box<dyn
     Ok((robot, policy.client.stats(start + simulated)))
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> anyhow::Result<()> {
     let (robot, stats) = run(Duration::from_secs(120))?;
     println!("{} targets reached in two minutes", robot.reached);
     println!("age of the images behind the actions: {}", robot.age);

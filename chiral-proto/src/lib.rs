@@ -100,11 +100,13 @@
 //!
 //! # Your own event loop: which example to start from
 //!
-//! Each is a whole application of about 200 lines, in the crate's folder `examples`.
+//! Each is a whole application of 150 to 200 lines, in the crate's folder `examples`.
 //!
 //! - `mio`, when your loop waits for readiness: one thread and one poll serve a robot over
 //!   WebSocket, with handshakes, refusals, keepalive and an orderly end.
 //!   [`ws::Session::exchange`] is the whole of the glue between bytes and machine.
+//! - `websocket_client`, when a policy has one thread and one socket: the client's side, with nothing
+//!   but `std`.
 //! - `simulator`, when there are no sockets and no clock: robot and policy in memory on simulated
 //!   time, minutes in milliseconds, the same each run.
 //! - `unix_socket`, when you have threads and a stream of your own: robot and policy on one host,

@@ -17,7 +17,7 @@ async fn plan(observation: &Observation) -> Vec<[f32; 7]> {
     (0..25_u8).map(|step| [start + 0.01 * f32::from(step); 7]).collect()
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init(); // tells, for example, of waiting
 
     smol::block_on(async {

@@ -3,7 +3,7 @@
 
 use chiral_smol::PolicyClient;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init(); // tells, for example, of waiting
 
     smol::block_on(async {

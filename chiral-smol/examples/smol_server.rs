@@ -40,7 +40,7 @@ impl Robot for Arm {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init(); // who connects, and what fails
 
     smol::block_on(async {

@@ -18,7 +18,7 @@ async fn plan(observation: &Observation) -> Vec<[f32; 7]> {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init(); // tells, for example, of waiting
 
     let uri = std::env::args().nth(1).unwrap_or("ws://localhost:8765".to_owned());

@@ -4,7 +4,7 @@
 use chiral_tokio::PolicyClient;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init(); // tells, for example, of waiting
 
     let uri = std::env::args().nth(1).unwrap_or("ws://localhost:8765".to_owned());

@@ -90,7 +90,7 @@ async fn receive(
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
 
     let camera = CameraConfig::new("wrist_cam", [480, 640, 3]);

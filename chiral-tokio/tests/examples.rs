@@ -32,6 +32,55 @@ async fn the_client_and_the_chunked_policy_drive_the_server() {
     assert_eq!(said.matches("new plan at").count(), 20, "{said}");
 }
 
+#[tokio::test]
+async fn the_moving_camera_shows_each_frame_once_with_the_pose_of_its_moment() {
+    let server = Server::start("moving_camera").await;
+    let policy = soon(chiral_tokio::PolicyClient::connect(&server.place)).await.unwrap();
+    let begun = soon(policy.reset()).await.unwrap();
+    assert_eq!(begun.info.get("episode").and_then(|episode| episode.as_u64()), Some(0));
+
+    let mut last = soon(policy.observe()).await.unwrap();
+    let mut heights = std::collections::BTreeSet::new();
+    for step in 0..10_u8 {
+        policy.send_action([f32::from(step); 7]).unwrap();
+        let observation = soon(policy.observe()).await.unwrap();
+        let wrist = &observation["wrist_cam"];
+        assert!(wrist.timestamp > last["wrist_cam"].timestamp, "a frame that was not sent before");
+        let height = wrist.extrinsics[(2, 3)] as f32;
+        let depth = wrist.depth.as_ref().unwrap().to_f32();
+        assert!(
+            depth.iter().all(|metres| (metres - height).abs() < 1e-6),
+            "{height} m: {:?}",
+            &depth[..3]
+        );
+        heights.insert(height.to_bits());
+        last = observation;
+    }
+    assert!(heights.len() > 1, "it moves");
+}
+
+#[tokio::test]
+async fn one_program_drives_many_robots() {
+    let said = soon(example("many_robots", &[]).output()).await.unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert_eq!(said.matches(" observations\n").count(), 2, "{said}");
+    assert!(
+        said.contains("left: holding still") && said.contains("right: holding still"),
+        "{said}"
+    );
+
+    let said = soon(example("many_robots", &["ftp://nowhere"]).output()).await.unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert!(said.starts_with("ftp://nowhere: "), "{said}");
+}
+
+#[tokio::test]
+async fn the_places_of_inference_are_measured() {
+    let said = soon(example("where_to_infer", &["0.3"]).output()).await.unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert_eq!(said.lines().count(), 5, "{said}");
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn ctrl_c_ends_the_server_and_tells_its_policy() {

@@ -1,8 +1,13 @@
-//! The core's example of a robot on `mio`, with real clients and with faulty ones.
+//! The core's example of a robot on `mio`, with real clients and with faulty ones; and its example of a
+//! policy on a bare socket.
 
 #[path = "../../chiral-proto/examples/mio.rs"]
 #[expect(dead_code, reason = "its `main` is for a terminal")]
 mod example;
+
+#[path = "../../chiral-proto/examples/websocket_client.rs"]
+#[expect(dead_code, reason = "its `main` is for a terminal")]
+mod websocket_client;
 
 use std::io;
 use std::net::SocketAddr;
@@ -116,6 +121,29 @@ async fn every_request_of_a_policy_is_answered() {
     soon(client.close()).await;
     assert_eq!(served.told().await, None);
     served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_policy_on_a_bare_socket_drives_the_robot() {
+    let mut served = Served::new(ws::Config::default());
+    for camera in served.sensors.cameras() {
+        camera.update_image_at(vec![255_u8; 480 * 640 * 3], 1.5).unwrap();
+    }
+    let uri = format!("ws://{}", served.address);
+    let policy = tokio::task::spawn_blocking(move || websocket_client::run(&uri));
+    let stats = soon(policy).await.unwrap().expect("it drives the robot to its end");
+    assert!(stats.observations.count() >= 30, "{stats}");
+    assert_eq!(stats.actions.count(), 30);
+    let mut motors = std::mem::replace(&mut served.motors, unbounded_channel().1);
+    served.stop().await;
+
+    // On a busy machine some are superseded, and the watchdog may fire.
+    let mut told = Vec::new();
+    while let Ok(command) = motors.try_recv() {
+        told.push(command);
+    }
+    assert!(told.contains(&Some(vec![1.0; 7])), "{told:?}");
+    assert_eq!(told.last(), Some(&None), "it holds still when the policy has gone");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

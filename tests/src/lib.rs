@@ -1,10 +1,18 @@
 //! What the end-to-end tests and the benchmarks share: every adapter behind one trait, a robot that
 //! records what it is told, and bare sockets.
 
-/// The project's README, whose examples compile.
+/// The project's README and guides, whose examples compile.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-pub struct Readme;
+mod documents {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/server-guide.md")]
+    struct ServerGuide;
+    #[doc = include_str!("../../docs/client-guide.md")]
+    struct ClientGuide;
+    #[doc = include_str!("../../docs/type-reference.md")]
+    struct TypeReference;
+}
 
 pub mod adapter;
 pub mod adapters;
