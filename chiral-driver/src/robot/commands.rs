@@ -265,12 +265,12 @@ impl Commands {
     pub fn set_metadata(&self, metadata: Map) {
         (self.announce)(&metadata);
         (*self.slot.lock_metadata()).clone_from(&metadata);
-        let describe = |lease: &Lease| {
+        let describe = move |lease: &Lease| {
             lease
                 .connection()
                 .call(|state, _| state.machine.set_default_metadata(metadata.clone()));
         };
-        self.lease.iter().for_each(describe);
+        self.lease.iter().for_each(&describe);
         if let SlotState::Waiting(lease) = &*self.slot.lock() {
             describe(lease);
         }
