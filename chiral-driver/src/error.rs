@@ -99,8 +99,8 @@ mod tests {
     /// Checks an error as a printer shows it that prints the causes too, such as `{:#}` of anyhow.
     #[track_caller]
     fn check(error: &(dyn Error + 'static)) {
-        let causes = std::iter::successors(Some(error), |&error| error.source());
-        let text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        let chain = std::iter::successors(Some(error), |&error| error.source());
+        let text = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
         assert!(!text.contains('\n') && !text.ends_with([':', ';', '.']), "{text:?}");
         assert!(!text.contains("secret"), "{text:?}");
         assert!(!format!("{error:?}").contains("secret"), "{error:?}");
