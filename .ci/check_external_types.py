@@ -15,7 +15,7 @@ STANDARD = {"core", "alloc", "std"}
 CORE = {"bytes", "chiral_proto", "nalgebra"}
 ADAPTER = CORE | {"chiral_driver", "chiral_zenoh", "async_tungstenite", "futures_core", "futures_io"}
 SHOWN = {
-    "chiral-proto": CORE | {"bytemuck", "half", "image", "ndarray", "rmpv", "serde_core"},
+    "chiral-proto": CORE | {"bytemuck", "half", "image", "ndarray", "serde_core"},
     "chiral-driver": ADAPTER | {"event_listener"},
     "chiral-tokio": ADAPTER | {"tokio"},
     "chiral-smol": ADAPTER | {"smol", "async_io", "async_executor", "async_task"},

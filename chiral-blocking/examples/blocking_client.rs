@@ -8,7 +8,7 @@ fn main() -> anyhow::Result<()> {
 
     let uri = std::env::args().nth(1).unwrap_or("ws://localhost:8765".to_owned());
     let robot = PolicyClient::connect(&uri)?; // waits for the robot
-    println!("metadata: {:?}", robot.metadata()?);
+    println!("metadata: {}", robot.metadata()?);
     robot.reset()?;
     for _ in 0..10 {
         let observation = robot.observe()?;

@@ -192,6 +192,7 @@ impl Builder {
 
 /// Connects a socket: to the first of a host's addresses that answers.
 fn connect(address: &StreamAddress, deadline: Instant) -> io::Result<Box<dyn Stream>> {
+    address.check()?;
     let (host, port) = match address {
         StreamAddress::Tcp { host, port } => (host, *port),
         #[cfg(unix)]

@@ -16,10 +16,10 @@ mod stream;
 mod threads;
 mod transport;
 
-pub use chiral_driver::proto;
+pub use chiral_driver::proto::{self, DEFAULT_ADDRESS, DEFAULT_URI};
 pub use chiral_driver::{
-    CallError, ClientCalls, Command, Commands, ConnectError, FailureText, Hold, Refusal,
-    RobotError, ServeError, ServerConfig, Watchdog, monotonic_seconds,
+    CallError, ClientCalls, Command, Commands, ConnectError, FailureText, Hold, NotReady, Refusal,
+    RobotError, ServeError, ServerConfig, WaitForSensors, Watchdog, monotonic_seconds,
 };
 #[cfg(feature = "zenoh")]
 pub use chiral_zenoh as zenoh;

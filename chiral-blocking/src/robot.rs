@@ -67,7 +67,8 @@ pub trait Robot: Send + Sync + 'static {
 
     /// Makes an observation. Default: a snapshot of the sensors, taken when the answer leaves.
     ///
-    /// Override it, for example, to wait for a fresh frame.
+    /// Override it, for example, to wait for a fresh frame with
+    /// [`WaitForSensors`](crate::WaitForSensors).
     ///
     /// # Errors
     /// When the robot cannot; the connection then ends.

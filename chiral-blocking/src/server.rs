@@ -175,15 +175,19 @@ impl PolicyServer {
     /// thread to give.
     pub fn pull(&self, sensors: &Sensors, metadata: Map) -> io::Result<Commands> {
         let listening = self.listening()?.ok_or_else(|| not_listening("has been shut down"))?;
-        if let Listening::Acceptor(acceptor) = &*listening {
-            acceptor.set_metadata(metadata.clone());
-        }
+        let accepting = Arc::downgrade(&listening);
+        let announce = move |metadata: &Map| {
+            if let Some(Listening::Acceptor(acceptor)) = accepting.upgrade().as_deref() {
+                acceptor.set_metadata(metadata.clone());
+            }
+        };
+        announce(&metadata);
         let slot = CommandSlot::new(sensors.clone(), metadata);
         let (host, filled) = (self.0.host.clone(), Arc::clone(&slot));
         self.0.host.threads.spawn("chiral-accept", move || {
             host.accept_policies(&listening, &filled, || filled.is_closed());
         })?;
-        Ok(Commands::new(slot).keeping(self.clone()))
+        Ok(Commands::new(slot).keeping(self.clone()).announcing(announce))
     }
 
     /// What the server listens with; `None` after it was shut down.

@@ -1,12 +1,13 @@
 //! `chiral send`: one action, or a few, by hand.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use chiral_proto::{Action, Array, Map, Rate, Value};
 use clap::Args;
 
+use crate::ticks::Ticks;
 use crate::usage::{UsageError, ensure_usage};
 use crate::{args, client, output};
 
@@ -34,6 +35,12 @@ pub(crate) struct Options {
     /// How long to stay connected after the last action: a robot holds still when its policy goes.
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = args::seconds)]
     stay: Duration,
+
+    /// How long to send the last action again and again, at the rate: for an action that the robot
+    /// follows only while it comes, such as a velocity, or one that takes longer than its watchdog
+    /// allows.
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = args::seconds)]
+    hold: Duration,
 
     /// Show and check what would be sent, and send nothing.
     #[arg(long)]
@@ -65,18 +72,30 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     if shape.is_none() {
         output::note("the robot does not say what shape its actions have: they are not checked");
     }
-    for (index, action) in actions.into_iter().enumerate() {
+    let mut ticks = Ticks::starting(Instant::now(), options.rate);
+    let mut wait_for_tick = move || {
+        let now = Instant::now();
+        thread::sleep(ticks.next(now).duration_since(now));
+    };
+    for (index, action) in actions.iter().enumerate() {
         if index > 0 && !options.dry_run {
-            thread::sleep(options.rate.period());
+            wait_for_tick();
         }
         let verb = if options.dry_run { "would send" } else { "sent" };
-        let shown = format!("{verb} float32 {}: {:?}\n", action.values.shape(), action.to_f32());
         if !options.dry_run {
-            robot.send_action(action)?;
+            robot.send_action(action.clone())?;
         }
-        output::print(&shown)?;
+        let shape = action.values.shape();
+        output::print(&format!("{verb} float32 {shape}: {:?}\n", action.to_f32()))?;
     }
     if !options.dry_run {
+        if let Some(last) = actions.last() {
+            let end = Instant::now().checked_add(options.hold);
+            while end.is_none_or(|end| Instant::now() + options.rate.period() <= end) {
+                wait_for_tick();
+                robot.send_action(last.clone())?;
+            }
+        }
         thread::sleep(options.stay);
         // If the robot refused an action, it has closed the connection by now.
         robot.metadata().context("the robot did not take the actions")?;
@@ -110,6 +129,7 @@ fn action(Values(values): &Values, shape: Option<&[usize]>) -> anyhow::Result<Ac
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chiral_proto::map;
 
     #[test]
     fn values_are_finite_numbers() {
@@ -121,11 +141,11 @@ mod tests {
 
     #[test]
     fn the_shape_is_found_in_either_place() {
-        let shape = || Value::Array(vec![1.into(), 7.into()]);
-        let nested = Value::Map(vec![("shape".into(), shape())]);
+        let shape = || Value::from([1, 7]);
+        let nested = map! { "shape" => shape() };
         assert_eq!(shape_in(&Map::new().with("action", nested)), Some(vec![1, 7]));
         assert_eq!(shape_in(&Map::new().with("action_shape", shape())), Some(vec![1, 7]));
-        for other in [Value::Nil, "7".into(), Value::Array(vec![(-1).into()])] {
+        for other in [Value::Nil, "7".into(), [-1].into()] {
             assert_eq!(shape_in(&Map::new().with("action_shape", other.clone())), None);
             assert_eq!(shape_in(&Map::new().with("action", other)), None);
         }

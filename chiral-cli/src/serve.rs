@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use chiral_blocking::{PolicyServer, ServerConfig, Watchdog};
-use chiral_proto::ConnectionError;
+use chiral_proto::{ConnectionError, DEFAULT_ADDRESS};
 use clap::Args;
 
 use crate::robot::{RobotListener, SimulatedRobot, Spec};
@@ -18,7 +18,7 @@ use crate::{args, interrupts, output, zenoh};
 pub(crate) struct Options {
     /// Where to listen: HOST:PORT for WebSocket or, with Zenoh, tcp/HOST:PORT or zenoh:…, as in
     /// "zenoh:?connect=tcp/router:7447". Port 0 takes any that is free.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8765")]
+    #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_ADDRESS)]
     bind: String,
 
     /// The robot's name on Zenoh, under which any number of robots share a network.
@@ -83,9 +83,7 @@ fn bind(address: &str, watchdog: Duration) -> anyhow::Result<PolicyServer> {
         std::io::ErrorKind::InvalidInput => UsageError::new(error).into(),
         _ => anyhow::Error::from(error),
     };
-    PolicyServer::bind_with(address, config)
-        .map_err(refused)
-        .with_context(|| format!("cannot listen on {address}"))
+    PolicyServer::bind_with(address, config).map_err(refused)
 }
 
 /// Says who comes and goes, and which actions had no effect.

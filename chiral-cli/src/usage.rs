@@ -1,6 +1,7 @@
 //! Arguments that make no sense.
 
 use std::fmt;
+use std::io::ErrorKind;
 
 use chiral_driver::ConnectError;
 
@@ -21,6 +22,10 @@ impl UsageError {
     pub(crate) fn is_behind(error: &anyhow::Error) -> bool {
         let is_bad_uri = |error: &ConnectError| match error {
             ConnectError::Uri(_) | ConnectError::NotBuiltIn { .. } => true,
+            // An address that can be nobody's, such as a path that is too long for a socket.
+            ConnectError::NoServer { last, .. } => {
+                matches!(last.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidFilename)
+            }
             #[cfg(feature = "zenoh")]
             ConnectError::Transport(error) => error.is::<chiral_zenoh::UriError>(),
             _ => false,

@@ -22,13 +22,15 @@ fn invalid_arguments_exit_with_code_2() {
         // ours
         (&["serve", "--cameras", "257"], "257 cameras"),
         (&["serve", "--cameras", "99", "--size", "1920x1080"], "an observation would have"),
-        (&["serve", "--bind", "127.0.0.1"], "cannot listen on 127.0.0.1"),
+        (&["serve", "--bind", "127.0.0.1"], "127.0.0.1: expected host:port"),
         (&["bench", "--samples", "0"], "--samples 0"),
         (&["bench", "--seconds", "0"], "--seconds 0"),
         (&["bench", "--dispatch", "0"], "--dispatch 0"),
         (&["bench", "ftp://127.0.0.1:1"], "expected ws://host:port"),
         (&["bench", "--cameras", "300"], "300 cameras"),
         (&["probe", "ftp://127.0.0.1:1"], "expected ws://host:port"),
+        (&["probe", "unix:"], "found no path, expected unix:/path"),
+        (&["serve", "--bind", "unix:"], "found no path, expected unix:/path"),
         (&["send", "ftp://127.0.0.1:1", "--action", "0"], "expected ws://host:port"),
     ] {
         let (code, error) = run(arguments);
@@ -66,8 +68,7 @@ mod on_a_terminal {
 
     #[test]
     fn huge_metadata_is_abridged_on_a_terminal_only() {
-        let items = (0..10_000_i32).map(Into::into).collect();
-        let data = Map::new().with("items", chiral_proto::Value::Array(items));
+        let data = Map::new().with("items", (0..10_000).collect::<chiral_proto::Value>());
         let frame = ServerMessage::Metadata(data).encode().to_bytes();
         let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("huge-metadata.bin");
         std::fs::write(&path, frame).expect("it can be written");

@@ -267,8 +267,7 @@ fn control_characters_in_names_are_escaped() {
 
 /// Metadata whose description is longer than any pipe's buffer.
 fn long_frame() -> Vec<u8> {
-    let items = (0..100_000_i32).map(MsgpackValue::from).collect();
-    let data = ProtoMap::new().with("items", MsgpackValue::Array(items));
+    let data = ProtoMap::new().with("items", (0..100_000).collect::<MsgpackValue>());
     ServerMessage::Metadata(data).encode().to_bytes().to_vec()
 }
 

@@ -37,6 +37,22 @@ fn an_action_moves_the_arm_and_is_shown() {
 }
 
 #[test]
+fn an_action_is_held_for_longer_than_the_watchdog() {
+    // It takes longer to get there than the watchdog allows.
+    let served = Served::start(&["--cameras", "1", "--watchdog", "0.2"]);
+    let far = "-1.5,0,0,1,0,0.5,0";
+    let text = stdout(send(&[&served.uri, "--action", far, "--stay", "1"]));
+    assert_eq!(text.lines().count(), 1);
+    let before = first_joint(&served);
+    assert!(before > -1.4, "the robot was told to hold still at {before}");
+    let text =
+        stdout(send(&[&served.uri, "--action", far, "--hold", "4", "--rate", "50", "--stay", "0"]));
+    assert_eq!(text.lines().count(), 1, "it is shown once");
+    let angle = first_joint(&served);
+    assert!((angle + 1.5).abs() < 0.05, "it stands at {angle}");
+}
+
+#[test]
 fn several_actions_are_sent_one_after_the_other() {
     let mut served = Served::start(&["--scene", "noise"]);
     let address = served.uri.trim_start_matches("ws://").to_owned();

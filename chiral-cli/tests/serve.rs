@@ -175,5 +175,6 @@ async fn an_address_in_use_is_an_error() {
         .expect("it runs");
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8(output.stderr).expect("it is text");
-    assert!(error.contains(&format!("cannot listen on {address}")), "{error}");
+    assert!(error.contains(&format!("chiral: {address} cannot be listened on: ")), "{error}");
+    assert_eq!(error.matches(address).count(), 1, "{error}");
 }

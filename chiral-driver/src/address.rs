@@ -29,7 +29,8 @@ impl StreamAddress {
         #[cfg(unix)]
         if let Self::Unix(path) = self {
             if path.as_os_str().is_empty() {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path is empty"));
+                let expected = "found no path, expected unix:/path";
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, expected));
             }
             std::os::unix::net::SocketAddr::from_pathname(path)?;
         }

@@ -36,7 +36,9 @@ pub use client::{Builder, ClientCalls, PolicyClient};
 pub use connection::{Connection, State};
 pub use driver::{Driver, FINISH_TIMEOUT, PROBE_TIMEOUT, Progress, drive};
 pub use error::{CallError, ConnectError};
-pub use robot::{Command, Commands, Hold, Robot, RobotError, monotonic_seconds};
+pub use robot::{
+    Command, Commands, Hold, NotReady, Robot, RobotError, WaitForSensors, monotonic_seconds,
+};
 pub use runtime::{AsyncTimer, Runtime};
 pub use server::{FailureText, PolicyServer, Refusal, ServeError, ServerConfig, Watchdog};
 pub use transport::{Acceptor, BoxFuture, Connector, Extension, Incoming, Message, Transport};

@@ -2,7 +2,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::ActionError;
-use crate::text::printable;
+use crate::text::{for_peer, printable};
 use crate::wire::{ErrorKind, MessageType, RequestKind, WireError};
 
 /// Why a connection ended. Each connection ends once, for one reason.
@@ -19,7 +19,7 @@ use crate::wire::{ErrorKind, MessageType, RequestKind, WireError};
 pub enum ConnectionError {
     /// The peer sent a frame that cannot be read.
     #[error("the peer sent a frame that cannot be read: {0}")]
-    BadFrame(#[from] WireError),
+    BadFrame(WireError),
     /// The server sent an answer that was not asked for, or in another order.
     #[error("the server sent {found}, expected {}: answers must come in the order of the requests",
         expected_reply(*.expected))]
@@ -153,7 +153,7 @@ impl ConnectionError {
     pub fn close_reason(&self) -> String {
         match self {
             Self::ClosedLocally | Self::ClosedByPeer { .. } => String::new(),
-            Self::BadFrame(error) => error.to_string(),
+            Self::BadFrame(error) => for_peer(&error.to_string()),
             Self::Unresponsive { silence } => format!("no sign of life for {silence:?}"),
             other => other.to_string(),
         }
@@ -187,6 +187,13 @@ impl ConnectionError {
                 | Self::CloseTimeout { .. }
                 | Self::Lost(_)
         )
+    }
+}
+
+// Its text is a part of the connection error's: as a source too, it would be printed twice.
+impl From<WireError> for ConnectionError {
+    fn from(error: WireError) -> Self {
+        Self::BadFrame(error)
     }
 }
 

@@ -139,6 +139,8 @@
 
 pub mod client;
 mod connection;
+#[cfg(all(test, not(loom)))]
+mod error_texts;
 pub mod keepalive;
 mod machine;
 mod pacer;
@@ -161,3 +163,10 @@ pub use machine::Machine;
 pub use nalgebra;
 pub use pacer::{BadRate, Rate};
 pub use types::*;
+
+/// The port on which robots listen over WebSocket.
+pub const DEFAULT_PORT: u16 = 8765;
+/// Where a policy finds the robot of its own computer, at the [`DEFAULT_PORT`].
+pub const DEFAULT_URI: &str = "ws://localhost:8765";
+/// What a robot for the policies of its own computer listens on, at the [`DEFAULT_PORT`].
+pub const DEFAULT_ADDRESS: &str = "127.0.0.1:8765";

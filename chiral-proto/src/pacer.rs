@@ -21,6 +21,11 @@ impl Rate {
     /// The fastest rate.
     pub const MAX_HZ: f64 = 1e6;
 
+    /// 30 Hz: the usual rate of a stream of observations, that of most cameras.
+    pub const OBSERVATIONS: Self = Self(30.0);
+    /// 10 Hz: the usual rate of a dispatch of actions.
+    pub const ACTIONS: Self = Self(10.0);
+
     /// A rate of `hz` per second, an integer or a float.
     ///
     /// # Errors

@@ -18,9 +18,29 @@ pub(crate) fn printable(text: &str, limit: usize) -> String {
     shown
 }
 
+/// An error's text as the peer is told it: without the hint at this side's own setting, which the
+/// peer does not have.
+pub(crate) fn for_peer(text: &str) -> String {
+    const HINT: &str = " (`Limits::";
+    match text.split_once(HINT).and_then(|(start, hint)| Some((start, hint.split_once("`)")?.1))) {
+        Some((start, end)) => format!("{start}{end}"),
+        None => text.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::printable;
+    use super::{for_peer, printable};
+
+    #[test]
+    fn a_peer_is_not_told_of_settings_that_it_does_not_have() {
+        assert_eq!(for_peer("found 9, expected at most 8 (`Limits::depth`)"), {
+            "found 9, expected at most 8"
+        });
+        for plain in ["", "found 9 (nine), expected 8", "x (`Limits::"] {
+            assert_eq!(for_peer(plain), plain);
+        }
+    }
 
     #[test]
     fn terminal_control_characters_are_escaped() {

@@ -95,6 +95,17 @@ fn every_dtype_is_listed_with_its_size() {
 }
 
 #[test]
+fn what_stands_for_what_is_as_in_the_code() {
+    let document = document();
+    let rows = include_str!("../src/wire/mod.rs").lines();
+    let rows: Vec<_> = rows.filter_map(|line| line.strip_prefix("//! |")).collect();
+    assert!(rows.len() > 5, "{rows:?}");
+    for row in rows {
+        assert!(document.contains(&format!("\n|{row}\n")), "no row is {row:?}");
+    }
+}
+
+#[test]
 fn every_message_type_is_listed_with_its_sender_and_its_response() {
     let document = document();
     for message_type in MessageType::ALL {

@@ -243,7 +243,7 @@ fn tagged(value: &Value) -> Json {
         Value::Integer(value) => serde_json::json!({ "int": value.to_string() }),
         Value::F32(value) => bits(f64::from(*value)),
         Value::F64(value) => bits(*value),
-        Value::String(text) => serde_json::json!({ "str": text.as_str().unwrap() }),
+        Value::String(text) => serde_json::json!({ "str": text }),
         Value::Binary(bytes) => serde_json::json!({ "bin": hex(bytes) }),
         Value::Array(values) => {
             serde_json::json!({ "arr": values.iter().map(tagged).collect::<Vec<_>>() })

@@ -14,10 +14,10 @@ use std::time::Instant;
 use chiral_driver::address::StreamAddress;
 use chiral_driver::{AsyncTimer, Runtime};
 
-pub use chiral_driver::proto;
+pub use chiral_driver::proto::{self, DEFAULT_ADDRESS, DEFAULT_URI};
 pub use chiral_driver::{
-    CallError, ClientCalls, Command, Commands, ConnectError, FailureText, Hold, Refusal, Robot,
-    RobotError, ServeError, ServerConfig, Watchdog, monotonic_seconds,
+    CallError, ClientCalls, Command, Commands, ConnectError, FailureText, Hold, NotReady, Refusal,
+    Robot, RobotError, ServeError, ServerConfig, WaitForSensors, Watchdog, monotonic_seconds,
 };
 #[cfg(feature = "zenoh")]
 pub use chiral_zenoh as zenoh;

@@ -9,7 +9,7 @@ async fn main() -> anyhow::Result<()> {
 
     let uri = std::env::args().nth(1).unwrap_or("ws://localhost:8765".to_owned());
     let robot = PolicyClient::connect(&uri).await?; // waits for the robot
-    println!("metadata: {:?}", robot.metadata().await?);
+    println!("metadata: {}", robot.metadata().await?);
     robot.reset().await?;
     for _ in 0..10 {
         let observation = robot.observe().await?;

@@ -11,10 +11,10 @@ use std::io;
 use chiral_driver::Runtime;
 use chiral_driver::address::StreamAddress;
 
-pub use chiral_driver::proto;
+pub use chiral_driver::proto::{self, DEFAULT_ADDRESS, DEFAULT_URI};
 pub use chiral_driver::{
-    CallError, ClientCalls, Command, Commands, ConnectError, FailureText, Hold, Refusal, Robot,
-    RobotError, ServeError, ServerConfig, Watchdog, monotonic_seconds,
+    CallError, ClientCalls, Command, Commands, ConnectError, FailureText, Hold, NotReady, Refusal,
+    Robot, RobotError, ServeError, ServerConfig, WaitForSensors, Watchdog, monotonic_seconds,
 };
 #[cfg(feature = "zenoh")]
 pub use chiral_zenoh as zenoh;

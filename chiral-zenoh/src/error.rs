@@ -18,7 +18,7 @@ pub enum Error {
         reason: String,
     },
     /// No robot was there in the time allowed.
-    #[error("no robot answered within {waited:?} ({config}): {last}")]
+    #[error("no robot answered within {waited:.1?} ({config}): {last}")]
     NoRobot {
         /// The configuration as a URI.
         config: String,

@@ -32,3 +32,10 @@ pub use server::Listener;
 pub use shared_memory::{SharedBuffer, SharedMemory};
 pub use stats::{Counts, Stats};
 pub use transport::ZenohTransport;
+
+/// The port on which robots listen over Zenoh.
+pub const DEFAULT_PORT: u16 = 7447;
+/// Where a policy finds the robot of its own computer, at the [`DEFAULT_PORT`].
+pub const DEFAULT_URI: &str = "tcp/localhost:7447";
+/// What a robot of the existing two keys listens on: every network, at the [`DEFAULT_PORT`].
+pub const DEFAULT_ADDRESS: &str = "tcp/0.0.0.0:7447";

@@ -271,6 +271,9 @@ impl Policy {
                 assert!(self.config.silence.is_some_and(|silence| silent_for >= silence));
             }
             Event::Resumed { .. } => assert!(self.config.silence.is_some()),
+            Event::Undispatched { queued } => {
+                assert!(self.config.undispatched.is_some() && queued > 0);
+            }
             Event::Disconnected(error) => {
                 assert_eq!(self.client.error(), Some(&error));
                 self.told_end = true;

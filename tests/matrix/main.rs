@@ -181,6 +181,7 @@ macro_rules! common_cases {
                 a_stream_delivers_new_observations_at_its_rate
                 a_stream_can_be_stopped_and_restarted
                 a_slow_policy_gets_no_backlog
+                an_observation_can_be_looked_for_without_waiting
                 a_slow_robot_lowers_the_rate_and_gets_no_backlog
                 slow_observations_do_not_delay_actions
                 blocking_observe_does_not_delay_actions

@@ -60,6 +60,27 @@ pub(crate) fn a_slow_policy_gets_no_backlog(pair: Pair) {
     assert_eq!(soon(|| policy.next_obs_within(A_WHILE)).unwrap(), None);
 }
 
+pub(crate) fn an_observation_can_be_looked_for_without_waiting(pair: Pair) {
+    let (served, policy) = pair.meet(Recorder::small().held(Work::Observe));
+    assert_eq!(policy.try_next_obs().unwrap(), None);
+    policy.start_obs_stream(hz(500.0)).unwrap();
+    eventually(|| served.robot.begun(Work::Observe) == 1);
+    assert_eq!(policy.try_next_obs().unwrap(), None, "the robot is at it");
+    served.robot.release(Work::Observe);
+    let mut first = None;
+    eventually(|| {
+        first = policy.try_next_obs().unwrap();
+        first.is_some()
+    });
+    policy.stop_obs_stream();
+    let last = soon(|| policy.observe()).unwrap();
+    assert!(last.timestamp > first.unwrap().timestamp);
+    assert_eq!(policy.try_next_obs().unwrap(), Some(last));
+    assert_eq!(policy.try_next_obs().unwrap(), None, "never one twice");
+    policy.close();
+    policy.try_next_obs().expect_err("the connection has ended");
+}
+
 pub(crate) fn a_slow_robot_lowers_the_rate_and_gets_no_backlog(pair: Pair) {
     let (served, policy) = pair.meet(Recorder::small().held(Work::Observe));
     policy.start_obs_stream(hz(500.0)).unwrap();

@@ -38,7 +38,7 @@ pub trait Adapter: Sync {
 
     /// Whether a policy was not connected because the robot has another one.
     fn is_refusal(&self, error: &ConnectError) -> bool {
-        let ConnectError::Handshake { source, .. } = error else { return false };
+        let ConnectError::Handshake { error: source, .. } = error else { return false };
         let HandshakeError::Refused { status: 503, body, .. } = source else { return false };
         body == "this robot already has a policy; it takes one at a time"
     }
@@ -98,6 +98,8 @@ pub trait Policy: Send + Sync {
     // Those that do not wait.
     /// The latest observation, if there is one.
     fn latest_obs(&self) -> Option<Arc<Observation>>;
+    /// The newest observation that was not returned yet, without waiting for one.
+    fn try_next_obs(&self) -> Result<Option<Arc<Observation>>, CallError>;
     /// Starts the stream of observations.
     fn start_obs_stream(&self, rate: Rate) -> Result<(), Misuse>;
     /// Stops it.

@@ -18,7 +18,7 @@ use chiral_proto::client::Config;
 use chiral_proto::{Map, Rate};
 use chiral_sim::episode::{DISPATCH_HZ, OBSERVATION_HZ};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 pub(crate) use process::{Options as RobotOptions, run as run_robot};
 
@@ -160,7 +160,8 @@ fn progress_bar(episodes: u32) -> ProgressBar {
         ProgressStyle::with_template("{spinner} [{bar:20}] {pos}/{len} episodes  {wide_msg}")
             .expect("the template is well-formed")
             .progress_chars("=> ");
-    ProgressBar::new(episodes.into()).with_style(style)
+    // However the demo ends, its line is gone then.
+    ProgressBar::new(episodes.into()).with_style(style).with_finish(ProgressFinish::AndClear)
 }
 
 #[cfg(test)]

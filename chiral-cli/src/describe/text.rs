@@ -150,7 +150,7 @@ mod tests {
             "x".repeat(101)
         );
         assert_eq!(free_form("info", &map, Extent::Whole), expected);
-        let numbers = chiral_proto::Value::Array((100..130).map(Into::into).collect());
+        let numbers: chiral_proto::Value = (100..130).collect();
         let text = free_form("info", &Map::new().with("numbers", numbers), Extent::Whole);
         assert!(text.starts_with("info\n  \"numbers\"  [\n      100,\n      101,"), "{text}");
         assert_eq!(free_form("info", &Map::new(), Extent::Whole), "");
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn long_values_are_abridged_with_a_notice() {
-        let numbers = chiral_proto::Value::Array((0..1000).map(Into::into).collect());
+        let numbers: chiral_proto::Value = (0..1000).collect();
         let mut map = Map::new().with("numbers", numbers).with("text", "x".repeat(100_000));
         for key in 0..1000 {
             map.insert(&format!("key {key}"), key);

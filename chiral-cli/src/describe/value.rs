@@ -30,9 +30,7 @@ pub(crate) struct FreeForm(pub(super) Value);
 impl From<&Map> for FreeForm {
     /// The whole map, keys that are no strings included.
     fn from(map: &Map) -> Self {
-        let encoded = map.encode();
-        let decoded = rmpv::decode::read_value(&mut &encoded[..]);
-        Self(decoded.expect("a map's encoding was checked, or is its own"))
+        Self(map.into())
     }
 }
 
@@ -60,17 +58,10 @@ impl Serialize for Borrowed<'_> {
         match self.0 {
             Value::Nil => serializer.serialize_unit(),
             Value::Boolean(boolean) => serializer.serialize_bool(*boolean),
-            Value::Integer(integer) => match (integer.as_u64(), integer.as_i64()) {
-                (Some(integer), _) => serializer.serialize_u64(integer),
-                (None, Some(integer)) => serializer.serialize_i64(integer),
-                (None, None) => unreachable!("an integer is a u64 or an i64"),
-            },
+            Value::Integer(integer) => integer.serialize(serializer),
             Value::F32(number) => Number((*number).into()).serialize(serializer),
             Value::F64(number) => Number(*number).serialize(serializer),
-            Value::String(string) => match string.as_str() {
-                Some(text) => serializer.serialize_str(text),
-                None => tagged(serializer, "bin", &hex(string.as_bytes())),
-            },
+            Value::String(text) => serializer.serialize_str(text),
             Value::Binary(bytes) => tagged(serializer, "bin", &hex(bytes)),
             Value::Ext(kind, bytes) => tagged(serializer, "ext", &(kind, hex(bytes))),
             Value::Array(items) => serializer.collect_seq(items.iter().map(Borrowed)),

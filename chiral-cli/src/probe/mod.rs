@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use chiral_proto::Rate;
+use chiral_proto::{DEFAULT_URI, Rate};
 use clap::Args;
 
 use crate::describe::to_json;
@@ -19,7 +19,7 @@ use report::Report;
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Where the robot is: HOST:PORT, ws://HOST:PORT or, with Zenoh, tcp/HOST:PORT or zenoh:…, as in
-    /// "zenoh:?robot=arm-3&connect=tcp/router:7447" [default: `ws://127.0.0.1:8765`, with --list
+    /// "zenoh:?robot=arm-3&connect=tcp/router:7447" [default: `ws://localhost:8765`, with --list
     /// `tcp/localhost:7447`].
     uri: Option<String>,
 
@@ -48,15 +48,14 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// Where a robot is looked for, and where robots are.
-const DEFAULT_ROBOT: &str = "ws://127.0.0.1:8765";
+/// Where robots are looked for.
 const DEFAULT_NETWORK: &str = "tcp/localhost:7447";
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     if options.list {
         return list::run(options);
     }
-    let uri = args::uri(options.uri.as_deref().unwrap_or(DEFAULT_ROBOT));
+    let uri = args::uri(options.uri.as_deref().unwrap_or(DEFAULT_URI));
     let client = client::connect(&uri, options.timeout)?;
     let metadata = client.metadata().context("the robot did not describe itself")?;
     let mut observation = client.observe().context("the robot gave no observation")?;

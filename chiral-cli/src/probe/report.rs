@@ -1,5 +1,6 @@
 //! What was found out about a robot.
 
+use chiral_proto::ws::redacted;
 use chiral_proto::{Map, Observation};
 use serde::{Serialize, Serializer};
 
@@ -30,7 +31,7 @@ impl Report {
     pub(super) fn new(uri: &str, metadata: Map, observation: &Observation) -> Self {
         let Observation { cameras, proprios, extra, .. } = observation;
         Self {
-            uri: uri.to_owned(),
+            uri: redacted(uri),
             metadata,
             cameras: cameras.iter().map(|camera| Camera::new(camera, Digests::No)).collect(),
             proprios: proprios.iter().map(|stream| Proprio::new(stream, Digests::No)).collect(),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use chiral_driver::{RobotError, monotonic_seconds};
 use chiral_proto::sensors::{CameraFrame, CameraWriter, ProprioWriter, Sensors};
-use chiral_proto::{Action, Map, Rate, Value};
+use chiral_proto::{Action, Map, Rate, map};
 use chiral_sim::arm::DOF;
 use chiral_sim::episode::{DISPATCH_HZ, TICK_HZ};
 use chiral_sim::render::Renderer;
@@ -166,10 +166,11 @@ impl Arm {
 
 impl Environment for Arm {
     fn action_space(&self) -> Map {
-        Map::new()
-            .with("shape", Value::Array(vec![DOF.into()]))
-            .with("dtype", "float32")
-            .with("meaning", "joint angles to move to, radians")
+        map! {
+            "shape" => [DOF],
+            "dtype" => "float32",
+            "meaning" => "joint angles to move to, radians",
+        }
     }
 
     /// Moves towards the action's last row.

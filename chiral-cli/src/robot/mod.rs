@@ -108,25 +108,24 @@ impl<W: RobotListener> chiral_blocking::Robot for SimulatedRobot<W> {
     }
 
     fn metadata(&self) -> Result<Map, RobotError> {
-        let cameras = self.sensors.cameras().map(|camera| camera.config().name.as_str().into());
+        let cameras = self.sensors.cameras().map(|camera| camera.config().name.clone());
         let proprios = self.sensors.proprios().map(|stream| {
             let config = stream.config();
-            (config.name.as_str().into(), config.len.into())
+            (config.name.clone(), config.len)
         });
         let mut metadata = Map::new()
             .with("robot", "simulated by chiral")
             .with("version", env!("CARGO_PKG_VERSION"))
             .with("scene", self.spec.scene.name())
-            .with("cameras", Value::Array(cameras.collect()))
+            .with("cameras", cameras.collect::<Value>())
             .with("width", self.spec.size.width)
             .with("height", self.spec.size.height)
             .with("depth", self.spec.depth)
-            .with("proprios", Value::Map(proprios.collect()))
+            .with("proprios", proprios.collect::<Map>())
             .with("sensor_hz", self.spec.rate.as_hz());
         let action = self.environment.action_space();
         if !action.is_empty() {
-            let entries = action.iter().map(|(key, value)| (key.into(), value));
-            metadata.insert("action", Value::Map(entries.collect()));
+            metadata.insert("action", action);
         }
         Ok(metadata)
     }

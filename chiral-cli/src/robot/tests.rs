@@ -129,7 +129,7 @@ fn metadata_lists_cameras_and_streams() {
     let metadata = robot.metadata().unwrap();
     let get = |key| metadata.get(key).unwrap();
     assert_eq!(get("scene"), "arm".into());
-    assert_eq!(get("cameras"), Value::Array(vec!["wrist_cam".into(), "front_cam".into()]));
+    assert_eq!(get("cameras"), ["wrist_cam", "front_cam"].into());
     assert_eq!(get("sensor_hz"), 12.5.into());
     assert_eq!(get("proprios")["force"], 6.into());
     assert_eq!(get("action")["shape"][0], 7.into());

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chiral_proto::client::Config;
-use chiral_proto::ws::{self, ClientHandshake, HandshakeError, Keepalive, Role, Session, WsUri};
+use chiral_proto::ws::{
+    self, ClientHandshake, HandshakeError, Keepalive, Role, Session, WsUri, redacted,
+};
 
 use super::calls::{CallSettings, ClientCalls};
 use crate::address::{Scheme, StreamAddress};
@@ -74,7 +76,8 @@ impl Target {
             }
             Scheme::SecureWebSocket => Err(ConnectError::NotBuiltIn {
                 scheme: "wss://".to_owned(),
-                hint: "open the TLS connection yourself and use `PolicyClient::over_stream`",
+                hint: "open the TLS connection yourself and use `PolicyClient::over_stream`, or connect \
+                       with ws:// to a TLS tunnel on this computer",
             }),
             Scheme::Unix(path) => Ok(Self::Socket {
                 address: StreamAddress::Unix(path.into()),
@@ -105,7 +108,7 @@ impl ClientSettings {
         path: &str,
     ) -> Result<ClientHandshake, ConnectError> {
         ClientHandshake::new(authority, path, &[], random()?)
-            .map_err(|source| ConnectError::Handshake { uri: uri.to_owned(), source })
+            .map_err(|error| ConnectError::Handshake { uri: redacted(uri), error })
     }
 
     /// The session that follows a handshake; `surplus` is what had arrived behind it.
@@ -153,7 +156,7 @@ pub fn classify_handshake(
         Ok(Err(hung_up @ HandshakeError::Closed { received: 0 })) => {
             Ok(Err(io::Error::new(io::ErrorKind::UnexpectedEof, hung_up)))
         }
-        Ok(Err(source)) => Err(ConnectError::Handshake { uri: uri.to_owned(), source }),
+        Ok(Err(error)) => Err(ConnectError::Handshake { uri: redacted(uri), error }),
         Err(error) => Ok(Err(error)),
     }
 }
@@ -178,7 +181,7 @@ impl WaitForServer {
     pub fn new(uri: &str, settings: &ClientSettings) -> Self {
         let start = Instant::now();
         let deadline = settings.connect_timeout.and_then(|timeout| start.checked_add(timeout));
-        Self { uri: uri.to_owned(), start, deadline, noticed: false }
+        Self { uri: redacted(uri), start, deadline, noticed: false }
     }
 
     /// When to try again after a try that failed.

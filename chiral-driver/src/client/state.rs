@@ -111,6 +111,11 @@ impl ClientState {
                 tracing::info!("the robot is there again after {silent_for:.1?}");
                 self.silent = false;
             }
+            Event::Undispatched { queued } => tracing::warn!(
+                "{queued} {} in the queue and nothing sends them: call `start_action_dispatch`, or \
+                 use `send_action`, which needs no queue",
+                if queued == 1 { "action waits" } else { "actions wait" },
+            ),
             Event::Disconnected(_) => {
                 self.on_observation.notify(usize::MAX);
             }

@@ -3,7 +3,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chiral_proto::sensors::Sensors;
-use chiral_proto::server::{Event, ReplyError, ResetReply, Server, Stats, StepReply};
+use chiral_proto::server::{
+    Answer, Event, ObserveReply, ReplyError, ResetReply, Server, Stats, StepReply,
+};
 use chiral_proto::{Action, ConnectionError, Map, ResetResult, StepResult};
 
 use crate::server::{Lease, ServerConfig};
@@ -21,6 +23,9 @@ pub enum Command {
     /// The legacy, coupled step: apply the action, `[N, D]`, and answer with
     /// [`Commands::reply_step`].
     Step(Action, StepReply),
+    /// Make an observation, and answer with [`Commands::reply_observation`]. Only where
+    /// [`ServerConfig::pull_observations`] asks for it.
+    Observe(ObserveReply),
     /// Hold still.
     Hold(Hold),
 }
@@ -42,7 +47,10 @@ pub enum Hold {
 /// being called: made by [`PolicyServer::pull`](crate::PolicyServer::pull).
 ///
 /// No call here waits: each takes well under a microsecond, or a few where it answers. Observations
-/// and metadata are answered without the loop, from the sensors and what was given to `pull`.
+/// and metadata are answered without the loop, from the sensors, with their
+/// [extra](Sensors::set_extra), and from what was given to `pull` or
+/// [`set_metadata`](Self::set_metadata). A robot that makes its observations itself sets
+/// [`ServerConfig::pull_observations`].
 ///
 /// A loop that only moves needs [`try_next_action`](Self::try_next_action) and
 /// [`must_hold`](Self::must_hold); one that has something to do on a reset takes every
@@ -58,12 +66,14 @@ pub struct Commands {
     must_hold: bool,
     /// What must not go before the commands do: a handle to the server.
     kept: Box<dyn Any + Send>,
+    /// Has the transport say the metadata, where it does so without being connected.
+    announce: Box<dyn Fn(&Map) + Send>,
 }
 
 /// Where the lease of an admitted policy waits for the control loop to look at it.
 pub struct CommandSlot {
     sensors: Sensors,
-    metadata: Map,
+    metadata: Mutex<Map>,
     state: Mutex<SlotState>,
     /// Notified once the control loop has ended.
     closed: event_listener::Event,
@@ -82,7 +92,7 @@ impl CommandSlot {
     /// A slot that is empty; of a robot with these sensors and metadata.
     pub fn new(sensors: Sensors, metadata: Map) -> Arc<Self> {
         let (state, closed) = (Mutex::default(), event_listener::Event::new());
-        Arc::new(Self { sensors, metadata, state, closed })
+        Arc::new(Self { sensors, metadata: Mutex::new(metadata), state, closed })
     }
 
     /// The machine of a new policy's connection: it answers in the robot's place what needs no
@@ -91,9 +101,17 @@ impl CommandSlot {
         let mut machine = config.machine.clone();
         config.watchdog.apply(&mut machine, true);
         let mut server = Server::new(Instant::now(), machine);
-        server.set_default_observation(self.sensors.clone());
-        server.set_default_metadata(self.metadata.clone());
+        if config.pull_observations {
+            server.set_sensors(self.sensors.clone());
+        } else {
+            server.set_default_observation(self.sensors.clone());
+        }
+        server.set_default_metadata(self.lock_metadata().clone());
         server
+    }
+
+    fn lock_metadata(&self) -> MutexGuard<'_, Map> {
+        self.metadata.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, SlotState> {
@@ -107,6 +125,9 @@ impl CommandSlot {
             drop(state);
             return fail_for_ended_loop(&lease);
         }
+        // It may have changed since the machine was made.
+        let metadata = self.lock_metadata().clone();
+        lease.connection().call(|state, _| state.machine.set_default_metadata(metadata));
         *state = SlotState::Waiting(lease);
     }
 
@@ -142,7 +163,21 @@ fn fail_for_ended_loop(lease: &Lease) {
 impl Commands {
     /// The commands of the policies that are put in a slot.
     pub fn new(slot: Arc<CommandSlot>) -> Self {
-        Self { slot, lease: None, step_reply: None, must_hold: true, kept: Box::new(()) }
+        Self {
+            slot,
+            lease: None,
+            step_reply: None,
+            must_hold: true,
+            kept: Box::new(()),
+            announce: Box::new(|_| ()),
+        }
+    }
+
+    /// Has [`set_metadata`](Self::set_metadata) tell the transport, too.
+    #[must_use]
+    pub fn announcing(mut self, announce: impl Fn(&Map) + Send + 'static) -> Self {
+        self.announce = Box::new(announce);
+        self
     }
 
     /// Has the commands keep a handle to what they come from, until they are dropped.
@@ -161,16 +196,16 @@ impl Commands {
         match command {
             Command::Hold(_) => self.must_hold = true,
             Command::Action(_) | Command::Step(..) => self.must_hold = false,
-            // It moves nothing towards where the policy before wanted to go.
-            Command::Reset(_) => {}
+            // They move nothing towards where the policy before wanted to go.
+            Command::Reset(_) | Command::Observe(_) => {}
         }
         Some(command)
     }
 
     /// The next action to apply; `None` when there is none at the moment. What else a policy may
     /// want is done as for a robot that does not override it: a reset does nothing and is answered
-    /// with a snapshot of the sensors, and so is a step, with the call after the one that returned
-    /// its action.
+    /// with a snapshot of the sensors, so is a request for an observation, and so is a step, with
+    /// the call after the one that returned its action.
     pub fn try_next_action(&mut self) -> Option<Action> {
         loop {
             match self.try_next()? {
@@ -184,6 +219,10 @@ impl Commands {
                     // Its policy may have gone.
                     let _ = self
                         .reply_reset(reply, ResetResult { observation, ..ResetResult::default() });
+                }
+                Command::Observe(reply) => {
+                    // Its policy may have gone.
+                    let _ = self.reply_observation(reply, &self.slot.sensors);
                 }
                 Command::Hold(_) => {}
             }
@@ -207,6 +246,34 @@ impl Commands {
     /// When the policy that asked for it has gone.
     pub fn reply_reset(&self, reply: ResetReply, result: ResetResult) -> Result<(), ReplyError> {
         self.reply(|server| server.reply_reset(reply, result))
+    }
+
+    /// Answers a request for an observation: with an [`Observation`](chiral_proto::Observation), or
+    /// with `&sensors` for a snapshot when the answer leaves.
+    ///
+    /// # Errors
+    /// When the policy that asked for it has gone.
+    pub fn reply_observation(
+        &self,
+        reply: ObserveReply,
+        answer: impl Into<Answer>,
+    ) -> Result<(), ReplyError> {
+        self.reply(|server| server.reply_observation(reply, answer))
+    }
+
+    /// Has the robot describe itself so from now on, in the place of what was given to `pull`.
+    pub fn set_metadata(&self, metadata: Map) {
+        (self.announce)(&metadata);
+        (*self.slot.lock_metadata()).clone_from(&metadata);
+        let describe = move |lease: &Lease| {
+            lease
+                .connection()
+                .call(|state, _| state.machine.set_default_metadata(metadata.clone()));
+        };
+        self.lease.iter().for_each(&describe);
+        if let SlotState::Waiting(lease) = &*self.slot.lock() {
+            describe(lease);
+        }
     }
 
     /// Answers a step.
@@ -255,6 +322,7 @@ impl Commands {
             }
             Event::Reset(reply) => Some(Command::Reset(reply)),
             Event::Step(action, reply) => Some(Command::Step(action, reply)),
+            Event::Observe(reply) => Some(Command::Observe(reply)),
             Event::ActionsDropped { count, reason } => {
                 if let Some(lease) = &self.lease {
                     lease.connection().lock().warn_of_drops(count, &reason);

@@ -3,10 +3,12 @@
 mod callbacks;
 mod clock;
 mod commands;
+mod waiting;
 
 pub use callbacks::{dispatch, dispatch_on_threads};
 pub use clock::monotonic_seconds;
 pub use commands::{Command, CommandSlot, Commands, Hold};
+pub use waiting::{NotReady, WaitForSensors};
 
 use std::future::Future;
 use std::sync::Arc;
@@ -78,7 +80,8 @@ pub trait Robot: Send + Sync + 'static {
 
     /// Makes an observation. Default: a snapshot of the sensors, taken when the answer leaves.
     ///
-    /// Override it, for example, to wait for a fresh frame.
+    /// Override it, for example, to wait for a fresh frame with
+    /// [`Sensors::next_frame`].
     fn observe(&self) -> impl Future<Output = Result<Answer, RobotError>> + Send {
         async { Ok(Answer::from(self.sensors())) }
     }

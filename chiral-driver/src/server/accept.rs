@@ -43,10 +43,17 @@ pub enum ServeError {
     HandshakeTimedOut,
     /// The stream failed.
     #[error("it went during its handshake: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
     /// The robot was not to be had.
     #[error("it was refused: {0}")]
     Refused(Refusal),
+}
+
+// Its text is a part of the other's: as a source too, it would be printed twice.
+impl From<io::Error> for ServeError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
 }
 
 /// Takes in one policy after the other, until the server is shut down.

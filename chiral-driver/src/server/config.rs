@@ -23,6 +23,10 @@ pub struct ServerConfig {
     /// For a robot whose methods block their thread, on a driver library or a lock: as part of a
     /// task they would hold up the connection. The threads' wake-ups add some 0.1 ms to each call.
     pub robot_threads: bool,
+    /// Whether a robot that pulls its commands is asked for observations too, as
+    /// [`Command::Observe`](crate::Command::Observe): a simulator that renders in its loop. Default:
+    /// `false`, they are answered from its sensors, and the loop need not look up in time.
+    pub pull_observations: bool,
     /// What a policy is told of a robot that fails. Default: [`FailureText::Errors`].
     pub failure_text: FailureText,
 }
@@ -35,6 +39,7 @@ impl Default for ServerConfig {
             keepalive: Some(Keepalive::default()),
             shutdown_timeout: Duration::from_secs(5),
             robot_threads: false,
+            pull_observations: false,
             failure_text: FailureText::Errors,
         }
     }

@@ -49,9 +49,10 @@ impl ListenTarget {
                 let host = host.trim_matches(['[', ']']).to_owned();
                 Ok(Self::Socket(StreamAddress::Tcp { host, port }))
             }
-            Scheme::SecureWebSocket => {
-                Err(bad("accept the TLS connection yourself and use `PolicyServer::serve_stream`"))
-            }
+            Scheme::SecureWebSocket => Err(bad(
+                "accept the TLS connection yourself and use `PolicyServer::serve_stream`, \
+                     or listen with ws:// behind a TLS proxy",
+            )),
             Scheme::Unix(path) => Ok(Self::Socket(StreamAddress::Unix(path.into()))),
             Scheme::Other => Ok(Self::Other),
         }

@@ -172,16 +172,20 @@ impl<R: Runtime> PolicyServer<R> {
     pub fn pull(&self, sensors: &Sensors, metadata: Map) -> io::Result<Commands> {
         let listening = self.listening()?;
         let listening = listening.ok_or_else(|| not_listening("has been shut down"))?;
-        if let Listening::Acceptor(acceptor) = &*listening {
-            acceptor.set_metadata(metadata.clone());
-        }
+        let accepting = Arc::downgrade(&listening);
+        let announce = move |metadata: &Map| {
+            if let Some(Listening::Acceptor(acceptor)) = accepting.upgrade().as_deref() {
+                acceptor.set_metadata(metadata.clone());
+            }
+        };
+        announce(&metadata);
         let slot = CommandSlot::new(sensors.clone(), metadata);
         let (admission, filled) = (self.admission(), Arc::clone(&slot));
         R::spawn("chiral-accept", async move {
             let accepting = accept_policies::<R>(admission, listening, Arc::clone(&filled));
             or(filled.wait_until_closed(), accepting).await;
         });
-        Ok(Commands::new(slot).keeping(self.clone()))
+        Ok(Commands::new(slot).keeping(self.clone()).announcing(announce))
     }
 
     fn admission(&self) -> Arc<Admission> {

@@ -26,9 +26,9 @@ impl Client {
             let reason = NotQueuedReason::Disconnected(error.clone());
             return Err(NotQueued { actions: vec![action], reason });
         }
-        let (waiting, capacity) = (self.dispatch.urgent_len(), self.dispatch.capacity);
+        let waiting = self.dispatch.urgent_len();
         self.dispatch.put_urgent(now, action).map_err(|action| {
-            let reason = NotQueuedReason::Full { waiting, capacity };
+            let reason = NotQueuedReason::Unsent { waiting };
             NotQueued { actions: vec![action], reason }
         })
     }

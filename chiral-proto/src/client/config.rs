@@ -44,6 +44,10 @@ pub struct Config {
     /// all has come from the server for this long. It is not measured while the robot is at a
     /// reset or a step. Less than a millisecond counts as one. Default: 2 s; `None` never tells.
     pub silence: Option<Duration>,
+    /// [`Event::Undispatched`](super::Event::Undispatched) tells, once, when actions have waited in
+    /// the queue for this long and no dispatch runs that would send them. Default: 1 s; `None`
+    /// never tells.
+    pub undispatched: Option<Duration>,
     /// Whether actions leave as `float32`, whatever dtype they were given in. Default: true, as
     /// every existing robot server reads `float32`, and the C++ one nothing else. With `false`
     /// they keep their dtype.
@@ -63,6 +67,7 @@ impl Default for Config {
             request_timeout: Some(Duration::from_secs(10)),
             motion_timeout: Some(Duration::from_secs(120)),
             silence: Some(Duration::from_secs(2)),
+            undispatched: Some(Duration::from_secs(1)),
             float32_actions: true,
             lossy: None,
         }

@@ -65,6 +65,11 @@ impl Dispatch {
         self.queue.len()
     }
 
+    /// Since when the oldest action has been in the queue.
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
+        self.queue.front().map(|oldest| oldest.put_at)
+    }
+
     /// Appends actions, all or none; expired ones leave their places to them.
     pub(super) fn put(&mut self, now: Instant, actions: Vec<Action>) -> Result<(), Vec<Action>> {
         self.drop_expired(now);

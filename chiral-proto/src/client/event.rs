@@ -58,6 +58,12 @@ pub enum Event {
         /// How long the silence was.
         silent_for: Duration,
     },
+    /// Actions have waited in the queue for [`Config::undispatched`](super::Config::undispatched),
+    /// and no dispatch runs that would send them. Told once.
+    Undispatched {
+        /// How many wait.
+        queued: usize,
+    },
     /// A request that will not be answered.
     Failed {
         /// The request.
@@ -74,7 +80,7 @@ pub enum Event {
 #[non_exhaustive]
 pub enum RequestError {
     /// No answer came before the request's deadline. What was asked for may still happen.
-    #[error("no {} after {waited:?}: {cause}", request.response())]
+    #[error("no {} after {waited:.1?}: {cause}", request.response())]
     TimedOut {
         /// What was asked for.
         request: RequestKind,
@@ -143,7 +149,7 @@ impl fmt::Display for TimeoutCause {
 #[non_exhaustive]
 pub enum Misuse {
     /// The connection has ended.
-    #[error("the connection has ended ({0}): connect again")]
+    #[error("the connection has ended: {0}; connect again")]
     Disconnected(ConnectionError),
     /// As many requests as allowed are waiting.
     #[error(
@@ -156,7 +162,7 @@ pub enum Misuse {
 }
 
 /// Actions that did not go into the queue; they are given back, and the queue is as it was.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Clone, PartialEq, thiserror::Error)]
 #[error("{} {}: {reason}", .actions.len(), if .actions.len() == 1 { "action was not queued" } else { "actions were not queued" })]
 pub struct NotQueued {
     /// The actions, in their order.
@@ -165,21 +171,46 @@ pub struct NotQueued {
     pub reason: NotQueuedReason,
 }
 
+// Not the actions, which may be many: a program whose `main` returns the error prints this.
+impl fmt::Debug for NotQueued {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
 /// Why actions did not go into the queue.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotQueuedReason {
     /// They do not fit.
-    #[error(
-        "{waiting} of {capacity} places are taken: start the dispatch, replace the old actions, or raise `Config::queue_capacity`"
-    )]
+    #[error("{}", full(*.waiting, *.capacity))]
     Full {
         /// Actions in the queue.
         waiting: usize,
         /// Actions that fit into it.
         capacity: usize,
     },
+    /// As many actions as fit into the queue were [sent](super::Client::send_action), and the
+    /// transport has taken none of them yet.
+    #[error(
+        "{waiting} actions that were sent before have not left yet: the connection is slow or stuck"
+    )]
+    Unsent {
+        /// Actions that wait for the transport.
+        waiting: usize,
+    },
     /// The connection has ended.
-    #[error("the connection has ended ({0}): connect again")]
+    #[error("the connection has ended: {0}; connect again")]
     Disconnected(ConnectionError),
+}
+
+fn full(waiting: usize, capacity: usize) -> String {
+    let raise = "or raise `Config::queue_capacity`";
+    match waiting {
+        0 => format!("the queue has {capacity} places: put fewer at once, {raise}"),
+        _ => format!(
+            "{waiting} of {capacity} places are taken: start the dispatch, clear or \
+             replace the old actions, {raise}"
+        ),
+    }
 }

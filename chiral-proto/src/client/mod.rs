@@ -54,6 +54,7 @@ mod request;
 mod silence;
 mod stats;
 mod stream;
+mod undispatched;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -77,6 +78,7 @@ use lifecycle::Lifecycle;
 use request::{Answered, Deadline, Expired, Outgoing, Owner, Requests};
 use silence::Silence;
 use stream::ObservationStream;
+use undispatched::Undispatched;
 
 /// The policy's side of one connection. See the [module](self) for how to drive it.
 #[derive(Debug)]
@@ -89,6 +91,7 @@ pub struct Client {
     latest: Option<Latest>,
     cameras: Cameras,
     silence: Silence,
+    undispatched: Undispatched,
     /// How many requests of each kind were answered.
     answered: [u64; RequestKind::ALL.len()],
     /// A request of the stream is overdue, which was told.
@@ -110,6 +113,7 @@ impl Client {
             latest: None,
             cameras: Cameras::default(),
             silence: Silence::new(config.silence),
+            undispatched: Undispatched::new(config.undispatched),
             answered: [0; RequestKind::ALL.len()],
             stream_overdue: false,
             events: VecDeque::new(),
@@ -274,6 +278,7 @@ impl Client {
         }
         [
             self.dispatch.next_timeout(),
+            self.undispatched.next_timeout(&self.dispatch),
             self.stream.next_timeout(),
             self.requests.next_timeout(self.stream.due),
             self.silence.next_timeout(self.requests.waiting_since()),
@@ -449,6 +454,9 @@ impl Client {
     fn advance_parts(&mut self, now: Instant) {
         self.stream.advance(now);
         self.dispatch.advance(now);
+        if let Some(queued) = self.undispatched.advance(now, &self.dispatch) {
+            self.events.push_back(Event::Undispatched { queued });
+        }
         let waiting_since = self.requests.waiting_since();
         if let Some(silent_for) = self.silence.advance(now, waiting_since) {
             self.stats.silences += 1;

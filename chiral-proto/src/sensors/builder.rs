@@ -5,7 +5,7 @@ use super::error::SensorError;
 use super::proprio::ProprioSlot;
 use super::{Clock, Sensors, Shared};
 use crate::pool::{BufferSource, SharedSource};
-use crate::sync::Arc;
+use crate::sync::{Arc, Mutex};
 use crate::{CameraConfig, ProprioConfig};
 
 /// Declares [`Sensors`]; made by [`Sensors::builder`].
@@ -92,6 +92,7 @@ impl SensorsBuilder {
             cameras: cameras.collect::<Result<_, _>>()?,
             proprios: proprios.collect::<Result<_, _>>()?,
             clock,
+            extra: Mutex::default(),
             start,
         })))
     }

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytemuck::Pod;
@@ -8,12 +9,13 @@ use nalgebra::{Matrix3, Matrix4};
 
 use super::Shared;
 use super::channel::Channel;
+use super::deliveries::{Deliveries, LatestFrame, Woken};
 use super::error::{Part, SensorError, StaleCamera};
 use super::frame::CameraFrame;
 use super::reading::{Reading, SensorBuffer};
 use super::stats::{CameraState, CameraStats};
 use crate::pool::SharedSource;
-use crate::sync::{Arc, Mutex, lock};
+use crate::sync::{Arc, Mutex, MutexGuard, lock};
 use crate::{Camera, CameraConfig, Element, WhenStale};
 
 /// One declared camera and its latest frame.
@@ -34,7 +36,8 @@ struct Latest {
     extrinsics: Matrix4<f64>,
     image: Bytes,
     depth: Option<Bytes>,
-    sequence: u64,
+    /// Of images.
+    deliveries: Deliveries,
     /// Writers that have published an image.
     writers: usize,
     /// The last of them was dropped, and nobody has published since.
@@ -69,7 +72,7 @@ impl CameraSlot {
             extrinsics: config.extrinsics,
             image: image.zeros()?,
             depth: depth.as_ref().map(Channel::zeros).transpose()?,
-            sequence: 0,
+            deliveries: Deliveries::default(),
             writers: 0,
             is_stopped: false,
             shown: None,
@@ -85,22 +88,43 @@ impl CameraSlot {
         let mut latest = lock(&self.latest);
         let stale = self.find_stale(&latest, times);
         latest.stale += u64::from(stale.is_some());
-        let sequence = latest.sequence;
-        let is_repeated = latest.shown.replace(sequence) == Some(sequence);
+        let number = latest.deliveries.count();
+        let is_repeated = latest.shown.replace(number) == Some(number);
         latest.repeated += u64::from(is_repeated);
+        (self.read(latest), stale)
+    }
+
+    /// The camera as it is now, if more than `after` images were published; else the next one
+    /// wakes the task.
+    pub(super) fn poll_frame(
+        &self,
+        after: u64,
+        key: &mut Option<u64>,
+        cx: &mut Context<'_>,
+    ) -> Poll<LatestFrame> {
+        let mut latest = lock(&self.latest);
+        ready!(latest.deliveries.poll(after, key, cx));
+        let number = latest.deliveries.count();
+        Poll::Ready(LatestFrame { number, camera: self.read(latest) })
+    }
+
+    pub(super) fn deliveries<T>(&self, with: impl FnOnce(&mut Deliveries) -> T) -> T {
+        with(&mut lock(&self.latest).deliveries)
+    }
+
+    fn read(&self, latest: MutexGuard<'_, Latest>) -> Camera {
         let (image, depth) = (latest.image.clone(), latest.depth.clone());
         let (timestamp, intrinsics, extrinsics) =
             (latest.timestamp, latest.intrinsics, latest.extrinsics);
         drop(latest);
-        let camera = Camera {
+        Camera {
             name: self.config.name.clone(),
             timestamp,
             intrinsics,
             extrinsics,
             image: self.image.array(image),
             depth: self.depth.as_ref().zip(depth).map(|(depth, bytes)| depth.array(bytes)),
-        };
-        (camera, stale)
+        }
     }
 
     fn find_stale(&self, latest: &Latest, times: Option<Times>) -> Option<Stale> {
@@ -117,7 +141,7 @@ impl CameraSlot {
             CameraState::Stopped
         } else if self.find_stale(&latest, times).is_some() {
             CameraState::Stale
-        } else if latest.sequence == 0 {
+        } else if latest.deliveries.count() == 0 {
             CameraState::Waiting
         } else {
             CameraState::Live
@@ -125,7 +149,7 @@ impl CameraSlot {
         CameraStats {
             name: self.config.name.clone(),
             state,
-            images: latest.sequence,
+            images: latest.deliveries.count(),
             age: latest
                 .published_at
                 .zip(now)
@@ -174,13 +198,17 @@ impl CameraSlot {
         latest.intrinsics = frame.intrinsics.unwrap_or(latest.intrinsics);
         latest.extrinsics = frame.extrinsics.unwrap_or(latest.extrinsics);
         latest.published_at = published_at.or(latest.published_at);
-        latest.sequence += u64::from(image.is_some());
+        let woken = match image {
+            Some(_) => latest.deliveries.add(),
+            None => Woken::default(),
+        };
         latest.is_stopped &= image.is_none();
         let old_image = image.map(|image| std::mem::replace(&mut latest.image, image));
         let old_depth = depth.map(|depth| latest.depth.replace(depth));
         drop(latest);
         // Only now: the last handle to a buffer gives its memory back.
         drop((old_image, old_depth));
+        woken.wake();
         Ok(())
     }
 
@@ -331,7 +359,7 @@ impl CameraWriter {
 
     /// How many images were published; 0 while the camera shows the zeros it began with.
     pub fn sequence(&self) -> u64 {
-        lock(&self.slot().latest).sequence
+        self.slot().deliveries(|images| images.count())
     }
 }
 

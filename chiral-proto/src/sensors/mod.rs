@@ -61,14 +61,20 @@
 //! depends on no data, the first image of the first run shows it.
 //!
 //! # Waiting for a fresh frame
-//! A robot that answers only with frames it has not sent before compares
-//! [`CameraWriter::sequence`] with what it was at its last answer, and waits in its own way: on a
-//! condition variable or a channel that its camera thread notifies, or to its simulator's next
-//! step. Read the sequence *before* the snapshot, then the snapshot is at least that new.
+//! [`Sensors::ready`] waits until every sensor has delivered, [`Sensors::next_frame`] for a camera's
+//! frame that is newer than a given one. Both are futures that need no runtime; the adapters'
+//! `WaitForSensors` has them with a timeout for threads. A robot that answers only with frames it
+//! has not sent before keeps the number of the last one, waits for the next, and then takes a
+//! snapshot, which is at least that new.
+//!
+//! # What an observation says beside its sensors
+//! [`Sensors::set_extra`] gives what every snapshot from then on has as its
+//! [`extra`](Observation::extra).
 
 mod builder;
 mod camera;
 mod channel;
+mod deliveries;
 mod error;
 mod frame;
 #[cfg(all(test, loom))]
@@ -86,13 +92,14 @@ use nalgebra::{Matrix3, Matrix4};
 
 pub use builder::SensorsBuilder;
 pub use camera::CameraWriter;
+pub use deliveries::{LatestFrame, NextFrame, Ready};
 pub use error::{Part, SensorError, StaleCamera};
 pub use frame::CameraFrame;
 pub use proprio::ProprioWriter;
 pub use reading::{Reading, SensorBuffer};
 pub use stats::{CameraState, CameraStats};
 
-use crate::sync::Arc;
+use crate::sync::{Arc, Mutex, lock};
 use crate::{
     CameraConfig, Map, Observation, ProprioConfig, Timestamps, UnknownName, Value, WhenStale,
 };
@@ -111,6 +118,7 @@ struct Shared {
     cameras: Box<[CameraSlot]>,
     proprios: Box<[ProprioSlot]>,
     clock: Option<Box<Clock>>,
+    extra: Mutex<Map>,
     /// When the sensors were made, if a camera has a maximal age.
     start: Option<f64>,
 }
@@ -242,7 +250,7 @@ impl Sensors {
         let times = self.0.times();
         let Observation { timestamp: time, cameras, proprios, extra } = observation;
         *time = timestamp;
-        *extra = Map::new();
+        *extra = lock(&self.0.extra).clone();
         cameras.clear();
         proprios.clear();
         cameras.reserve(self.0.cameras.len());
@@ -268,6 +276,23 @@ impl Sensors {
             extra.insert("stale_cameras", Value::Map(flagged));
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    /// Has every snapshot from now on say this as its [`extra`](Observation::extra), in the place
+    /// of what was set before. Where a camera is flagged as too old, `stale_cameras` comes to it.
+    ///
+    /// ```
+    /// use chiral_proto::{map, sensors::Sensors};
+    ///
+    /// let sensors = Sensors::new([], [])?;
+    /// sensors.set_extra(map! { "gripper" => map! { "holds" => true } });
+    /// let observation = sensors.snapshot(0.0);
+    /// assert_eq!(observation.extra.get("gripper").expect("it was set")["holds"], true.into());
+    /// # Ok::<(), chiral_proto::sensors::SensorError>(())
+    /// ```
+    pub fn set_extra(&self, extra: Map) {
+        let old = std::mem::replace(&mut *lock(&self.0.extra), extra);
+        drop(old);
     }
 
     /// What is known of every camera, in declaration order: how old its latest image is, and

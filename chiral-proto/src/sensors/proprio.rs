@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::Shared;
 use super::channel::Channel;
+use super::deliveries::Deliveries;
 use super::error::{Part, SensorError};
 use super::reading::{Reading, SensorBuffer};
 use crate::pool::SharedSource;
@@ -20,7 +21,7 @@ pub(super) struct ProprioSlot {
 
 struct Latest {
     values: Bytes,
-    sequence: u64,
+    deliveries: Deliveries,
 }
 
 impl ProprioSlot {
@@ -30,7 +31,8 @@ impl ProprioSlot {
     ) -> Result<Self, SensorError> {
         let shape = Shape::from(config.len);
         let values = Channel::new(Part::Proprio, &config.name, config.dtype, &shape, source)?;
-        let latest = Mutex::new(Latest { values: values.zeros()?, sequence: 0 });
+        let latest = Latest { values: values.zeros()?, deliveries: Deliveries::default() };
+        let latest = Mutex::new(latest);
         Ok(Self { config, values, latest })
     }
 
@@ -42,11 +44,16 @@ impl ProprioSlot {
     pub(super) fn update(&self, values: Reading<'_>) -> Result<(), SensorError> {
         let values = self.values.accept(values)?;
         let mut latest = lock(&self.latest);
-        latest.sequence += 1;
+        let woken = latest.deliveries.add();
         let old = std::mem::replace(&mut latest.values, values);
         drop(latest);
         drop(old);
+        woken.wake();
         Ok(())
+    }
+
+    pub(super) fn deliveries<T>(&self, with: impl FnOnce(&mut Deliveries) -> T) -> T {
+        with(&mut lock(&self.latest).deliveries)
     }
 }
 
@@ -90,7 +97,7 @@ impl ProprioWriter {
 
     /// How many updates were published; 0 while the stream shows the zeros it began with.
     pub fn sequence(&self) -> u64 {
-        lock(&self.slot().latest).sequence
+        self.slot().deliveries(|updates| updates.count())
     }
 }
 

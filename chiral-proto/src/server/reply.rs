@@ -179,7 +179,7 @@ impl fmt::Debug for Answer {
 #[non_exhaustive]
 pub enum ReplyError {
     /// The connection has ended; nobody waits for the answer.
-    #[error("the connection has ended ({0}): nobody waits for the answer")]
+    #[error("nobody waits for the answer, as the connection has ended: {0}")]
     Disconnected(ConnectionError),
     /// The handle is of another connection.
     #[error("the reply handle is of another connection: give it to the server that handed it out")]

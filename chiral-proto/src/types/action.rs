@@ -2,9 +2,9 @@ use std::borrow::Cow;
 
 use super::action_spec::is_vector;
 use super::array::Array;
+use super::map::Map;
 use super::observation::{Observation, Timestamps};
 use super::shape::Shape;
-use super::value::Map;
 
 /// What the policy tells the robot to do: an array of any shape, usually `float32` of `[D]`, or
 /// `[N, D]` for the legacy step.

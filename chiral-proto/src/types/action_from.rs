@@ -1,5 +1,7 @@
 //! Actions from what people have.
 
+use std::borrow::Cow;
+
 use nalgebra::{Dim, Matrix, RawStorage, U1};
 
 use super::action::Action;
@@ -70,6 +72,48 @@ macro_rules! from_floats {
             }
         }
 
+        /// Of shape `[N, D]`.
+        impl<const D: usize> From<&[[$float; D]]> for Action {
+            fn from(rows: &[[$float; D]]) -> Self {
+                let values = rows.as_flattened().iter().copied().map($to_f32);
+                action([rows.len(), D], values.collect())
+            }
+        }
+
+        /// Of shape `[D]`: what an array's views are, such as those of a proprioception stream.
+        impl From<Cow<'_, [$float]>> for Action {
+            fn from(values: Cow<'_, [$float]>) -> Self {
+                (&*values).into()
+            }
+        }
+
+        /// Of shape `[D]`.
+        impl FromIterator<$float> for Action {
+            fn from_iter<I: IntoIterator<Item = $float>>(values: I) -> Self {
+                values.into_iter().collect::<Vec<_>>().into()
+            }
+        }
+
+        /// Of the array's shape.
+        #[cfg(feature = "ndarray")]
+        impl<S: ndarray::Data<Elem = $float>, D: ndarray::Dimension>
+            From<&ndarray::ArrayBase<S, D, $float>> for Action
+        {
+            fn from(array: &ndarray::ArrayBase<S, D, $float>) -> Self {
+                action(Shape::new(array.shape()), array.iter().copied().map($to_f32).collect())
+            }
+        }
+
+        /// Of the array's shape.
+        #[cfg(feature = "ndarray")]
+        impl<S: ndarray::Data<Elem = $float>, D: ndarray::Dimension>
+            From<ndarray::ArrayBase<S, D, $float>> for Action
+        {
+            fn from(array: ndarray::ArrayBase<S, D, $float>) -> Self {
+                (&array).into()
+            }
+        }
+
         /// Of shape `[D]` from a column vector, else of shape `[rows, columns]`.
         impl<R: Dim, C: Dim, S: RawStorage<$float, R, C>> From<Matrix<$float, R, C, S>> for Action {
             fn from(matrix: Matrix<$float, R, C, S>) -> Self {
@@ -128,6 +172,10 @@ mod tests {
         is(&vec![0.5_f32, 1.0], &[2], &[0.5, 1.0]);
         is(&vec![0.1_f64, 1.0], &[2], &[0.1, 1.0]);
         is(Vec::<f64>::new(), &[0], &[]);
+        is((0..3).map(|joint| joint as f32).collect::<Action>(), &[3], &[0.0, 1.0, 2.0]);
+        is([0.1_f64, 1.0].into_iter().collect::<Action>(), &[2], &[0.1, 1.0]);
+        let observed = Array::vector(vec![0.5_f32, 1.0]);
+        is(observed.to_f32(), &[2], &[0.5, 1.0]);
         // Without a type, as in every example.
         is([0.1, 0.2], &[2], &[0.1, 0.2]);
         is(vec![0.1, 0.2], &[2], &[0.1, 0.2]);
@@ -139,6 +187,17 @@ mod tests {
         is([[1.0_f64, 2.0, 3.0]], &[1, 3], &[1.0, 2.0, 3.0]);
         is(vec![[1.0_f32, 2.0], [3.0, 4.0]], &[2, 2], &[1.0, 2.0, 3.0, 4.0]);
         is(Vec::<[f64; 7]>::new(), &[0, 7], &[]);
+        is(&[[1.0_f32, 2.0], [3.0, 4.0]][1..], &[1, 2], &[3.0, 4.0]);
+    }
+
+    #[cfg(feature = "ndarray")]
+    #[test]
+    fn ndarrays_keep_their_shape_whatever_their_layout() {
+        let rows = ndarray::arr2(&[[1.0_f64, 2.0, 3.0], [4.0, 5.0, 6.0]]);
+        is(&rows, &[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        is(rows.t(), &[3, 2], &[1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+        is(rows.row(1), &[3], &[4.0, 5.0, 6.0]);
+        is(ndarray::arr1(&[0.5_f32]), &[1], &[0.5]);
     }
 
     #[test]

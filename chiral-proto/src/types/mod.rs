@@ -6,11 +6,13 @@ mod action_spec;
 mod array;
 mod camera;
 mod dtype;
+mod map;
 mod name;
 mod observation;
 mod proprio;
 mod shape;
 mod value;
+mod value_from;
 mod views;
 
 pub use action::{Action, ActionShapeError, ResetResult, StepResult};
@@ -18,11 +20,12 @@ pub use action_spec::{ActionError, ActionSpec, DtypeKind};
 pub use array::{Array, DtypeMismatch, SizeMismatch};
 pub use camera::{Camera, CameraConfig, WhenStale};
 pub use dtype::{Dtype, Element, UnknownDtype};
+pub use map::{Map, ValueError};
 pub use name::{Name, UnknownName};
 pub use observation::{Observation, Timestamps};
 pub use proprio::{Proprio, ProprioConfig};
 pub use shape::Shape;
-pub use value::{Map, Value, ValueError};
+pub use value::Value;
 #[cfg(feature = "image")]
 pub use views::{Picture, PictureError};
 

@@ -1,9 +1,9 @@
 use std::ops::Index;
 
 use super::camera::Camera;
+use super::map::Map;
 use super::name::{Name, UnknownName};
 use super::proprio::Proprio;
-use super::value::Map;
 
 /// What the robot senses at one moment: all cameras, then all proprioception streams, in the order
 /// in which the robot declared them.

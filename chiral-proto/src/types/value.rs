@@ -1,223 +1,347 @@
 use std::fmt;
+use std::ops::Index;
 
-use bytes::{Bytes, BytesMut};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// One free-form value: nil, bool, integer, float, string, binary, array, map or ext.
+/// One free-form value, as msgpack has them.
 ///
-/// This is [`rmpv::Value`]: it converts from Rust's own types with `into()`, is read with
-/// `as_str`, `as_f64`, …, and indexed with `value["key"]`.
-pub use rmpv::Value;
-
-/// A free-form map with string keys: metadata, `info` and `extra`.
-///
-/// A decoded map keeps its bytes as they came, so it costs nothing until it is read, takes no more
-/// memory than it did on the wire, and goes out again unchanged. Cloning is cheap.
-///
-/// Equality is of the encoding: the same entries in another order, or an integer in a wider
-/// format, make another map.
+/// It is made with `into()` from what Rust has: booleans, integers, floats, strings, options (`None`
+/// is nil), and lists, slices, arrays and maps of all these, also nested; a map of one's own is
+/// written with [`map!`](crate::map). **A list of bytes is a list of integers**: binary is only what
+/// is called so, [`Value::binary`] or [`Value::Binary`].
 ///
 /// ```
-/// use chiral_proto::Map;
-/// # #[derive(Debug, PartialEq)]
-/// # struct Gripper { force: f64 }
+/// use chiral_proto::Value;
 ///
-/// let metadata = Map::new().with("robot", "arm-3").with("joints", 7);
-/// assert_eq!(metadata.get("joints").and_then(|joints| joints.as_u64()), Some(7));
+/// assert_eq!(Value::from(vec![1, 7]), Value::Array(vec![1.into(), 7.into()]));
+/// assert_eq!(format!("{:?}", Value::from(vec![1_u8, 7])), "[1, 7]");
+/// assert_eq!(format!("{:?}", Value::binary([1, 7])), r#"b"\x01\x07""#);
 ///
-/// // Or any `serde` type that serialises to a map.
-/// let joints: std::collections::BTreeMap<String, f64> = [("elbow".into(), 1.5)].into();
-/// let info = Map::from_serialize(&joints)?;
-/// assert_eq!(info.deserialize::<std::collections::BTreeMap<String, f64>>()?, joints);
-/// # Ok::<(), chiral_proto::ValueError>(())
+/// let limits = Value::from(vec![Some(1.5), None]);
+/// assert_eq!(limits[0].as_f64(), Some(1.5));
+/// assert!(limits[1].is_nil());
 /// ```
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Map {
-    len: u32,
-    /// The entries as msgpack, key after value after key, without the map's own header.
-    entries: Bytes,
+///
+/// Shown, it is what goes out: integers without and floats with a fraction, `0.5_f32` for single
+/// precision, strings in quotes, binary as `b"…"`, of which the first 32 bytes.
+#[derive(Clone, Default, PartialEq)]
+pub enum Value {
+    /// Nothing.
+    #[default]
+    Nil,
+    /// A truth value.
+    Boolean(bool),
+    /// An integer. Those beyond the range of `i64` and `u64` together, which msgpack does not have,
+    /// go out as the nearest float.
+    Integer(i128),
+    /// A float of single precision.
+    F32(f32),
+    /// A float of double precision.
+    F64(f64),
+    /// A string.
+    String(String),
+    /// Bytes. What a peer sends as a string that is not UTF-8 is read as this, too.
+    Binary(Vec<u8>),
+    /// A list.
+    Array(Vec<Value>),
+    /// A map with keys of any kind, in the order in which they came.
+    Map(Vec<(Value, Value)>),
+    /// An extension of msgpack: its type and its data.
+    Ext(i8, Vec<u8>),
 }
 
-impl Map {
-    /// An empty map.
-    pub const fn new() -> Self {
-        Self { len: 0, entries: Bytes::new() }
+impl Value {
+    /// Bytes, as binary: `Value::from(bytes)` would make a list of integers.
+    pub fn binary(bytes: impl Into<Vec<u8>>) -> Self {
+        Self::Binary(bytes.into())
     }
 
-    /// How many entries there are.
-    pub fn len(&self) -> usize {
-        self.len as usize
+    /// Whether this is nil.
+    pub fn is_nil(&self) -> bool {
+        *self == Self::Nil
     }
 
-    /// Whether there are no entries.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// The value of a key. Where a peer wrote a key twice, the last one counts.
-    pub fn get(&self, key: &str) -> Option<Value> {
-        self.iter().filter(|(k, _)| k == key).last().map(|(_, value)| value)
-    }
-
-    /// Sets the value of a key, in its old place if it has one, else at the end.
-    pub fn insert(&mut self, key: &str, value: impl Into<Value>) {
-        let value = value.into();
-        if self.iter().any(|(k, _)| k == key) {
-            let kept = self.iter().map(|(k, old)| {
-                let value = if k == key { value.clone() } else { old };
-                (k, value)
-            });
-            *self = kept.collect();
-        } else {
-            self.push(key, &value);
+    /// The truth value, if it is one.
+    pub fn as_bool(&self) -> Option<bool> {
+        match self {
+            Self::Boolean(boolean) => Some(*boolean),
+            _ => None,
         }
     }
 
-    /// The same map with one more entry: for building a map in one expression.
-    #[must_use]
-    pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
-        self.insert(key, value);
-        self
+    /// The integer, if it is one that fits.
+    pub fn as_i64(&self) -> Option<i64> {
+        self.as_integer()?.try_into().ok()
     }
 
-    /// The entries in their order, those whose key is a string.
-    pub fn iter(&self) -> impl Iterator<Item = (String, Value)> + '_ {
-        let mut rest = &self.entries[..];
-        std::iter::from_fn(move || {
-            let key = rmpv::decode::read_value(&mut rest).ok()?;
-            let value = rmpv::decode::read_value(&mut rest).ok()?;
-            Some((key, value))
-        })
-        .filter_map(|(key, value)| Some((key.as_str()?.to_owned(), value)))
+    /// The integer, if it is one that fits.
+    pub fn as_u64(&self) -> Option<u64> {
+        self.as_integer()?.try_into().ok()
     }
 
-    /// The map of a `serde` value: of a struct by its field names, or of a map with string keys.
-    ///
-    /// # Errors
-    /// When the value does not serialise, or not to a map with string keys.
-    pub fn from_serialize<T: Serialize + ?Sized>(value: &T) -> Result<Self, ValueError> {
-        let encoded = rmp_serde::to_vec_named(value).map_err(|e| ValueError(e.to_string()))?;
-        let mut rest = &encoded[..];
-        let len = rmp::decode::read_map_len(&mut rest)
-            .map_err(|_| ValueError("expected a struct or a map with string keys".to_owned()))?;
-        let start = encoded.len() - rest.len();
-        let map = Self { len, entries: Bytes::from(encoded).slice(start..) };
-        if map.iter().count() == map.len() {
-            Ok(map)
-        } else {
-            Err(ValueError("expected every key of the map to be a string".to_owned()))
+    fn as_integer(&self) -> Option<i128> {
+        match self {
+            Self::Integer(integer) => Some(*integer),
+            _ => None,
         }
     }
 
-    /// Reads the map as a `serde` type. An integer serves where a float is wanted.
-    ///
-    /// # Errors
-    /// When the entries are not what `T` expects.
-    pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, ValueError> {
-        rmp_serde::from_slice(&self.encode()).map_err(|e| ValueError(e.to_string()))
-    }
-
-    /// The map as msgpack.
-    pub fn encode(&self) -> Bytes {
-        let mut out = Vec::with_capacity(5 + self.entries.len());
-        self.encode_into(&mut out);
-        out.into()
-    }
-
-    pub(crate) fn encode_into(&self, out: &mut Vec<u8>) {
-        rmp::encode::write_map_len(out, self.len).expect("a Vec takes every write");
-        out.extend_from_slice(&self.entries);
-    }
-
-    /// Bytes that [`encode_into`](Self::encode_into) needs at the most.
-    pub(crate) fn encoded_len(&self) -> usize {
-        5 + self.entries.len()
-    }
-
-    /// A map over entries whose structure was already checked.
-    pub(crate) fn from_checked(len: u32, entries: Bytes) -> Self {
-        Self { len, entries }
-    }
-
-    fn push(&mut self, key: &str, value: &Value) {
-        let mut entry = Vec::new();
-        rmp::encode::write_str(&mut entry, key).expect("a Vec takes every write");
-        rmpv::encode::write_value(&mut entry, value).expect("a Vec takes every write");
-        let entries = std::mem::take(&mut self.entries);
-        let mut entries =
-            entries.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-        entries.extend_from_slice(&entry);
-        self.entries = entries.freeze();
-        self.len += 1;
-    }
-}
-
-impl<K: AsRef<str>, V: Into<Value>> FromIterator<(K, V)> for Map {
-    fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
-        let mut map = Self::new();
-        for (key, value) in entries {
-            map.push(key.as_ref(), &value.into());
+    /// The number, integer or float, as a float.
+    pub fn as_f64(&self) -> Option<f64> {
+        match self {
+            Self::Integer(integer) => Some(*integer as f64),
+            Self::F32(number) => Some((*number).into()),
+            Self::F64(number) => Some(*number),
+            _ => None,
         }
-        map
     }
-}
 
-impl<K: AsRef<str>, V: Into<Value>, const LEN: usize> From<[(K, V); LEN]> for Map {
-    fn from(entries: [(K, V); LEN]) -> Self {
-        entries.into_iter().collect()
+    /// The string, if it is one.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::String(text) => Some(text),
+            _ => None,
+        }
     }
-}
 
-impl fmt::Debug for Map {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        struct AsShown<'a>(&'a Value);
-        impl fmt::Debug for AsShown<'_> {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(self.0, f)
+    /// The bytes of binary.
+    pub fn as_binary(&self) -> Option<&[u8]> {
+        match self {
+            Self::Binary(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// The elements of a list.
+    pub fn as_array(&self) -> Option<&[Self]> {
+        match self {
+            Self::Array(elements) => Some(elements),
+            _ => None,
+        }
+    }
+
+    /// The entries of a map.
+    pub fn as_map(&self) -> Option<&[(Self, Self)]> {
+        match self {
+            Self::Map(entries) => Some(entries),
+            _ => None,
+        }
+    }
+
+    /// The value of a key, if this is a map that has it. Where it stands twice, the last one counts.
+    pub fn get(&self, key: &str) -> Option<&Self> {
+        let mut entries = self.as_map()?.iter().rev();
+        entries.find(|(found, _)| found.as_str() == Some(key)).map(|(_, value)| value)
+    }
+
+    /// Reads one value, and leaves `bytes` behind it.
+    pub(super) fn decode(bytes: &mut &[u8]) -> Option<Self> {
+        rmpv::decode::read_value(bytes).ok().map(Self::from_rmpv)
+    }
+
+    pub(super) fn encode_into(&self, out: &mut Vec<u8>) {
+        rmpv::encode::write_value(out, &self.to_rmpv()).expect("a Vec takes every write");
+    }
+
+    fn from_rmpv(value: rmpv::Value) -> Self {
+        match value {
+            rmpv::Value::Nil => Self::Nil,
+            rmpv::Value::Boolean(boolean) => Self::Boolean(boolean),
+            rmpv::Value::Integer(integer) => Self::Integer(match integer.as_u64() {
+                Some(integer) => integer.into(),
+                None => integer.as_i64().unwrap_or_default().into(),
+            }),
+            rmpv::Value::F32(number) => Self::F32(number),
+            rmpv::Value::F64(number) => Self::F64(number),
+            rmpv::Value::String(text) => match String::from_utf8(text.into_bytes()) {
+                Ok(text) => Self::String(text),
+                Err(error) => Self::Binary(error.into_bytes()),
+            },
+            rmpv::Value::Binary(bytes) => Self::Binary(bytes),
+            rmpv::Value::Array(elements) => {
+                Self::Array(elements.into_iter().map(Self::from_rmpv).collect())
             }
+            rmpv::Value::Map(entries) => {
+                let entries = entries.into_iter();
+                let entry = |(key, value)| (Self::from_rmpv(key), Self::from_rmpv(value));
+                Self::Map(entries.map(entry).collect())
+            }
+            rmpv::Value::Ext(kind, bytes) => Self::Ext(kind, bytes),
         }
-        let mut map = f.debug_map();
-        for (key, value) in self.iter() {
-            map.entry(&key, &AsShown(&value));
+    }
+
+    fn to_rmpv(&self) -> rmpv::Value {
+        match self {
+            Self::Nil => rmpv::Value::Nil,
+            Self::Boolean(boolean) => (*boolean).into(),
+            Self::Integer(integer) => match (u64::try_from(*integer), i64::try_from(*integer)) {
+                (Ok(integer), _) => integer.into(),
+                (_, Ok(integer)) => integer.into(),
+                _ => (*integer as f64).into(),
+            },
+            Self::F32(number) => (*number).into(),
+            Self::F64(number) => (*number).into(),
+            Self::String(text) => text.as_str().into(),
+            Self::Binary(bytes) => rmpv::Value::Binary(bytes.clone()),
+            Self::Array(elements) => {
+                rmpv::Value::Array(elements.iter().map(Self::to_rmpv).collect())
+            }
+            Self::Map(entries) => {
+                let entry = |(key, value): &(Self, Self)| (key.to_rmpv(), value.to_rmpv());
+                rmpv::Value::Map(entries.iter().map(entry).collect())
+            }
+            Self::Ext(kind, bytes) => rmpv::Value::Ext(*kind, bytes.clone()),
         }
-        map.finish()
     }
 }
 
-/// A free-form map and a `serde` type that do not fit each other.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("free-form map: {0}")]
-pub struct ValueError(String);
+static NIL: Value = Value::Nil;
+
+/// The value of a key of a map; nil where there is none.
+impl Index<&str> for Value {
+    type Output = Self;
+
+    fn index(&self, key: &str) -> &Self {
+        self.get(key).unwrap_or(&NIL)
+    }
+}
+
+/// An element of a list; nil where there is none.
+impl Index<usize> for Value {
+    type Output = Self;
+
+    fn index(&self, index: usize) -> &Self {
+        self.as_array().and_then(|elements| elements.get(index)).unwrap_or(&NIL)
+    }
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.to_rmpv().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        rmpv::Value::deserialize(deserializer).map(Self::from_rmpv)
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nil => f.write_str("nil"),
+            Self::Boolean(boolean) => write!(f, "{boolean}"),
+            Self::Integer(integer) => write!(f, "{integer}"),
+            Self::F32(number) => write!(f, "{number:?}_f32"),
+            Self::F64(number) => write!(f, "{number:?}"),
+            Self::String(text) => write!(f, "{text:?}"),
+            Self::Binary(bytes) => write!(f, "{}", Shown(bytes)),
+            Self::Array(elements) => f.debug_list().entries(elements).finish(),
+            Self::Map(entries) => {
+                f.debug_map().entries(entries.iter().map(|(key, value)| (key, value))).finish()
+            }
+            Self::Ext(kind, bytes) => write!(f, "ext({kind}, {})", Shown(bytes)),
+        }
+    }
+}
+
+/// As `Debug`.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+struct Shown<'a>(&'a [u8]);
+
+impl Shown<'_> {
+    /// Bytes that are shown at the most.
+    const LIMIT: usize = 32;
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.0[..self.0.len().min(Self::LIMIT)];
+        f.write_str("b\"")?;
+        shown.iter().try_for_each(|byte| write!(f, "\\x{byte:02x}"))?;
+        f.write_str("\"")?;
+        if shown.len() < self.0.len() {
+            write!(f, "… ({} bytes)", self.0.len())?;
+        }
+        Ok(())
+    }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::map;
 
-    #[test]
-    fn insert_replaces_in_place() {
-        let mut map = Map::from([("a", 1), ("b", 2)]);
-        map.insert("a", 3);
-        map.insert("c", "x");
-        assert_eq!(map, Map::from([("a", 3), ("b", 2)]).with("c", "x"));
-        assert_eq!(map.len(), 3);
-        assert_eq!(map.get("a"), Some(3.into()));
-        assert_eq!(map.get("nothing"), None);
-        assert_eq!(format!("{map:?}"), r#"{"a": 3, "b": 2, "c": "x"}"#);
+    fn round_trip(value: &Value) -> Value {
+        let mut bytes = Vec::new();
+        value.encode_into(&mut bytes);
+        Value::decode(&mut &bytes[..]).unwrap()
     }
 
     #[test]
-    fn an_integer_deserialises_as_a_float() {
-        let map = Map::new().with("mass", 2);
-        let floats: std::collections::BTreeMap<String, f64> = map.deserialize().unwrap();
-        assert_eq!(floats["mass"].to_bits(), 2.0_f64.to_bits());
+    fn debug_shows_what_goes_out() {
+        let text = |value: &Value| {
+            assert_eq!(value.to_string(), format!("{value:?}"));
+            format!("{value:?}")
+        };
+        for (value, shown) in [
+            (Value::Nil, "nil"),
+            (true.into(), "true"),
+            (u64::MAX.into(), "18446744073709551615"),
+            (1.0.into(), "1.0"),
+            (0.5_f32.into(), "0.5_f32"),
+            ("a \"b\"\n\u{1b}".into(), r#""a \"b\"\n\u{1b}""#),
+            (Value::binary(*b"ab"), r#"b"\x61\x62""#),
+            (Value::Ext(-1, vec![7]), r#"ext(-1, b"\x07")"#),
+            (vec![1_u8, 7].into(), "[1, 7]"),
+            (map! { "a" => [1.5], "b" => None::<u8> }.into(), r#"{"a": [1.5], "b": nil}"#),
+        ] {
+            assert_eq!(text(&value), shown);
+            assert_eq!(text(&round_trip(&value)), shown);
+        }
+        let long = text(&Value::binary(vec![0; 1000]));
+        assert!(long.ends_with(r#"\x00"… (1000 bytes)"#) && long.len() < 200, "{long}");
     }
 
     #[test]
-    fn values_that_are_not_maps_are_rejected() {
-        assert!(Map::from_serialize(&7).is_err());
-        assert!(Map::from_serialize(&std::collections::BTreeMap::from([(1, 2)])).is_err());
-        let error =
-            Map::new().with("x", "word").deserialize::<std::collections::BTreeMap<String, u8>>();
-        assert!(error.is_err());
+    fn values_go_out_as_they_come_back() {
+        for value in [
+            Value::from(i64::MIN),
+            f64::INFINITY.into(),
+            Value::Map(vec![(1.into(), Value::Nil), (vec![2.0].into(), "two".into())]),
+        ] {
+            assert_eq!(round_trip(&value), value);
+        }
+        let beyond = Value::Integer(i128::from(u64::MAX) + 1);
+        assert_eq!(round_trip(&beyond), Value::F64(18_446_744_073_709_551_616.0));
+        // A string that is not UTF-8.
+        assert_eq!(Value::decode(&mut &[0xa1, 0xff][..]), Some(Value::binary([0xff])));
+    }
+
+    #[test]
+    fn what_is_not_there_is_nil() {
+        let value = Value::from(map! { "list" => [1, 2], "twice" => map! { "in" => true } });
+        assert_eq!(value["list"][1].as_u64(), Some(2));
+        assert_eq!(value["twice"]["in"].as_bool(), Some(true));
+        for nothing in [&value["no"], &value["list"][2], &value["list"]["no"], &value[0]] {
+            assert!(nothing.is_nil());
+        }
+        assert_eq!((Value::from(-1).as_u64(), Value::from(1.0).as_i64()), (None, None));
+        assert_eq!(Value::from(-1).as_f64(), Some(-1.0));
+    }
+
+    #[test]
+    fn a_value_is_a_part_of_any_serde_type() {
+        let value = Value::from(map! { "name" => "arm", "limits" => vec![Some(1.5), None] });
+        let json = serde_json::to_string(&value).unwrap();
+        assert_eq!(json, r#"{"name":"arm","limits":[1.5,null]}"#);
+        let parsed: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(parsed["limits"], value["limits"]);
     }
 }

@@ -136,9 +136,12 @@ impl<'a> Header<'a> {
         (0..len)
             .map(|_| {
                 let name = self.name(FIELD, &mut reader)?;
-                let timestamp = reader.float(FIELD)?;
-                Ok((name, timestamp))
+                if reader.nil(FIELD)? {
+                    return Ok(None);
+                }
+                Ok(Some((name, reader.float(FIELD)?)))
             })
+            .filter_map(Result::transpose)
             .collect()
     }
 

@@ -13,15 +13,17 @@
 //! # What is missing, nil, or not quite of the kind
 //!
 //! Peers are programs in Python and C++, where `None`, `1` and `True` slip into the place of one
-//! another. The same rules hold for every message; nil is the same as a missing key throughout.
+//! another. The same rules hold for every message, as PROTOCOL.md has them; nil is the same as a
+//! missing key throughout.
 //!
-//! | field | missing or nil | other kinds that count |
+//! | value | missing or nil | other kinds that count |
 //! |---|---|---|
 //! | `data`, `info`, `extra`, `obs_timestamps` | an empty map | |
 //! | `cameras`, `proprios` | none | |
 //! | `timestamp` (of observation and camera), `reward` | 0 | any integer or float; a bool as 0 or 1 |
 //! | `terminated`, `truncated` | false | any number: 0 is false |
-//! | elements of `intrinsics`, `extrinsics`, `obs_timestamps` | an error | any integer or float; a bool as 0 or 1 |
+//! | a camera's time in `obs_timestamps` | as without the camera | any integer or float; a bool as 0 or 1 |
+//! | elements of `intrinsics`, `extrinsics` | an error | any integer or float; a bool as 0 or 1 |
 //! | shapes, offsets, sizes | an error; of all four `depth_` keys: no depth | any integer; a float without a fraction |
 //! | `type`, `name`, `dtype`, `shape`, the matrices | an error | |
 //!

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::close::CloseCode;
 use super::error::Error;
+use crate::text::for_peer;
 
 /// Something that the reading half found and the writing half must know: a sign of life, a ping to
 /// answer, the peer's close, an error that needs a close frame.
@@ -44,7 +45,9 @@ impl Control {
         let end = match error {
             Error::Closed { code, .. } => Ending::Closed(*code),
             Error::Lost { .. } => Ending::Lost,
-            broken => Ending::Failed { code: broken.close_code(), reason: broken.to_string() },
+            broken => {
+                Ending::Failed { code: broken.close_code(), reason: for_peer(&broken.to_string()) }
+            }
         };
         Self { ping: None, end: Some(end) }
     }

@@ -95,7 +95,7 @@ pub use handshake::{
     Accepted, BadRequest, ClientHandshake, HandshakeError, Request, ServerHandshake,
 };
 pub use reader::{Incoming, Reader};
-pub use uri::{UriError, WsUri};
+pub use uri::{UriError, WsUri, redacted};
 pub use writer::Writer;
 
 use crate::Machine;

@@ -62,7 +62,7 @@ impl FromStr for WsUri {
 
     fn from_str(text: &str) -> Result<Self, UriError> {
         let text = text.trim();
-        let fail = |problem| UriError { uri: without_secret(text), problem };
+        let fail = |problem| UriError { uri: redacted(text), problem };
         let uri: Uri = text.parse().map_err(|_| fail("no valid URI"))?;
         let scheme = uri.scheme_str().map(str::to_ascii_lowercase);
         let is_secure = match scheme.as_deref() {
@@ -94,14 +94,31 @@ impl FromStr for WsUri {
     }
 }
 
-/// The text without user name and password, if it has them.
-fn without_secret(text: &str) -> String {
-    let start = text.find("://").map_or(0, |colon| colon + 3);
-    let end = text[start..].find(['/', '?', '#']).map_or(text.len(), |end| start + end);
-    match text[start..end].rfind('@') {
-        Some(at) => format!("{}***{}", &text[..start], &text[start + at..]),
-        None => text.to_owned(),
+/// A WebSocket's URI, as written, fit for a log or an error: without what may be secret in it, user
+/// name, password and query. Other texts stay as they are.
+///
+/// ```
+/// use chiral_proto::ws::redacted;
+///
+/// let uri = "ws://me:secret@robot:8765/arm?token=1234";
+/// assert_eq!(redacted(uri), "ws://***@robot:8765/arm?***");
+/// assert_eq!(redacted("zenoh:?robot=arm-3"), "zenoh:?robot=arm-3");
+/// ```
+pub fn redacted(uri: &str) -> String {
+    let start = uri.find("://").map_or(0, |colon| colon + 3);
+    if start == 0 && uri.starts_with("zenoh:") {
+        return uri.to_owned();
     }
+    let end = uri[start..].find(['/', '?', '#']).map_or(uri.len(), |end| start + end);
+    let (user, host) = match uri[start..end].rfind('@') {
+        Some(at) => ("***", &uri[start + at..end]),
+        None => ("", &uri[start..end]),
+    };
+    let (path, query) = match uri[end..].split_once('?') {
+        Some((path, _)) => (path, "?***"),
+        None => (&uri[end..], ""),
+    };
+    format!("{}{user}{host}{path}{query}", &uri[..start])
 }
 
 impl fmt::Display for WsUri {
@@ -153,9 +170,18 @@ mod tests {
 
     #[test]
     fn secrets_in_uris_are_not_printed() {
-        for text in ["ws://me:se@cret@localhost/a@b", "me:secret@localhost"] {
+        for text in [
+            "ws://me:se@cret@localhost/a@b",
+            "me:secret@localhost",
+            "ws://me@localhost/?token=secret",
+            "me@localhost?token=secret?secret",
+        ] {
             let error = text.parse::<WsUri>().expect_err(text).to_string();
             assert!(!error.contains("cret") && error.contains("***@localhost"), "{error}");
+        }
+        for plain in ["ws://localhost:80/a@b", "unix:/run/a.sock", "tcp/a:1#iface=lo", "zenoh:?a=b"]
+        {
+            assert_eq!(redacted(plain), plain);
         }
     }
 

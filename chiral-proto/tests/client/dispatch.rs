@@ -349,7 +349,7 @@ fn send_action_is_bounded_by_the_queue_capacity() {
         policy.client.send_action(policy.now, action(number)).unwrap();
     }
     let refused = policy.client.send_action(policy.now, action(3)).unwrap_err();
-    assert_eq!(refused.reason, NotQueuedReason::Full { waiting: 2, capacity: 2 });
+    assert_eq!(refused.reason, NotQueuedReason::Unsent { waiting: 2 });
     assert_eq!(refused.actions, [action(3)]);
     policy.wait(ms(21));
     policy.client.send_action(policy.now, action(4)).expect("the others have expired");

@@ -13,6 +13,7 @@ mod requests;
 mod silence;
 mod stream;
 mod timeouts;
+mod undispatched;
 mod wake;
 
 use std::time::{Duration, Instant};
@@ -76,7 +77,13 @@ impl Default for Policy {
 
 /// A configuration without the deadlines and the silence that come by default.
 fn untimed() -> Config {
-    Config { request_timeout: None, motion_timeout: None, silence: None, ..Config::default() }
+    Config {
+        request_timeout: None,
+        motion_timeout: None,
+        silence: None,
+        undispatched: None,
+        ..Config::default()
+    }
 }
 
 fn hz(hz: f64) -> Rate {

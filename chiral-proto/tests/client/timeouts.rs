@@ -121,7 +121,7 @@ fn a_server_without_observations_is_reported_and_stays_usable() {
     policy.wait(ms(1));
     policy.client.note_activity(policy.now); // it answers pings
     policy.wait(ms(9_999));
-    let text = "no obs_response after 10s: the server answered metadata and reset before, but never \
+    let text = "no obs_response after 10.0s: the server answered metadata and reset before, but never \
                 a obs_request; if it answers only metadata, reset and step, use `step`";
     assert_eq!(error(&mut policy).to_string(), text.replace("a obs_request", "an obs_request"));
     assert_eq!(policy.events().len(), 1, "the stream's");
@@ -169,7 +169,7 @@ fn the_error_names_the_likely_cause() {
     policy.wait(ms(10_000));
     let silent = error(&mut policy).to_string();
     let text =
-        "no metadata_response after 10s: nothing at all has come, the connection may be dead";
+        "no metadata_response after 10.0s: nothing at all has come, the connection may be dead";
     assert_eq!(silent, text);
 
     // Pongs come, but no answer of any kind ever has.

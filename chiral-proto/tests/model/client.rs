@@ -340,6 +340,7 @@ proptest! {
             request_timeout: None,
             motion_timeout: None,
             silence: None,
+            undispatched: None,
             ..Config::default()
         };
         let reference = Reference::new(window, pending, capacity, max_age);

@@ -161,7 +161,7 @@ impl World {
             }
             Event::Failed { id, .. } => self.is_over(id),
             Event::Disconnected(error) => self.ended = Some(error),
-            Event::Silent { .. } | Event::Resumed { .. } => {}
+            Event::Silent { .. } | Event::Resumed { .. } | Event::Undispatched { .. } => {}
             Event::StreamTimedOut(_) => assert!(!self.in_order, "only a lossy one has a timeout"),
             other => panic!("{other:?} is not expected here"),
         }

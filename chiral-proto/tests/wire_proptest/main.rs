@@ -7,6 +7,8 @@ mod same;
 mod strategies;
 
 use bytes::Bytes;
+
+use chiral_proto::Value;
 use chiral_proto::wire::{ClientMessage, Frame, Limits, ServerMessage, WireError};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -93,9 +95,8 @@ proptest! {
         payload in vec(any::<u8>(), 0..40),
         cuts: [Index; 2],
     ) {
-        let mut header = Vec::new();
-        let fields = rmpv::Value::Map(fields.into_iter().map(|(k, v)| (k.into(), v)).collect());
-        rmpv::encode::write_value(&mut header, &fields).unwrap();
+        let fields = Value::Map(fields.into_iter().map(|(k, v)| (k.into(), v)).collect());
+        let header = rmp_serde::to_vec(&fields).unwrap();
         let prefix = (header.len() as u32).to_le_bytes();
         check(&[&prefix[..], &header, &payload].concat().into(), &cuts)?;
     }
@@ -174,7 +175,7 @@ fn known_key() -> impl Strategy<Value = &'static str> {
     ])
 }
 
-fn value_of_a_field() -> impl Strategy<Value = rmpv::Value> {
+fn value_of_a_field() -> impl Strategy<Value = Value> {
     let text = prop::sample::select(vec![
         "apply_action",
         "action",
@@ -186,8 +187,8 @@ fn value_of_a_field() -> impl Strategy<Value = rmpv::Value> {
         "uint8",
     ]);
     prop_oneof![
-        4 => text.prop_map(rmpv::Value::from),
-        2 => vec(0..4_u8, 0..4).prop_map(|dims| dims.into_iter().map(rmpv::Value::from).collect()),
+        4 => text.prop_map(Value::from),
+        2 => vec(0..4_u8, 0..4).prop_map(|dims| dims.into_iter().map(Value::from).collect()),
         3 => value(),
     ]
 }

@@ -127,7 +127,7 @@ fn a_refusal_is_reported_with_its_reason() {
     assert_eq!(error, expected);
     assert_eq!(
         error.to_string(),
-        "the server refused the connection: 503 Service Unavailable: robot already has a policy"
+        "refused with 503 Service Unavailable: robot already has a policy"
     );
 }
 
@@ -309,7 +309,7 @@ fn endless_interim_responses_are_an_error() {
 fn a_redirect_error_names_its_location() {
     let moved = "HTTP/1.1 301 Moved\r\nContent-Length: 0\r\nLocation: wss://other/arm\r\n\r\n";
     let error = answer(&[], moved);
-    let text = "the server refused the connection: 301 Moved; connect to wss://other/arm instead";
+    let text = "refused with 301 Moved; connect to wss://other/arm instead";
     assert_eq!(error.to_string(), text);
     assert!(!error.is_transient());
 }

@@ -34,8 +34,8 @@ impl Config {
         let (mut listen, mut connect) = (self.listen.clone(), self.connect.clone());
         let shared = match (role, self.is_bare()) {
             (_, false) => self.endpoints.clone(),
-            (Role::Server, true) => vec![parsed("tcp/0.0.0.0:7447")],
-            (Role::Client, true) => vec![parsed("tcp/localhost:7447")],
+            (Role::Server, true) => vec![parsed(crate::DEFAULT_ADDRESS)],
+            (Role::Client, true) => vec![parsed(crate::DEFAULT_URI)],
         };
         match role {
             Role::Server => listen.extend(shared),

@@ -109,9 +109,9 @@ fn free(value: &Free) -> Value {
     match value {
         Free::Nil => Value::Null,
         Free::Boolean(truth) => (*truth).into(),
-        Free::Integer(number) => match number.as_u64() {
-            Some(number) => number.into(),
-            None => number.as_i64().into(),
+        Free::Integer(number) => match u64::try_from(*number) {
+            Ok(number) => number.into(),
+            Err(_) => value.as_i64().into(),
         },
         Free::F32(number) => float(f64::from(*number)),
         Free::F64(number) => float(*number),
@@ -119,7 +119,7 @@ fn free(value: &Free) -> Value {
         Free::Binary(bytes) => json!({"bin": hex(bytes)}),
         Free::Ext(kind, bytes) => json!({"ext": [kind, hex(bytes)]}),
         Free::Array(values) => values.iter().map(free).collect::<Vec<_>>().into(),
-        Free::Map(entries) if entries.iter().all(|(key, _)| key.is_str()) => {
+        Free::Map(entries) if entries.iter().all(|(key, _)| key.as_str().is_some()) => {
             let entries = entries
                 .iter()
                 .map(|(key, value)| (key.as_str().unwrap_or_default().to_owned(), free(value)));

@@ -16,6 +16,10 @@ macro_rules! calls_that_do_not_wait {
             self.0.latest_obs()
         }
 
+        fn try_next_obs(&self) -> Result<Option<Arc<Observation>>, CallError> {
+            self.0.try_next_obs()
+        }
+
         fn start_obs_stream(&self, rate: Rate) -> Result<(), Misuse> {
             self.0.start_obs_stream(rate)
         }

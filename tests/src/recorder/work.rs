@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chiral_proto::sensors::Sensors;
 use chiral_proto::server::{Answer, DropReason};
-use chiral_proto::{Action, ConnectionError, Map, Observation, ResetResult, StepResult, Value};
+use chiral_proto::{Action, ConnectionError, Map, Observation, ResetResult, StepResult};
 use chiral_tokio::RobotError;
 use event_listener::{EventListener, Listener};
 
@@ -77,9 +77,8 @@ impl Recorder {
     /// Metadata: the robot's name, and the number of the answer.
     fn describe(&self) -> Result<Map, RobotError> {
         self.fault_of(Work::Describe)?;
-        let joints: Vec<_> = ["base", "elbow", "wrist"].map(Into::into).into();
         let metadata = Map::new().with("robot", "recorder").with("serial", self.next_serial());
-        Ok(metadata.with("joints", Value::Array(joints)))
+        Ok(metadata.with("joints", ["base", "elbow", "wrist"]))
     }
 
     /// An observation.

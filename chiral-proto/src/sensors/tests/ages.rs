@@ -63,6 +63,9 @@ fn a_stale_camera_can_be_flagged() {
     assert_eq!(names(&observation), ["cam", "other"]);
     let flagged = observation.extra.get("stale_cameras").unwrap();
     assert_eq!(flagged, Value::Map(vec![("cam".into(), 2.0.into())]));
+    sensors.set_extra(crate::map! { "phase" => "lift" });
+    let extra = sensors.snapshot_now().extra;
+    assert_eq!(extra, crate::map! { "phase" => "lift", "stale_cameras" => flagged });
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod properties;
 mod recycling;
 mod threads;
 mod updates;
+mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -4,6 +4,7 @@ use httparse::{Header, Status};
 use tungstenite::handshake::derive_accept_key;
 
 use super::http::{self, MAX_HEAD, MAX_HEADERS, VERSION};
+use crate::ws::redacted;
 
 /// Bytes of a refusal's body that are read, and characters of it that are repeated.
 const MAX_BODY: usize = 4 << 10;
@@ -322,7 +323,7 @@ pub enum HandshakeError {
     #[error("no valid request: {0}")]
     InvalidRequest(String),
     /// The server answered with another status than 101.
-    #[error("the server refused the connection: {status} {reason}{}{body}{}",
+    #[error("refused with {status} {reason}{}{body}{}",
         if body.is_empty() { "" } else { ": " }, redirection(location.as_deref()))]
     Refused {
         /// The status, as in 503.
@@ -374,7 +375,8 @@ pub enum HandshakeError {
 }
 
 fn redirection(location: Option<&str>) -> String {
-    location.map_or_else(String::new, |location| format!("; connect to {location} instead"))
+    location
+        .map_or_else(String::new, |location| format!("; connect to {} instead", redacted(location)))
 }
 
 impl HandshakeError {

@@ -1,0 +1,40 @@
+use std::time::{Duration, Instant};
+
+use super::dispatch::Dispatch;
+use crate::pacer::after;
+
+/// Notices, once, that actions wait in the queue and no dispatch sends them.
+#[derive(Debug)]
+pub(super) struct Undispatched {
+    patience: Option<Duration>,
+    /// When a dispatch was last seen running.
+    dispatched: Option<Instant>,
+    told: bool,
+}
+
+impl Undispatched {
+    pub(super) fn new(patience: Option<Duration>) -> Self {
+        Self { patience, dispatched: None, told: false }
+    }
+
+    /// Lets time pass; gives how many actions wait, when they have waited for too long.
+    pub(super) fn advance(&mut self, now: Instant, dispatch: &Dispatch) -> Option<usize> {
+        if dispatch.is_running() {
+            self.dispatched = Some(now);
+        }
+        if self.next_timeout(dispatch).is_none_or(|timeout| timeout > now) {
+            return None;
+        }
+        self.told = true;
+        Some(dispatch.len())
+    }
+
+    pub(super) fn next_timeout(&self, dispatch: &Dispatch) -> Option<Instant> {
+        if self.told || dispatch.is_running() {
+            return None;
+        }
+        let waiting_since = dispatch.waiting_since()?;
+        let since = self.dispatched.map_or(waiting_since, |until| until.max(waiting_since));
+        Some(after(since, self.patience?))
+    }
+}
