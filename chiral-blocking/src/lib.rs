@@ -5,6 +5,7 @@ mod accept;
 mod client;
 mod connect;
 mod connector;
+mod dial;
 mod link;
 mod listener;
 mod operate;
@@ -15,6 +16,7 @@ mod stream;
 mod threads;
 mod transport;
 
+pub use chiral_driver::client::Waiting;
 pub use chiral_driver::proto;
 pub use chiral_driver::{
     CallError, ClientCalls, Command, Commands, ConnectError, FailureText, Hold, Refusal,
