@@ -19,7 +19,7 @@ mod transport;
 pub use chiral_driver::client::Waiting;
 pub use chiral_driver::proto;
 pub use chiral_driver::{
-    CallError, ClientCalls, Command, Commands, ConnectError, FailureText, Hold, Refusal,
+    CallError, ClientCalls, Command, Commands, ConnectError, FailureText, Hold, Refusal, Rejection,
     RobotError, ServeError, ServerConfig, Watchdog, monotonic_seconds,
 };
 #[cfg(feature = "zenoh")]

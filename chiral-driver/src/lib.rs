@@ -37,7 +37,9 @@ pub use driver::{Driver, FINISH_TIMEOUT, PROBE_TIMEOUT, Progress, drive};
 pub use error::{CallError, ConnectError};
 pub use robot::{Command, Commands, Hold, Robot, RobotError, monotonic_seconds};
 pub use runtime::{AsyncTimer, Runtime};
-pub use server::{FailureText, PolicyServer, Refusal, ServeError, ServerConfig, Watchdog};
+pub use server::{
+    FailureText, PolicyServer, Refusal, Rejection, ServeError, ServerConfig, Watchdog,
+};
 pub use transport::{Acceptor, BoxFuture, Connector, Extension, Incoming, Message, Transport};
 #[cfg(unix)]
 pub use unix::UnixListening;

@@ -42,10 +42,7 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Looks up the addresses of a host, in the order in which the system prefers them. The future
     /// is dropped when that takes too long.
-    fn look_up(
-        host: &str,
-        port: u16,
-    ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
+    fn look_up(host: &str, port: u16) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
 
     /// Connects a TCP socket. The future is dropped when that takes too long.
     fn connect_tcp(

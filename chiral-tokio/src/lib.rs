@@ -16,8 +16,8 @@ use chiral_driver::address::StreamAddress;
 pub use chiral_driver::client::Waiting;
 pub use chiral_driver::proto;
 pub use chiral_driver::{
-    CallError, ClientCalls, Command, Commands, ConnectError, FailureText, Hold, Refusal, Robot,
-    RobotError, ServeError, ServerConfig, Watchdog, monotonic_seconds,
+    CallError, ClientCalls, Command, Commands, ConnectError, FailureText, Hold, Refusal, Rejection,
+    Robot, RobotError, ServeError, ServerConfig, Watchdog, monotonic_seconds,
 };
 #[cfg(feature = "zenoh")]
 pub use chiral_zenoh as zenoh;

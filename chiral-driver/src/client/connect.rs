@@ -192,7 +192,10 @@ impl<R: Runtime> Builder<R> {
         let enter = |next| *lock(stage) = next;
         let connected = match address {
             StreamAddress::Unix(path) => match address.check() {
-                Ok(()) => R::connect_unix(path).await,
+                Ok(()) => {
+                    enter(Stage::Connect);
+                    R::connect_unix(path).await
+                }
                 Err(error) => Err(error),
             },
             StreamAddress::Tcp { host, port } => {

@@ -136,7 +136,10 @@ mod tests {
         }
         let error = race.error().expect("all have failed");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-        assert_eq!(error.to_string(), "[::1]:1: connection refused; 127.0.0.1:1: connection refused");
+        assert_eq!(
+            error.to_string(),
+            "[::1]:1: connection refused; 127.0.0.1:1: connection refused"
+        );
         let none = Race::new([]).error().expect("there is nothing to try");
         assert_eq!(none.to_string(), "the host has no address");
     }

@@ -48,9 +48,11 @@ impl fmt::Display for Waiting<'_> {
     }
 }
 
+type Call = dyn Fn(&Waiting<'_>) + Send + Sync;
+
 /// What is called while a client waits; by default nothing.
 #[derive(Clone, Default)]
-pub struct OnWaiting(Option<Arc<dyn Fn(&Waiting<'_>) + Send + Sync>>);
+pub struct OnWaiting(Option<Arc<Call>>);
 
 impl OnWaiting {
     /// Has a function called.
@@ -166,6 +168,8 @@ pub struct WaitForServer {
     failed_look_ups: u32,
     /// The pause before the next try, where it grows.
     pause: Duration,
+    /// The server's last answer: a last try that finds no time for one does not hide it.
+    last_refusal: Option<HandshakeError>,
 }
 
 impl WaitForServer {
@@ -182,6 +186,7 @@ impl WaitForServer {
             is_logged: false,
             failed_look_ups: 0,
             pause: RETRY_INTERVAL,
+            last_refusal: None,
         }
     }
 
@@ -233,6 +238,16 @@ impl WaitForServer {
             Failure::UnknownHost(_) => self.failed_look_ups + 1,
             Failure::Absent(_) | Failure::Refused(_) => 0,
         };
+        let is_late = self.deadline.is_some_and(|deadline| deadline <= Instant::now());
+        let failure = match self.last_refusal.take() {
+            Some(refusal) if is_late && matches!(failure, Failure::Absent(_)) => {
+                Failure::Refused(refusal)
+            }
+            _ => failure,
+        };
+        if let Failure::Refused(refusal) = &failure {
+            self.last_refusal = Some(refusal.clone());
+        }
         let is_hopeless = failure.is_hopeless() || self.failed_look_ups >= LOOK_UPS;
         let retry_at = match failure {
             _ if is_hopeless => None,
@@ -332,6 +347,15 @@ mod tests {
         assert!(error.to_string().contains("taken"), "{error}");
         let error = wait.retry_at(absent()).expect_err("there is no time");
         assert!(matches!(error, ConnectError::NoServer { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn a_last_try_that_has_no_time_does_not_hide_the_answer_before() {
+        let mut wait = wait(Some(Duration::from_millis(150)));
+        wait.retry_at(refused()).expect("there is time for a last try");
+        std::thread::sleep(Duration::from_millis(150));
+        let error = wait.retry_at(Stage::Handshake.timed_out()).expect_err("it is over");
+        assert!(error.to_string().contains("taken"), "{error}");
     }
 
     #[test]

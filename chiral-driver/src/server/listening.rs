@@ -1,7 +1,6 @@
 use std::io;
 
-use chiral_proto::wire::Limits;
-
+use super::config::ServerConfig;
 use crate::address::{Scheme, StreamAddress};
 use crate::error::WITHOUT_ZENOH;
 use crate::runtime::Runtime;
@@ -71,13 +70,26 @@ fn is_plain(scheme: &str) -> bool {
     ["ws", "http"].iter().any(|plain| plain.eq_ignore_ascii_case(scheme))
 }
 
+/// Finds out whether a server with these settings can be bound to a transport other than WebSocket.
+///
+/// # Errors
+/// When it is to look at requests: there are none there, and everybody would be let in.
+pub fn check_acceptor(address: &str, config: &ServerConfig) -> io::Result<()> {
+    if config.accept.is_set() {
+        let why = "`ServerConfig::accept` looks at requests for a WebSocket, and there are none here: \
+                   restrict access by the transport's own means";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{address}: {why}")));
+    }
+    Ok(())
+}
+
 /// The error of an address for which the adapter has no acceptor.
 pub fn no_acceptor(address: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, format!("{address}: {WITHOUT_ZENOH}"))
 }
 
 impl<R: Runtime> Listening<R> {
-    pub(super) async fn bind(address: &str, limits: &Limits) -> io::Result<Self> {
+    pub(super) async fn bind(address: &str, config: &ServerConfig) -> io::Result<Self> {
         match ListenTarget::of(address)? {
             ListenTarget::Socket(target) => {
                 let listener = R::listen(&target).await.map_err(|error| {
@@ -90,7 +102,8 @@ impl<R: Runtime> Listening<R> {
                 Ok(Self::Socket(listener, address))
             }
             ListenTarget::Other => {
-                let acceptor = R::acceptor(address, limits).await;
+                check_acceptor(address, config)?;
+                let acceptor = R::acceptor(address.trim(), &config.machine.limits).await;
                 Ok(Self::Acceptor(acceptor.ok_or_else(|| no_acceptor(address))??))
             }
         }
@@ -139,7 +152,7 @@ mod tests {
 
     #[test]
     fn addresses_that_nobody_can_mean_are_refused() {
-        for address in ["", "8765", ":8765", "localhost", "localhost:http", "a/b:1", "ftp://a:1"] {
+        for address in ["", "8765", ":8765", "localhost", "localhost:http", "/a:1", "ftp://a:1"] {
             let error = ListenTarget::of(address).expect_err(address);
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{address}");
             assert!(error.to_string().contains("expected host:port"), "{error}");

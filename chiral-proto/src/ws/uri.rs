@@ -125,7 +125,9 @@ impl fmt::Display for WsUri {
 
 /// A text that is no WebSocket server's URI.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{uri}`: found {problem}, expected ws://host:port, wss://host:port or host:port, then a path if any")]
+#[error(
+    "`{uri}`: found {problem}, expected ws://host:port, wss://host:port or host:port, then a path if any"
+)]
 pub struct UriError {
     uri: String,
     problem: &'static str,

@@ -330,17 +330,23 @@ impl Connector for FramedConnector {
     ) -> BoxFuture<'_, Result<Box<dyn Transport>, ConnectError>> {
         let limit = limits.frame_len;
         Box::pin(async move {
+            let mut refused = None;
             loop {
                 let attempt = async { Ok(self.attempt(limit).await) };
                 let failure = match or(attempt, expire(wait.deadline())).await {
                     Ok(Ok(transport)) => return Ok(Box::new(transport) as Box<dyn Transport>),
                     Ok(Err(ConnectionError::ClosedByPeer { reason, .. })) => {
-                        let retry_at = wait.retry_later(&reason).ok_or(Refused { reason })?;
-                        smol::Timer::at(retry_at).await;
+                        let refusal = Refused { reason };
+                        let retry_at = wait.retry_later(&refusal.reason);
+                        smol::Timer::at(retry_at.ok_or(refusal.clone())?).await;
+                        refused = Some(refusal);
                         continue;
                     }
                     Ok(Err(error)) => io::Error::other(error),
-                    Err(late) => late,
+                    Err(late) => match refused {
+                        Some(refusal) => return Err(refusal.into()),
+                        None => late,
+                    },
                 };
                 smol::Timer::at(wait.retry_at(Failure::Absent(failure))?).await;
             }

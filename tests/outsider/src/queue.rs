@@ -266,16 +266,22 @@ impl Connector for QueueConnector {
         mut wait: WaitForServer,
     ) -> BoxFuture<'_, Result<Box<dyn Transport>, ConnectError>> {
         Box::pin(async move {
+            let mut refused = None;
             loop {
                 match self.attempt(wait.deadline()).await {
                     Ok(Ok(transport)) => return Ok(Box::new(transport) as Box<dyn Transport>),
                     Ok(Err(ConnectionError::ClosedByPeer { reason, .. })) => {
-                        let retry_at = wait.retry_later(&reason).ok_or(Refused { reason })?;
-                        smol::Timer::at(retry_at).await;
+                        let refusal = Refused { reason };
+                        let retry_at = wait.retry_later(&refusal.reason);
+                        smol::Timer::at(retry_at.ok_or(refusal.clone())?).await;
+                        refused = Some(refusal);
                     }
                     // A server that is just going does not greet; the next one may.
                     Ok(Err(_)) => {}
                     Err(late) => {
+                        if let Some(refusal) = refused {
+                            return Err(refusal.into());
+                        }
                         return Err(Failure::Absent(late).into_error(&self.uri(), wait.waited()));
                     }
                 }
