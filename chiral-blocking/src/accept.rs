@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use chiral_driver::proto::ConnectionError;
 use chiral_driver::proto::ws::{Accepted, BadRequest, Request, ServerHandshake};
 use chiral_driver::server::{
-    ACCEPT_RETRY, Admission, Arrival, DRAIN_LIMIT, HANDSHAKE_TIMEOUT, Lease, ServeError,
-    ServerState, session, source_of,
+    ACCEPT_RETRY, Admission, Arrival, DRAIN_LIMIT, FIRST_MESSAGE_TIMEOUT, HANDSHAKE_TIMEOUT, Lease,
+    ServeError, ServerState, session, source_of, warn_if_mute,
 };
 use chiral_driver::{Acceptor, Connection, FINISH_TIMEOUT, Incoming, Transport};
 use futures_lite::future::{block_on, or};
@@ -126,6 +126,11 @@ impl Host {
                 return Err(ServeError::BadHandshake(bad));
             }
         };
+        if let Err(rejection) = self.admission.config().accept.check(&request) {
+            let response = request.refuse(rejection.status(), rejection.reason());
+            send_response_and_close(&arrival, &stream, &response);
+            return Err(ServeError::Rejected(rejection));
+        }
         match self.admission.admit_blocking(|config| robot.machine(config)) {
             Ok(lease) => {
                 drop(arrival);
@@ -140,7 +145,7 @@ impl Host {
                 send_response_and_close(
                     &arrival,
                     &stream,
-                    &request.refuse(503, &refusal.to_string()),
+                    &request.refuse(refusal.status(), &refusal.to_string()),
                 );
                 Err(ServeError::Refused(refusal))
             }
@@ -158,7 +163,10 @@ impl Host {
     ) -> ConnectionError {
         tracing::info!("policy connected from {peer}");
         robot.start(lease, link, &self.threads);
-        block_on(connection.wait_until_finished());
+        if !connection.wait_until_finished_blocking(Instant::now() + FIRST_MESSAGE_TIMEOUT) {
+            warn_if_mute(connection, peer);
+            block_on(connection.wait_until_finished());
+        }
         let reason = connection.error().unwrap_or(ConnectionError::ClosedLocally);
         tracing::info!("policy from {peer}: {reason}");
         reason

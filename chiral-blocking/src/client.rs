@@ -41,11 +41,12 @@ impl Drop for JoinOnDrop {
 }
 
 impl PolicyClient {
-    /// Connects to a server, and waits for one that is not up yet: it is tried every 100 ms.
-    /// `uri` is `ws://host:port`, `unix:/path`, or what the crate was built for beside these.
+    /// Connects to a robot, and waits for one that is not up yet or has another policy; see
+    /// [`Builder::connect`]. `uri` is `ws://host:port`, `host:port`, `unix:/path`, or what the crate
+    /// was built for beside these.
     ///
     /// # Errors
-    /// When the URI is bad, or the server is there and does not take the connection.
+    /// When the URI is bad, or what is there will not take the connection.
     pub fn connect(uri: &str) -> Result<Self, ConnectError> {
         Self::builder().connect(uri)
     }

@@ -1,11 +1,10 @@
 use std::io;
-use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chiral_driver::address::StreamAddress;
 use chiral_driver::client::{
-    ClientSettings, Target, WaitForServer, classify_handshake, handshake_timed_out,
+    ClientSettings, Failure, OnWaiting, Stage, Target, WaitForServer, Waiting, classify_handshake,
 };
 use chiral_driver::proto::bytes::Bytes;
 use chiral_driver::proto::client::Config;
@@ -15,6 +14,7 @@ use futures_lite::future::block_on;
 
 use crate::client::PolicyClient;
 use crate::connector::connector;
+use crate::dial;
 use crate::link::Link;
 #[cfg(unix)]
 use crate::stream::PolicyTcp;
@@ -43,10 +43,28 @@ impl Builder {
         self
     }
 
-    /// How long [`connect`](Self::connect) waits for a server. Default: for ever.
+    /// How long [`connect`](Self::connect) waits for a server that is not there yet, or whose robot
+    /// has another policy. Default: for ever.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.0.connect_timeout = Some(timeout);
+        self
+    }
+
+    /// Has a function called every second while [`connect`](Self::connect) waits, from the first
+    /// second on: for what, and what stands in the way. Default: nothing; the log is told in any
+    /// case, after a second and then rarely.
+    #[must_use]
+    pub fn on_waiting(mut self, call: impl Fn(&Waiting<'_>) + Send + Sync + 'static) -> Self {
+        self.0.on_waiting = OnWaiting::new(call);
+        self
+    }
+
+    /// Adds a header field to the request with which a WebSocket begins, for example
+    /// `Authorization`. Over Zenoh there is no request, and nothing that a field could be sent in.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.0.headers.push(name, value);
         self
     }
 
@@ -65,13 +83,17 @@ impl Builder {
         self
     }
 
-    /// Connects to a server, and blocks until one is up: it is tried every 100 ms, with one notice
-    /// in the log.
+    /// Connects to a robot, and blocks until it has: for a server that is not up yet, which is tried
+    /// every 100 ms, and for its turn at a robot that has another policy, or at a server that is busy
+    /// (the HTTP statuses 429, 502, 503 and 504), which is tried ever more rarely, down to once a
+    /// second. All of a host's addresses are tried, each beside those before it that have not
+    /// answered within 250 ms.
     ///
     /// # Errors
-    /// When the URI is bad, no server is there within the time allowed, or the server refuses the
-    /// connection or is no WebSocket server.
+    /// When the URI is bad, no host has its name, the time allowed is over, the server refuses the
+    /// connection for another reason, or is no WebSocket server.
     pub fn connect(self, uri: &str) -> Result<PolicyClient, ConnectError> {
+        let uri = uri.trim();
         match Target::of(uri)? {
             Target::Socket { address, authority, path } => {
                 self.connect_socket(uri, &address, &authority, &path)
@@ -86,7 +108,8 @@ impl Builder {
     /// The connector's.
     pub fn connect_with(self, connector: &dyn Connector) -> Result<PolicyClient, ConnectError> {
         let settings = self.0.for_connector(connector);
-        let connecting = connector.connect(&settings.machine.limits, settings.connect_timeout);
+        let wait = WaitForServer::new(&connector.uri(), &settings);
+        let connecting = connector.connect(&settings.machine.limits, wait);
         Self(settings).over_transport(block_on(connecting)?)
     }
 
@@ -108,14 +131,11 @@ impl Builder {
     /// When the server does not take the connection or does not answer within 10 s.
     pub fn over_stream(self, stream: impl Stream) -> Result<PolicyClient, ConnectError> {
         const URI: &str = "the stream";
-        let start = Instant::now();
-        let deadline = self.0.handshake_deadline(start, None);
-        match self.complete_handshake(&stream, URI, "localhost", "/", deadline)? {
+        let mut wait = WaitForServer::new(URI, &ClientSettings::default());
+        let deadline = wait.try_deadline();
+        match self.complete_handshake(&stream, URI, "localhost", "/", deadline, &mut wait)? {
             Ok(surplus) => self.over_session(stream, &surplus),
-            Err(last) => {
-                let waited = start.elapsed();
-                Err(ConnectError::NoServer { uri: URI.to_owned(), waited, last })
-            }
+            Err(failure) => Err(failure.into_error(URI, wait.waited())),
         }
     }
 
@@ -128,22 +148,24 @@ impl Builder {
     ) -> Result<PolicyClient, ConnectError> {
         let mut wait = WaitForServer::new(uri, &self.0);
         loop {
-            let deadline = self.0.handshake_deadline(Instant::now(), Some(&wait));
-            let last = match connect(address, deadline) {
-                Err(error) => error,
+            let deadline = wait.try_deadline();
+            let failure = match connect(address, deadline, &mut wait) {
+                Err(failure) => failure,
                 Ok(stream) => {
-                    match self.complete_handshake(&stream, uri, authority, path, deadline)? {
+                    let shaken = self
+                        .complete_handshake(&stream, uri, authority, path, deadline, &mut wait)?;
+                    match shaken {
                         Ok(surplus) => return self.over_session(stream, &surplus),
-                        Err(error) => error,
+                        Err(failure) => failure,
                     }
                 }
             };
-            let retry_at = wait.retry_at(last)?;
+            let retry_at = wait.retry_at(failure)?;
             std::thread::sleep(retry_at.saturating_duration_since(Instant::now()));
         }
     }
 
-    /// One handshake; the inner error is of a server that may still come.
+    /// One handshake; the inner error is of a server that may still take the connection.
     fn complete_handshake(
         &self,
         stream: &impl Stream,
@@ -151,29 +173,34 @@ impl Builder {
         authority: &str,
         path: &str,
         deadline: Instant,
-    ) -> Result<io::Result<Bytes>, ConnectError> {
-        let mut handshake = self.0.handshake(uri, authority, path)?;
-        let exchange = || -> io::Result<Result<Bytes, HandshakeError>> {
+        wait: &mut WaitForServer,
+    ) -> Result<Result<Bytes, Failure>, ConnectError> {
+        let mut handshake = self.0.handshake(authority, path)?;
+        let mut exchange = || -> io::Result<Option<Result<Bytes, HandshakeError>>> {
             stream.set_timeouts(Some(HANDSHAKE_STEP), Some(HANDSHAKE_STEP))?;
             write_all(stream, handshake.request())?;
             let mut chunk = [0; 4096];
             loop {
                 if deadline <= Instant::now() {
-                    return Err(handshake_timed_out());
+                    return Ok(None);
                 }
+                wait.notice(Stage::Handshake.when_slow());
                 match stream.read(&mut chunk) {
-                    Ok(0) => return Ok(Err(handshake.end_of_stream())),
+                    Ok(0) => return Ok(Some(Err(handshake.end_of_stream()))),
                     Ok(count) => match handshake.receive(&chunk[..count]) {
                         Ok(None) => {}
-                        Ok(Some(surplus)) => return Ok(Ok(surplus)),
-                        Err(error) => return Ok(Err(error)),
+                        Ok(Some(surplus)) => return Ok(Some(Ok(surplus))),
+                        Err(error) => return Ok(Some(Err(error))),
                     },
                     Err(error) if is_timeout(&error) => {}
                     Err(error) => return Err(error),
                 }
             }
         };
-        classify_handshake(uri, { exchange }())
+        match exchange().transpose() {
+            Some(outcome) => classify_handshake(uri, outcome),
+            None => Ok(Err(Stage::Handshake.timed_out())),
+        }
     }
 
     fn over_session(
@@ -190,36 +217,28 @@ impl Builder {
     }
 }
 
-/// Connects a socket: to the first of a host's addresses that answers.
-fn connect(address: &StreamAddress, deadline: Instant) -> io::Result<Box<dyn Stream>> {
-    address.check()?;
-    let (host, port) = match address {
-        StreamAddress::Tcp { host, port } => (host, *port),
+/// Connects a socket.
+fn connect(
+    address: &StreamAddress,
+    deadline: Instant,
+    wait: &mut WaitForServer,
+) -> Result<Box<dyn Stream>, Failure> {
+    let stream = match address {
+        StreamAddress::Tcp { host, port } => dial::connect(host, *port, deadline, wait)?,
         #[cfg(unix)]
         StreamAddress::Unix(path) => {
-            return Ok(Box::new(std::os::unix::net::UnixStream::connect(path)?));
+            address.check().map_err(Failure::Absent)?;
+            let stream = std::os::unix::net::UnixStream::connect(path).map_err(Failure::Absent)?;
+            return Ok(Box::new(stream));
         }
-        _ => return Err(unsupported(address)),
+        _ => return Err(Failure::Absent(unsupported(address))),
     };
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    for address in (&**host, port).to_socket_addrs()? {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        match TcpStream::connect_timeout(&address, left) {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                #[cfg(unix)]
-                if chiral_driver::limit_unsent(&stream).is_ok() {
-                    return Ok(Box::new(PolicyTcp(stream)));
-                }
-                return Ok(Box::new(stream));
-            }
-            Err(error) => last = error,
-        }
+    stream.set_nodelay(true).map_err(Failure::Absent)?;
+    #[cfg(unix)]
+    if chiral_driver::limit_unsent(&stream).is_ok() {
+        return Ok(Box::new(PolicyTcp(stream)));
     }
-    Err(last)
+    Ok(Box::new(stream))
 }
 
 pub(crate) fn unsupported(address: &StreamAddress) -> io::Error {

@@ -6,6 +6,7 @@ mod accept;
 mod client;
 mod connect;
 mod connector;
+mod dial;
 mod link;
 mod listener;
 mod operate;
@@ -16,10 +17,11 @@ mod stream;
 mod threads;
 mod transport;
 
+pub use chiral_driver::client::Waiting;
 pub use chiral_driver::proto::{self, DEFAULT_ADDRESS, DEFAULT_URI};
 pub use chiral_driver::{
     CallError, ClientCalls, Command, Commands, ConnectError, FailureText, Hold, NotReady, Refusal,
-    RobotError, ServeError, ServerConfig, WaitForSensors, Watchdog, monotonic_seconds,
+    Rejection, RobotError, ServeError, ServerConfig, WaitForSensors, Watchdog, monotonic_seconds,
 };
 #[cfg(feature = "zenoh")]
 pub use chiral_zenoh as zenoh;

@@ -9,7 +9,7 @@ use chiral_driver::proto::sensors::Sensors;
 use chiral_driver::proto::server::Stats;
 use chiral_driver::proto::{ConnectionError, Map};
 use chiral_driver::robot::CommandSlot;
-use chiral_driver::server::{Admission, ListenTarget};
+use chiral_driver::server::{Admission, ListenTarget, check_acceptor};
 use chiral_driver::{Acceptor, Commands, ServeError, ServerConfig, Transport};
 use futures_lite::future::block_on;
 
@@ -88,7 +88,8 @@ impl PolicyServer {
                 Ok(Self::new(config, Some(address), Some((uri, listening))))
             }
             ListenTarget::Other => {
-                let acceptor = acceptor(address, &config.machine.limits)?;
+                check_acceptor(address, &config)?;
+                let acceptor = acceptor(address.trim(), &config.machine.limits)?;
                 let uri = acceptor.uri();
                 Ok(Self::new(config, None, Some((uri, Listening::Acceptor(acceptor)))))
             }
@@ -112,6 +113,11 @@ impl PolicyServer {
         address: Option<StreamAddress>,
         listening: Option<(String, Listening)>,
     ) -> Self {
+        if let Some((_, Listening::Acceptor(acceptor))) = &listening
+            && config.take_over
+        {
+            acceptor.let_take_over();
+        }
         let (uri, listening) = listening.unzip();
         let listening = listening.map(Arc::new);
         let accepting = listening.as_ref().map(Arc::downgrade).unwrap_or_default();
@@ -143,7 +149,7 @@ impl PolicyServer {
     /// Serves the robot to one policy after the other, and blocks until
     /// [`shutdown`](Self::shutdown), which is to be called from elsewhere. Another policy that
     /// comes while one is connected is refused with 503 and a reason, once that one has given a
-    /// sign of life; it does not notice.
+    /// sign of life; it does not notice. With [`ServerConfig::take_over`] it gets the robot instead.
     ///
     /// To keep hold of the robot, give an `Arc` of it: that is a robot too, an `Arc<dyn Robot>`
     /// included.

@@ -128,6 +128,15 @@ fn ctrl_c_ends_the_servers_and_tells_their_policies() {
     }
 }
 
+#[cfg(feature = "zenoh")]
+#[test]
+fn two_robots_are_driven_over_zenoh_by_name() {
+    let said = output("blocking_zenoh", "");
+    for name in ["left", "right"] {
+        assert!(said.contains(&format!("{name} moves to [0.1, -0.1]\n")), "{said}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn robot_and_policy_share_a_unix_socket() {

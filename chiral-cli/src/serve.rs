@@ -29,6 +29,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = args::seconds)]
     watchdog: Duration,
 
+    /// Give the robot to the newest policy: the one before is closed. Without it, a newer one waits
+    /// for its turn.
+    #[arg(long)]
+    take_over: bool,
+
     #[command(flatten)]
     robot: Spec,
 
@@ -56,7 +61,7 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
         let _ = interrupted.send(Event::Interrupted);
     })?;
     let robot = SimulatedRobot::start(options.robot, Announcer::default())?;
-    let server = bind(&address, options.watchdog)?;
+    let server = bind(&address, options.watchdog, options.take_over)?;
     server.spawn(robot)?;
     let uri = server.uri()?;
     output::note(&format!("listening on {uri}; Ctrl-C ends it"));
@@ -76,9 +81,9 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn bind(address: &str, watchdog: Duration) -> anyhow::Result<PolicyServer> {
+fn bind(address: &str, watchdog: Duration, take_over: bool) -> anyhow::Result<PolicyServer> {
     let watchdog = if watchdog.is_zero() { Watchdog::Off } else { Watchdog::After(watchdog) };
-    let config = ServerConfig { watchdog, ..ServerConfig::default() };
+    let config = ServerConfig { watchdog, take_over, ..ServerConfig::default() };
     let refused = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::InvalidInput => UsageError::new(error).into(),
         _ => anyhow::Error::from(error),

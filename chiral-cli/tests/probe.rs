@@ -340,7 +340,7 @@ fn a_robot_process_that_is_killed_is_an_error() {
 async fn a_robot_that_has_a_policy_already_is_an_error() {
     let served = Served::start(&["--scene", "noise"]);
     let first = PolicyClient::connect(&served.uri).await.unwrap();
-    let text = error(probe(&[&served.uri]));
+    let text = error(probe(&[&served.uri, "--timeout", "1"]));
     assert!(text.contains("503") && text.contains("already has a policy"), "{text}");
     first.observe().await.unwrap();
 }

@@ -44,6 +44,17 @@ async fn the_robot_holds_still_when_no_action_comes() {
 }
 
 #[tokio::test]
+async fn the_newest_policy_takes_the_robot_over_when_asked_to() {
+    let served = Served::start(&["--take-over"]);
+    let first = PolicyClient::connect(&served.uri).await.unwrap();
+    first.metadata().await.unwrap();
+    let second = PolicyClient::connect(&served.uri).await.unwrap();
+    second.metadata().await.unwrap();
+    let error = first.metadata().await.unwrap_err().to_string();
+    assert!(error.contains("another policy has taken the robot over"), "{error}");
+}
+
+#[tokio::test]
 async fn every_kind_of_request_is_answered() {
     let mut served =
         Served::start(&["--cameras", "2", "--depth", "--proprio", "force:6", "--watchdog", "0"]);

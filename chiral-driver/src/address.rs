@@ -69,20 +69,25 @@ pub enum Scheme<'a> {
 }
 
 impl<'a> Scheme<'a> {
-    /// Reads a URI's scheme.
+    /// Reads a URI's scheme, in upper or lower case. White space around the URI does not count.
     pub fn of(uri: &'a str) -> Self {
+        let uri = uri.trim();
+        let behind = |scheme: &str| {
+            let start = uri.get(..scheme.len())?;
+            start.eq_ignore_ascii_case(scheme).then(|| &uri[scheme.len()..])
+        };
         let is_endpoint = |(protocol, rest): (&str, &str)| {
             !rest.starts_with('/')
                 && !protocol.is_empty()
                 && protocol.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
         };
-        if uri.starts_with("wss://") {
+        if behind("wss://").is_some() || behind("https://").is_some() {
             Self::SecureWebSocket
-        } else if uri.starts_with("ws://") {
+        } else if behind("ws://").is_some() {
             Self::WebSocket
-        } else if let Some(path) = uri.strip_prefix("unix:") {
+        } else if let Some(path) = behind("unix:") {
             Self::Unix(path.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(path))
-        } else if uri.starts_with("zenoh:") || uri.split_once('/').is_some_and(is_endpoint) {
+        } else if behind("zenoh:").is_some() || uri.split_once('/').is_some_and(is_endpoint) {
             Self::Other
         } else {
             Self::WebSocket
@@ -111,6 +116,12 @@ mod tests {
             ("tcp/localhost:7447", Scheme::Other),
             ("unixsock-stream/a.sock", Scheme::Other),
             ("zenoh:?robot=arm-3", Scheme::Other),
+            ("ZENOH:?robot=arm-3", Scheme::Other),
+            ("WSS://robot", Scheme::SecureWebSocket),
+            ("https://robot", Scheme::SecureWebSocket),
+            ("Unix:arm.sock", Scheme::Unix("arm.sock")),
+            (" unix:arm.sock\n", Scheme::Unix("arm.sock")),
+            ("\ttcp/localhost:7447 ", Scheme::Other),
         ] {
             assert_eq!(Scheme::of(uri), scheme, "{uri}");
         }

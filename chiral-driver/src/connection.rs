@@ -263,6 +263,20 @@ impl<S: State> Connection<S> {
         }
     }
 
+    /// As [`wait_until_finished`](Self::wait_until_finished), blocking the thread until then at the
+    /// most; false when it has not finished by then.
+    pub fn wait_until_finished_blocking(&self, deadline: Instant) -> bool {
+        loop {
+            let finished = self.on_finish.listen();
+            if self.is_finished() {
+                return true;
+            }
+            if finished.wait_deadline(deadline).is_none() {
+                return self.is_finished();
+            }
+        }
+    }
+
     /// How much has been received: a number that only grows.
     pub(crate) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)

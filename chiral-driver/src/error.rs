@@ -30,6 +30,17 @@ pub enum ConnectError {
         /// What the last try met.
         last: io::Error,
     },
+    /// No host has this name.
+    #[error("no host of this name is found for {uri}: {error}; check the spelling")]
+    UnknownHost {
+        /// Where the server was looked for.
+        uri: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The handshake's request cannot be written, because of a header field that was set.
+    #[error("the request cannot be sent: {0}")]
+    Request(HandshakeError),
     /// A server is there, and the opening handshake failed: it is no WebSocket server, or it
     /// refused.
     #[error("the server at {uri} did not take the connection: {error}")]

@@ -40,7 +40,9 @@ pub use robot::{
     Command, Commands, Hold, NotReady, Robot, RobotError, WaitForSensors, monotonic_seconds,
 };
 pub use runtime::{AsyncTimer, Runtime};
-pub use server::{FailureText, PolicyServer, Refusal, ServeError, ServerConfig, Watchdog};
+pub use server::{
+    FailureText, PolicyServer, Refusal, Rejection, ServeError, ServerConfig, Watchdog,
+};
 pub use transport::{Acceptor, BoxFuture, Connector, Extension, Incoming, Message, Transport};
 #[cfg(unix)]
 pub use unix::UnixListening;

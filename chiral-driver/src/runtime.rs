@@ -1,5 +1,7 @@
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Instant;
 
 use futures_io::{AsyncRead, AsyncWrite};
@@ -38,8 +40,21 @@ pub trait Runtime: Send + Sync + 'static {
     /// A timer that goes off at an instant, or at once when that has passed.
     fn timer(at: Instant) -> Self::Timer;
 
-    /// Connects a socket. The future is dropped when that takes too long.
-    fn connect(address: &StreamAddress) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    /// Looks up the addresses of a host, in the order in which the system prefers them. The future
+    /// is dropped when that takes too long.
+    fn look_up(host: &str, port: u16) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
+
+    /// Connects a TCP socket. The future is dropped when that takes too long.
+    fn connect_tcp(
+        address: SocketAddr,
+    ) -> impl Future<Output = io::Result<Self::Stream>> + Send + 'static;
+
+    /// Connects a Unix socket. The future is dropped when that takes too long. Default: there are
+    /// none on this system.
+    fn connect_unix(path: &Path) -> impl Future<Output = io::Result<Self::Stream>> + Send {
+        let why = format!("unix:{} is not supported here", path.display());
+        async { Err(io::Error::new(io::ErrorKind::Unsupported, why)) }
+    }
 
     /// Listens on an address; TCP port 0 lets the system choose.
     fn listen(address: &StreamAddress) -> impl Future<Output = io::Result<Self::Listener>> + Send;

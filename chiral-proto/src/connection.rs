@@ -11,7 +11,8 @@ use crate::wire::{ErrorKind, MessageType, RequestKind, WireError};
 /// [`UnexpectedReply`](Self::UnexpectedReply), [`TooManyRequests`](Self::TooManyRequests),
 /// [`TooManyBytes`](Self::TooManyBytes), [`RefusedStep`](Self::RefusedStep),
 /// [`TransportViolation`](Self::TransportViolation)); this side ended it by its own will
-/// ([`ClosedLocally`](Self::ClosedLocally), [`ShutDown`](Self::ShutDown)) or fault
+/// ([`ClosedLocally`](Self::ClosedLocally), [`ShutDown`](Self::ShutDown),
+/// [`TakenOver`](Self::TakenOver)) or fault
 /// ([`Unanswered`](Self::Unanswered), [`RobotFailed`](Self::RobotFailed)); the peer closed it
 /// ([`ClosedByPeer`](Self::ClosedByPeer)); nobody did, it [was lost](Self::is_lost).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +62,9 @@ pub enum ConnectionError {
     /// This side's robot is going out of service.
     #[error("the robot's server is shutting down")]
     ShutDown,
+    /// Another policy gets this side's robot.
+    #[error("another policy has taken the robot over")]
+    TakenOver,
     /// The peer broke the rules of the transport, which has told it so.
     #[error("the peer broke the transport's rules: {0}")]
     TransportViolation(String),
@@ -137,6 +141,7 @@ impl ConnectionError {
             | Self::RefusedStep(_) => 1008,
             Self::Unanswered { .. } | Self::RobotFailed(_) | Self::Unresponsive { .. } => 1011,
             Self::ShutDown => 1001,
+            Self::TakenOver => 1013,
             Self::TransportViolation(_) => 1002,
             Self::ClosedLocally
             | Self::ClosedByPeer { .. }
@@ -172,6 +177,7 @@ impl ConnectionError {
                 | Self::RobotFailed(_)
                 | Self::ClosedLocally
                 | Self::ShutDown
+                | Self::TakenOver
         )
     }
 
@@ -253,6 +259,10 @@ mod tests {
             (
                 ConnectionError::ShutDown,
                 "the peer closed the connection (code 1001): the robot's server is shutting down",
+            ),
+            (
+                ConnectionError::TakenOver,
+                "the peer closed the connection (code 1013): another policy has taken the robot over",
             ),
             (
                 ConnectionError::RobotFailed("joint 3".to_owned()),

@@ -78,6 +78,7 @@ fn connection_errors() -> Vec<ConnectionError> {
         ConnectionError::RobotFailed(text()),
         ConnectionError::ClosedLocally,
         ConnectionError::ShutDown,
+        ConnectionError::TakenOver,
         ConnectionError::TransportViolation(text()),
         ConnectionError::ClosedByPeer { code: Some(1001), reason: text() },
         ConnectionError::ClosedByPeer { code: None, reason: String::new() },
@@ -95,7 +96,7 @@ fn connection_errors() -> Vec<ConnectionError> {
 #[test]
 fn of_connections() {
     check_all!(ConnectionError: BadFrame, UnexpectedReply, TooManyRequests, TooManyBytes,
-        RefusedStep, Unanswered, RobotFailed, ClosedLocally, ShutDown, TransportViolation,
+        RefusedStep, Unanswered, RobotFailed, ClosedLocally, ShutDown, TakenOver, TransportViolation,
         ClosedByPeer, Reset, EndOfStream, TimedOut, Unresponsive, CloseTimeout, Lost;
         connection_errors());
     // As the peer reads it.

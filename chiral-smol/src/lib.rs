@@ -6,6 +6,9 @@ mod stream;
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
+#[cfg(unix)]
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::thread;
@@ -14,10 +17,12 @@ use std::time::Instant;
 use chiral_driver::address::StreamAddress;
 use chiral_driver::{AsyncTimer, Runtime};
 
+pub use chiral_driver::client::Waiting;
 pub use chiral_driver::proto::{self, DEFAULT_ADDRESS, DEFAULT_URI};
 pub use chiral_driver::{
     CallError, ClientCalls, Command, Commands, ConnectError, FailureText, Hold, NotReady, Refusal,
-    Robot, RobotError, ServeError, ServerConfig, WaitForSensors, Watchdog, monotonic_seconds,
+    Rejection, Robot, RobotError, ServeError, ServerConfig, WaitForSensors, Watchdog,
+    monotonic_seconds,
 };
 #[cfg(feature = "zenoh")]
 pub use chiral_zenoh as zenoh;
@@ -60,8 +65,17 @@ impl Runtime for Smol {
         Timer(smol::Timer::at(at))
     }
 
-    async fn connect(address: &StreamAddress) -> io::Result<Stream> {
-        Stream::connect(address).await
+    async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        smol::net::resolve((host, port)).await
+    }
+
+    async fn connect_tcp(address: SocketAddr) -> io::Result<Stream> {
+        Stream::connect_tcp(address).await
+    }
+
+    #[cfg(unix)]
+    async fn connect_unix(path: &Path) -> io::Result<Stream> {
+        Stream::connect_unix(path).await
     }
 
     async fn listen(address: &StreamAddress) -> io::Result<Listener> {
@@ -121,8 +135,9 @@ mod tests {
         smol::block_on(async {
             let any = StreamAddress::Tcp { host: "127.0.0.1".to_owned(), port: 0 };
             let listener = Smol::listen(&any).await.unwrap();
-            let address = Smol::local_address(&listener).unwrap();
-            let both = zip(Smol::connect(&address), Smol::accept(&listener)).await;
+            let Listener::Tcp(socket) = &listener else { panic!("{listener:?}") };
+            let address = socket.local_addr().unwrap();
+            let both = zip(Smol::connect_tcp(address), Smol::accept(&listener)).await;
             let (mut ours, (theirs, _)) = (both.0.unwrap(), both.1.unwrap());
             for stream in [&ours, &theirs] {
                 let is_undelayed = match stream {

@@ -1,5 +1,7 @@
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+#[cfg(unix)]
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -48,21 +50,19 @@ impl PolicyTcp {
 }
 
 impl Stream {
-    pub(crate) async fn connect(address: &StreamAddress) -> io::Result<Self> {
-        match address {
-            StreamAddress::Tcp { host, port } => {
-                let stream = TcpStream::connect((&**host, *port)).await?;
-                #[cfg(unix)]
-                if chiral_driver::limit_unsent(&stream).is_ok() {
-                    stream.set_nodelay(true)?;
-                    return Ok(Self::PolicyTcp(PolicyTcp(stream.into())));
-                }
-                Self::tcp(stream)
-            }
-            #[cfg(unix)]
-            StreamAddress::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
-            _ => Err(unsupported(address)),
+    pub(crate) async fn connect_tcp(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        #[cfg(unix)]
+        if chiral_driver::limit_unsent(&stream).is_ok() {
+            stream.set_nodelay(true)?;
+            return Ok(Self::PolicyTcp(PolicyTcp(stream.into())));
         }
+        Self::tcp(stream)
+    }
+
+    #[cfg(unix)]
+    pub(crate) async fn connect_unix(path: &Path) -> io::Result<Self> {
+        Ok(Self::Unix(UnixStream::connect(path).await?))
     }
 
     /// A connection over TCP.

@@ -7,14 +7,19 @@ mod timer;
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
+#[cfg(unix)]
+use std::path::Path;
 
 use chiral_driver::Runtime;
 use chiral_driver::address::StreamAddress;
 
+pub use chiral_driver::client::Waiting;
 pub use chiral_driver::proto::{self, DEFAULT_ADDRESS, DEFAULT_URI};
 pub use chiral_driver::{
     CallError, ClientCalls, Command, Commands, ConnectError, FailureText, Hold, NotReady, Refusal,
-    Robot, RobotError, ServeError, ServerConfig, WaitForSensors, Watchdog, monotonic_seconds,
+    Rejection, Robot, RobotError, ServeError, ServerConfig, WaitForSensors, Watchdog,
+    monotonic_seconds,
 };
 #[cfg(feature = "zenoh")]
 pub use chiral_zenoh as zenoh;
@@ -55,8 +60,17 @@ impl Runtime for Tokio {
         Timer::new(at)
     }
 
-    async fn connect(address: &StreamAddress) -> io::Result<Stream> {
-        Stream::connect(address).await
+    async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        Ok(tokio::net::lookup_host((host, port)).await?.collect())
+    }
+
+    async fn connect_tcp(address: SocketAddr) -> io::Result<Stream> {
+        Stream::connect_tcp(address).await
+    }
+
+    #[cfg(unix)]
+    async fn connect_unix(path: &Path) -> io::Result<Stream> {
+        Stream::connect_unix(path).await
     }
 
     async fn listen(address: &StreamAddress) -> io::Result<Listener> {

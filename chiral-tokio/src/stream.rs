@@ -1,6 +1,8 @@
 use std::future::Future;
 use std::io::{self, IoSlice, Read as _, Write as _};
 use std::net::SocketAddr;
+#[cfg(unix)]
+use std::path::Path;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -31,21 +33,19 @@ pub enum Stream {
 }
 
 impl Stream {
-    pub(crate) async fn connect(address: &StreamAddress) -> io::Result<Self> {
-        match address {
-            StreamAddress::Tcp { host, port } => {
-                let stream = TcpStream::connect((&**host, *port)).await?;
-                #[cfg(unix)]
-                if chiral_driver::limit_unsent(&stream).is_ok() {
-                    stream.set_nodelay(true)?;
-                    return Ok(Self::PolicyTcp(stream));
-                }
-                Self::tcp(stream)
-            }
-            #[cfg(unix)]
-            StreamAddress::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
-            _ => Err(unsupported(address)),
+    pub(crate) async fn connect_tcp(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        #[cfg(unix)]
+        if chiral_driver::limit_unsent(&stream).is_ok() {
+            stream.set_nodelay(true)?;
+            return Ok(Self::PolicyTcp(stream));
         }
+        Self::tcp(stream)
+    }
+
+    #[cfg(unix)]
+    pub(crate) async fn connect_unix(path: &Path) -> io::Result<Self> {
+        Ok(Self::Unix(UnixStream::connect(path).await?))
     }
 
     /// A connection over TCP.

@@ -56,6 +56,10 @@ impl Acceptor for Listener {
         Self::set_metadata(self, metadata);
     }
 
+    fn let_take_over(&self) {
+        Self::let_take_over(self);
+    }
+
     fn close(&self) -> BoxFuture<'_, io::Result<()>> {
         let closing = Self::close(self);
         Box::pin(async { closing.await.map_err(into_io) })

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use chiral_driver::client::{ClientSettings, WaitForServer};
 use chiral_proto::wire::{ClientMessage, Frame, ServerMessage};
 use zenoh::bytes::ZBytes;
 use zenoh::sample::SampleKind;
@@ -18,28 +19,20 @@ use crate::transport::{
     TransportState, Writer, ZenohTransport, declare_publisher, subscribe, watch_subscriber,
 };
 
-/// How long to wait between two tries to connect.
-const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// How often the robot is asked whether it is there, in compatible mode.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
-/// How long a policy tries again when the robot has another one, which may be about to leave: the
-/// robot may learn of its end later than of the new policy.
-const HANDOVER_TIMEOUT: Duration = Duration::from_millis(250);
 /// How long a robot may take to admit a policy.
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(2);
-/// After how long the log says what is waited for.
-const NOTICE_AFTER: Duration = Duration::from_secs(1);
-
-/// Connects to a robot, and waits for one that is not there yet: for `timeout`, or for ever. The log
-/// says after a second what is waited for.
+/// Connects to a robot, and waits for one that is not there yet or has another policy: for
+/// `timeout`, or for ever. The log says after a second what is waited for.
 ///
 /// In compatible mode it is connected when the robot has answered a request for its metadata,
 /// which is repeated every 500 ms until then. Answers to repeated requests may come later: give the
 /// client's state machine [`lossy`](crate::lossy), which ignores them.
 ///
-/// The result fails when the configuration cannot be used, no robot is there in time, or, in
-/// namespaced mode, another policy drives the robot. In compatible mode a robot that has a policy
-/// cannot be told from none, and is waited for.
+/// The result fails when the configuration cannot be used, or when no robot is there in time or
+/// another policy drives it all the while. In compatible mode a robot that has a policy cannot be
+/// told from none.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -49,8 +42,15 @@ const NOTICE_AFTER: Duration = Duration::from_secs(1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn connect(config: Config, timeout: Option<Duration>) -> Background<ZenohTransport> {
+    let settings = ClientSettings { connect_timeout: timeout, ..ClientSettings::default() };
+    let wait = WaitForServer::new(&config.to_string(), &settings);
+    connect_waiting(config, wait)
+}
+
+/// As [`connect`], with a wait that has begun already.
+pub(crate) fn connect_waiting(config: Config, wait: WaitForServer) -> Background<ZenohTransport> {
     Background::spawn(move |cancellation| {
-        let mut connecting = Connecting::new(config, timeout, cancellation);
+        let mut connecting = Connecting { config, cancellation, wait };
         loop {
             let session = connecting.open()?;
             let attempt = match connecting.config.robot().cloned() {
@@ -60,9 +60,7 @@ pub fn connect(config: Config, timeout: Option<Duration>) -> Background<ZenohTra
             match attempt {
                 Ok(Ok(transport)) => return Ok(transport),
                 Ok(Err(last)) => connecting.wait_to_retry(last)?,
-                Err(Error::Busy(_)) if connecting.may_be_free_soon() => {
-                    cancellation.sleep(RETRY_INTERVAL)?;
-                }
+                Err(Error::Busy(why)) => connecting.wait_for_turn(why)?,
                 Err(error) => return Err(error),
             }
         }
@@ -73,10 +71,11 @@ pub fn connect(config: Config, timeout: Option<Duration>) -> Background<ZenohTra
 /// may come twice, as answers to the repeated requests of [`connect`], and a peer without this
 /// crate may drop what a congested network does not take.
 ///
-/// A request for metadata or for an observation is sent again after 2 s, longer than a large observation takes on a slow network; see
-/// [`Lossy`](chiral_proto::client::Lossy) for what is never sent twice. A `reset` or `step` is not:
-/// one that is lost ends with its deadline, by default after 10 s, and the robot may or may not
-/// have done it.
+/// A request for metadata or for an observation is sent again after 2 s, longer than a large
+/// observation takes on a slow network; see [`Lossy`](chiral_proto::client::Lossy) for what is never
+/// sent twice. A `reset` or `step` is not, for each moves the robot: one that is lost ends with its
+/// deadline, by default after 120 s, and the robot may or may not have done it. Ask for an
+/// observation then.
 ///
 /// ```
 /// let config = chiral_proto::client::Config {
@@ -98,44 +97,37 @@ type Attempt = Result<Result<ZenohTransport, String>, Error>;
 struct Connecting<'a> {
     config: Config,
     cancellation: &'a Cancellation,
-    start: Instant,
-    deadline: Option<Instant>,
-    is_notice_logged: bool,
-    /// Since when the robot has had another policy.
-    busy_since: Option<Instant>,
+    wait: WaitForServer,
 }
 
-impl<'a> Connecting<'a> {
-    fn new(config: Config, timeout: Option<Duration>, cancellation: &'a Cancellation) -> Self {
-        let start = Instant::now();
-        let deadline = timeout.and_then(|timeout| start.checked_add(timeout));
-        Self { config, cancellation, start, deadline, is_notice_logged: false, busy_since: None }
-    }
-
+impl Connecting<'_> {
     /// Waits before the next try, if there is time for one.
     fn wait_to_retry(&mut self, last: String) -> Result<(), Error> {
-        if self.deadline.is_some_and(|deadline| deadline <= Instant::now() + RETRY_INTERVAL) {
-            let (config, waited) = (self.config.to_string(), self.start.elapsed());
-            let last = if self.config.is_listened_on() {
-                format!(
-                    "{last}; but somebody listens there: does another policy drive the robot, or \
-                     is it no Zenoh?"
-                )
-            } else {
-                last
-            };
-            return Err(Error::NoRobot { config, waited, last });
+        if let Some(retry_at) = self.wait.retry_soon(&last) {
+            return self.sleep_until(retry_at);
         }
-        if self.start.elapsed() >= NOTICE_AFTER && !self.is_notice_logged {
-            self.is_notice_logged = true;
-            tracing::warn!("still waiting for a robot at {}: {last}", self.config);
-        }
-        self.cancellation.sleep(RETRY_INTERVAL)
+        let (config, waited) = (self.config.to_string(), self.wait.waited());
+        let last = if self.config.is_listened_on() {
+            format!(
+                "{last}; but somebody listens there: does another policy drive the robot, or is it \
+                 no Zenoh?"
+            )
+        } else {
+            last
+        };
+        Err(Error::NoRobot { config, waited, last })
     }
 
-    /// Whether the policy that drives the robot may be one that is about to leave.
-    fn may_be_free_soon(&mut self) -> bool {
-        self.busy_since.get_or_insert_with(Instant::now).elapsed() < HANDOVER_TIMEOUT
+    /// As [`wait_to_retry`](Self::wait_to_retry), for a robot that has another policy.
+    fn wait_for_turn(&mut self, why: String) -> Result<(), Error> {
+        match self.wait.retry_later(&why) {
+            Some(retry_at) => self.sleep_until(retry_at),
+            None => Err(Error::Busy(why)),
+        }
+    }
+
+    fn sleep_until(&self, at: Instant) -> Result<(), Error> {
+        self.cancellation.sleep(at.saturating_duration_since(Instant::now()))
     }
 
     fn open(&mut self) -> Result<Session, Error> {

@@ -1,11 +1,10 @@
-use std::time::Duration;
-
+use chiral_driver::client::WaitForServer;
 use chiral_driver::{BoxFuture, ConnectError, Connector, Transport};
 use chiral_proto::client::Lossy;
 use chiral_proto::wire::Limits;
 
 use crate::config::Config;
-use crate::connect::{connect, lossy};
+use crate::connect::{connect_waiting, lossy};
 
 /// The connector for a URI: `tcp/host:port` or `zenoh:…`, as [`Config`] describes it.
 ///
@@ -27,14 +26,18 @@ impl Connector for Config {
     fn connect(
         &self,
         limits: &Limits,
-        timeout: Option<Duration>,
+        wait: WaitForServer,
     ) -> BoxFuture<'_, Result<Box<dyn Transport>, ConnectError>> {
-        let connecting = connect(self.clone().with_limits(limits.clone()), timeout);
+        let connecting = connect_waiting(self.clone().with_limits(limits.clone()), wait);
         Box::pin(async {
             let transport = connecting.await;
             let transport = transport.map_err(|error| ConnectError::Transport(Box::new(error)))?;
             Ok(Box::new(transport) as Box<dyn Transport>)
         })
+    }
+
+    fn uri(&self) -> String {
+        self.to_string()
     }
 
     fn lossy(&self) -> Option<Lossy> {
@@ -45,6 +48,10 @@ impl Connector for Config {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use chiral_driver::client::ClientSettings;
+
     use super::*;
 
     #[test]
@@ -64,8 +71,10 @@ mod tests {
     #[test]
     fn a_connect_timeout_is_an_error_of_this_crate() {
         let connector = connector("tcp/127.0.0.1:1").expect("it is a URI");
-        let timeout = Some(Duration::from_millis(10));
-        let connecting = connector.connect(&Limits::default(), timeout);
+        let connect_timeout = Some(Duration::from_millis(10));
+        let settings = ClientSettings { connect_timeout, ..ClientSettings::default() };
+        let wait = WaitForServer::new(&connector.uri(), &settings);
+        let connecting = connector.connect(&Limits::default(), wait);
         let error = futures_lite::future::block_on(connecting).map(drop).expect_err("nobody");
         let ConnectError::Transport(error) = error else { panic!("{error:?}") };
         assert!(matches!(error.downcast_ref(), Some(crate::Error::NoRobot { .. })), "{error}");

@@ -183,7 +183,8 @@ async fn a_second_policy_is_refused_and_the_first_is_not_disturbed() {
     let served = Served::new(ws::Config::default());
     let first = served.connect().await;
     for _ in 0..3 {
-        let second = soon(PolicyClient::connect(&format!("ws://{}", served.address))).await;
+        let second = PolicyClient::builder().connect_timeout(Duration::from_millis(500));
+        let second = soon(second.connect(&format!("ws://{}", served.address))).await;
         let error = second.unwrap_err().to_string();
         assert!(error.contains("503") && error.contains("already has a policy"), "{error}");
         soon(first.metadata()).await.unwrap();

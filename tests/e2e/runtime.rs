@@ -2,6 +2,7 @@
 //! and many concurrent calls. Everything else about the adapter is in the matrix.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use chiral_proto::{ConnectionError, Observation, Rate};
 use chiral_tests::{Recorder, Served, Work, eventually, soon};
@@ -149,7 +150,8 @@ async fn dropped_handles_stop_everything_they_started() {
 
     // Now the server goes first, with one client connected, one refused, and one in its handshake.
     let client = PolicyClient::connect(&uri).await.unwrap();
-    PolicyClient::connect(&uri).await.unwrap_err();
+    let second = PolicyClient::builder().connect_timeout(Duration::from_secs(1));
+    second.connect(&uri).await.unwrap_err();
     let half_way = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     drop(server);
     soon(client.metadata()).await.expect("the serving task has a handle too");

@@ -1,6 +1,7 @@
 //! `wss://`: robots and policies over TLS streams that the application has opened, on each async
 //! adapter. The code before the tests is all that an application needs for it.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -47,10 +48,10 @@ async fn serve<R: Runtime>(
 
 /// Connects to a robot that has a certificate for `localhost`.
 async fn connect<R: Runtime>(
-    address: &StreamAddress,
+    address: SocketAddr,
     connector: &TlsConnector,
 ) -> Result<PolicyClient<R>, Error> {
-    let socket = R::connect(address).await?;
+    let socket = R::connect_tcp(address).await?;
     let secure = connector.connect(ServerName::try_from("localhost")?, socket).await?;
     Ok(PolicyClient::over_stream(secure).await?)
 }
@@ -100,19 +101,22 @@ async fn a_round_trip_over_tls<R: Runtime>() {
     let acceptor = acceptor(identity.cert.into(), key);
     let any = StreamAddress::Tcp { host: "127.0.0.1".to_owned(), port: 0 };
     let listener = R::listen(&any).await.unwrap();
-    let address = R::local_address(&listener).unwrap();
+    let StreamAddress::Tcp { host, port } = R::local_address(&listener).unwrap() else {
+        panic!("it is a TCP socket");
+    };
+    let address = SocketAddr::new(host.parse().unwrap(), port);
     let server = PolicyServer::<R>::unbound(ServerConfig::default());
     let arm = Arm::new();
 
     // A client that does not trust the certificate cannot connect.
     let refusing = serve(&server, Arc::clone(&arm), &listener, &acceptor);
-    let (nobody, refused) = zip(refusing, connect::<R>(&address, &connector([]))).await;
+    let (nobody, refused) = zip(refusing, connect::<R>(address, &connector([]))).await;
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("UnknownIssuer"), "{refused}");
     assert!(nobody.is_err(), "nobody was served");
 
     let driving = async {
-        let client = connect::<R>(&address, &trusting).await.unwrap();
+        let client = connect::<R>(address, &trusting).await.unwrap();
         client.reset().await.unwrap();
         let expected = arm.sensors.snapshot(0.0);
         let observation = client.observe().await.unwrap();

@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use chiral_driver::ConnectError;
+use chiral_driver::client::OnWaiting;
 use chiral_proto::Map;
 use chiral_proto::wire::{ClientMessage, ServerMessage};
 use chiral_tests::{Opcode, RawServer, message};
@@ -98,7 +99,90 @@ pub(crate) fn connecting_retries_until_the_server_is_up_and_logs_once(client: Cl
 
     let notices = log.text();
     assert_eq!(notices.lines().count(), 1, "{notices}");
-    assert!(notices.contains(&format!("waiting for a server at {uri}")), "{notices}");
+    assert!(notices.contains("WARN"), "{notices}");
+    assert!(notices.contains(&format!("waiting for a robot at {uri}")), "{notices}");
+}
+
+pub(crate) fn what_is_waited_for_is_told_while_a_try_goes_on(client: Client) {
+    let silent = RawServer::new();
+    let (log, told) = (Log::default(), Arc::new(Mutex::new(Vec::new())));
+    let mut settings = ClientSettings {
+        connect_timeout: Some(Duration::from_millis(2500)),
+        ..ClientSettings::default()
+    };
+    let hook = Arc::clone(&told);
+    settings.on_waiting = OnWaiting::new(move |waiting| {
+        hook.lock().unwrap().push((waiting.uri.to_owned(), waiting.waited, waiting.to_string()));
+    });
+    let uri = silent.uri();
+    log.keep(|| soon(|| client.0.connect(&uri, settings)).map(drop)).unwrap_err();
+    let told = told.lock().unwrap();
+    assert_eq!(told.len(), 2, "{told:?}");
+    for ((at, waited, text), seconds) in told.iter().zip(1..) {
+        assert_eq!((&at[..], waited.as_secs()), (&uri[..], seconds));
+        assert!(text.contains("the server accepted the connection and then was silent"), "{text}");
+    }
+    let notices = log.text();
+    assert_eq!(notices.lines().count(), 1, "{notices}");
+    assert!(notices.contains("then was silent"), "{notices}");
+}
+
+pub(crate) fn answers_that_may_pass_are_waited_out(client: Client) {
+    let server = RawServer::new();
+    let uri = server.uri();
+    let connecting = aside(move || client.0.connect(&uri, ClientSettings::default()));
+    for status in [502, 503, 504, 429] {
+        let mut raw = soon(|| server.socket());
+        raw.head();
+        raw.send(format!("HTTP/1.1 {status} Wait\r\nContent-Length: 0\r\n\r\n").as_bytes());
+    }
+    let raw = soon(|| server.accept(b""));
+    let policy = connecting.done().expect("it was waited for");
+    assert_eq!(policy.error(), None);
+    drop(raw);
+}
+
+pub(crate) fn an_answer_that_may_pass_is_told_at_the_timeout(client: Client) {
+    let server = RawServer::new();
+    let uri = server.uri();
+    let timeout = Duration::from_millis(700);
+    let connecting = aside(move || failure(client, &uri, timeout));
+    let mut raw = soon(|| server.socket());
+    raw.head();
+    raw.send(b"HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\nbusy");
+    // The last try has no answer.
+    let error = connecting.done();
+    assert!(matches!(error, ConnectError::Handshake { .. }), "{error:?}");
+    assert!(error.to_string().contains("503 No: busy"), "{error}");
+}
+
+pub(crate) fn a_name_that_does_not_exist_is_told_after_a_few_tries(client: Client) {
+    // One that no name server has to be asked about: a part of a name has 63 letters at the most.
+    let name = format!("{}.invalid", "a".repeat(64));
+    let error = soon(|| failure(client, &format!("ws://{name}:8765"), None));
+    assert!(matches!(error, ConnectError::UnknownHost { .. }), "{error:?}");
+    assert!(error.to_string().contains("no host of this name is found"), "{error}");
+}
+
+pub(crate) fn header_fields_are_sent_with_the_request(client: Client) {
+    let server = RawServer::new();
+    let uri = server.uri();
+    let mut settings = ClientSettings::default();
+    settings.headers.push("Authorization", "Bearer 1234");
+    settings.headers.push("X-Arm", "left");
+    let connecting = aside(move || client.0.connect(&uri, settings));
+    let mut raw = soon(|| server.socket());
+    let head = raw.head();
+    assert!(head.contains("\r\nAuthorization: Bearer 1234\r\nX-Arm: left\r\n"), "{head}");
+    raw.send(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n");
+    let error = connecting.done().map(drop).unwrap_err().to_string();
+    assert!(error.contains("401") && !error.contains("1234"), "{error}");
+
+    let server = RawServer::new();
+    let mut settings = ClientSettings::default();
+    settings.headers.push("X-Arm", "left\r\nX-Other: injected");
+    let error = client.try_connect(&server.uri(), settings).map(drop).unwrap_err();
+    assert!(matches!(error, ConnectError::Request(_)), "{error:?}");
 }
 
 pub(crate) fn connecting_stops_at_the_timeout(client: Client) {
@@ -120,7 +204,8 @@ pub(crate) fn connecting_to_a_silent_server_times_out(client: Client) {
 
 pub(crate) fn connecting_to_another_kind_of_server_fails_at_once(client: Client) {
     for (uri, why) in [
-        ("robot:8765", "expected ws://host:port"),
+        ("robot", "expected ws://host:port"),
+        ("WSS://localhost:8765", "open the TLS connection yourself"),
         ("wss://localhost:8765", "open the TLS connection yourself"),
     ] {
         let error = failure(client, uri, None).to_string();

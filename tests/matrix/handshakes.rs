@@ -1,9 +1,12 @@
 //! How a server receives whoever comes: handshakes, refusals, pings.
 
+use chiral_driver::Rejection;
+use chiral_driver::server::Accept;
 use chiral_proto::wire::ClientMessage;
 use chiral_proto::{Action, Array, ConnectionError};
 use chiral_tests::{Entry, Opcode, Raw, Recorder, Work, message};
 
+use crate::adapter::ServerSettings;
 use crate::pair::{Served, Server, action};
 use crate::supervise::{aside, eventually};
 
@@ -148,6 +151,61 @@ pub(crate) fn non_websocket_requests_get_an_http_response(adapter: Server) {
     assert_admitted(&served);
     assert_eq!(served.robot.history()[0], Entry::Connected);
     assert_eq!(served.robot.count(|entry| *entry == Entry::Connected), 1);
+}
+
+pub(crate) fn a_client_of_another_protocol_takes_no_place(adapter: Server) {
+    let served = adapter.serve(Recorder::small());
+    let request = String::from_utf8(Raw::request().to_vec()).expect("text");
+    for (offer, why) in [
+        ("foxglove.sdk.v1", "this looks like a Foxglove client"),
+        ("foxglove.websocket.v1", "this looks like a Foxglove client"),
+        ("x, y", "found the subprotocol `x, y` asked for"),
+    ] {
+        let mut raw = Raw::connect(served.socket());
+        let offer = format!("Host: localhost\r\nSec-WebSocket-Protocol: {offer}");
+        raw.send(request.replace("Host: localhost", &offer).as_bytes());
+        let response = refusal(&mut raw);
+        assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
+        assert!(response.contains(why), "{response}");
+        assert!(response.ends_with("expected none: this is the chiral server of a robot"));
+    }
+    assert_admitted(&served);
+    assert_eq!(served.robot.count(|entry| *entry == Entry::Connected), 1);
+}
+
+pub(crate) fn a_rejected_request_disturbs_nobody(adapter: Server) {
+    let accept = Accept::new(|request| match (request.path(), request.header("authorization")) {
+        ("/panic", _) => panic!("there is no such arm"),
+        ("/left", Some("Bearer 1234")) => Ok(()),
+        (_, None) => Err(Rejection::new(401, "a token is needed")),
+        _ => Err(Rejection::new(403, "this token is not for this arm")),
+    });
+    let settings = ServerSettings { accept, ..ServerSettings::default() };
+    let served = adapter.serve_with(Recorder::small(), settings);
+    let request = String::from_utf8(Raw::request().to_vec()).expect("text");
+    let ask = |path: &str, token: &str| {
+        let mut raw = Raw::connect(served.socket());
+        let line = format!("GET {path} HTTP/1.1\r\n{token}");
+        raw.send(request.replace("GET / HTTP/1.1\r\n", &line).as_bytes());
+        raw
+    };
+    let token = "Authorization: Bearer 1234\r\n";
+    let mut first = ask("/left", token);
+    first.expect_handshake_response();
+    for (path, token, status, why) in [
+        ("/left", "", 401, "a token is needed"),
+        ("/right", token, 403, "this token is not for this arm"),
+        ("/left", "Authorization: Bearer 1\r\n", 403, "this token is not for this arm"),
+        ("/panic", token, 500, "the server failed to look at the request"),
+    ] {
+        let response = refusal(&mut ask(path, token));
+        assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{response}");
+        assert!(response.ends_with(why), "{response}");
+    }
+    // Nor has anybody asked it whether it is still there.
+    first.send_message(Opcode::Binary, &metadata());
+    assert_eq!(first.frame().expect("it answers").0, Opcode::Binary);
+    assert_eq!(served.robot.history(), [Entry::Connected]);
 }
 
 pub(crate) fn pings_are_answered_while_the_robot_is_busy(adapter: Server) {

@@ -85,6 +85,11 @@ macro_rules! client_cases {
                 connecting_stops_at_the_timeout
                 connecting_to_a_silent_server_times_out
                 connecting_to_another_kind_of_server_fails_at_once
+                what_is_waited_for_is_told_while_a_try_goes_on
+                answers_that_may_pass_are_waited_out
+                an_answer_that_may_pass_is_told_at_the_timeout
+                a_name_that_does_not_exist_is_told_after_a_few_tries
+                header_fields_are_sent_with_the_request
                 frames_sent_right_after_the_handshake_are_not_lost
             }
             faulty_servers {
@@ -115,6 +120,8 @@ macro_rules! server_cases {
                 an_aborted_handshake_is_forgotten
                 frames_sent_right_after_the_handshake_are_not_lost
                 non_websocket_requests_get_an_http_response
+                a_client_of_another_protocol_takes_no_place
+                a_rejected_request_disturbs_nobody
                 pings_are_answered_while_the_robot_is_busy
                 connections_during_shutdown_are_refused_with_a_reason
             }
@@ -247,6 +254,10 @@ macro_rules! pair_cases {
                     connection_lost_during_a_large_observation
                     connection_lost_while_a_large_observation_is_stalled
                     a_silent_connection_times_out_on_both_sides
+                }
+                several_policies {
+                    a_policy_waits_for_its_turn
+                    the_newest_policy_takes_the_robot_over
                 }
                 liveness {
                     a_frozen_camera_shows_in_the_statistics_of_both_sides

@@ -28,6 +28,46 @@ pub(crate) fn a_second_policy_is_refused_and_the_first_continues(pair: Pair) {
     soon(|| second.metadata()).unwrap();
 }
 
+pub(crate) fn a_policy_waits_for_its_turn(pair: Pair) {
+    let (served, first) = pair.meet(Recorder::small());
+    soon(|| first.metadata()).unwrap();
+    let (client, uri) = (pair.client, served.uri.clone());
+    let connecting = aside(move || client.0.connect(&uri, ClientSettings::default()));
+    // Longer than one refusal takes.
+    std::thread::sleep(Duration::from_millis(600));
+    assert!(!connecting.is_done());
+    assert_eq!(first.error(), None);
+    soon(|| first.close());
+    let second = connecting.done().expect("it is its turn");
+    soon(|| second.metadata()).unwrap();
+    assert_eq!(served.robot.count(|entry| *entry == Entry::Connected), 2);
+}
+
+pub(crate) fn the_newest_policy_takes_the_robot_over(pair: Pair) {
+    let settings = ServerSettings { take_over: true, ..ServerSettings::default() };
+    let served = pair.server.serve_with(Recorder::small(), settings);
+    let mut before = pair.client.connect(&served.uri);
+    for _ in 0..3 {
+        soon(|| before.metadata()).unwrap();
+        let next = pair.client.connect(&served.uri);
+        soon(|| next.metadata()).unwrap();
+        eventually(|| before.error().is_some());
+        let error = before.error().unwrap();
+        let text = "another policy has taken the robot over";
+        assert!(
+            matches!(&error, ConnectionError::ClosedByPeer { code: Some(1013), reason } if reason == text),
+            "{error:?}"
+        );
+        before = next;
+    }
+    served.robot.wait_for_disconnects(3);
+    for visit in served.robot.history().chunks(2) {
+        let over = Entry::Disconnected(ConnectionError::TakenOver);
+        assert!(visit == [Entry::Connected] || visit == [Entry::Connected, over], "{visit:?}");
+    }
+    soon(|| before.observe()).unwrap();
+}
+
 pub(crate) fn a_policy_is_admitted_as_soon_as_the_previous_one_leaves(pair: Pair) {
     let served = pair.server.serve(Recorder::small());
     for round in 0..6 {

@@ -7,10 +7,13 @@
 
 use std::time::{Duration, Instant};
 
+use chiral_driver::ServerConfig;
 use chiral_tests::Recorder;
 
-use crate::pair::Pair;
-use crate::supervise::{eventually, soon};
+use crate::network::Tcp;
+use crate::pair::{Client, Pair, Server};
+use crate::several_policies;
+use crate::supervise::{self, eventually, soon};
 
 /// Makes the tests of pairs in one of Zenoh's modes.
 macro_rules! over_zenoh {
@@ -30,10 +33,15 @@ macro_rules! over_zenoh {
                     },
                 };
                 common_cases! {}
-                cases! {
-                    super::PAIR;
-                    zenoh {
-                        a_silent_connection_is_dropped_within_the_lease
+                mod on_zenoh {
+                    cases! {
+                        super::super::PAIR;
+                        several_policies {
+                            a_policy_waits_for_its_turn
+                        }
+                        zenoh {
+                            a_silent_connection_is_dropped_within_the_lease
+                        }
                     }
                 }
             })*
@@ -50,6 +58,34 @@ over_zenoh! {
     compatible {
         tokio_tokio: tokio => tokio;
         blocking_smol: blocking => smol;
+    }
+}
+
+/// Only with keys of the robot's own: otherwise Zenoh lets nobody in beside the policy that there is.
+#[test]
+fn the_newest_policy_takes_a_named_robot_over() {
+    use crate::adapters::{smol, tokio, zenoh::OverZenoh};
+    const PAIR: Pair = Pair {
+        client: Client(&OverZenoh::named(&smol::ADAPTER)),
+        server: Server { adapter: &OverZenoh::named(&tokio::ADAPTER), network: &Tcp },
+    };
+    supervise::run(|| several_policies::the_newest_policy_takes_the_robot_over(PAIR));
+}
+
+/// `accept` would let everybody in, for there is no request that it could look at.
+#[test]
+fn a_server_that_looks_at_requests_does_not_listen_on_zenoh() {
+    let config = || ServerConfig::default().accept(|_| Ok(()));
+    let uri = "zenoh:tcp/127.0.0.1:0?robot=arm";
+    let runtime = tokio::runtime::Runtime::new().expect("threads");
+    for error in [
+        runtime.block_on(chiral_tokio::PolicyServer::bind_with(uri, config())).map(drop),
+        smol::block_on(chiral_smol::PolicyServer::bind_with(uri, config())).map(drop),
+        chiral_blocking::PolicyServer::bind_with(uri, config()).map(drop),
+    ] {
+        let error = error.expect_err("nobody would be looked at");
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{error}");
+        assert!(error.to_string().contains("`ServerConfig::accept`"), "{error}");
     }
 }
 

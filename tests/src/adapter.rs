@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::Recorder;
 pub use chiral_driver::client::ClientSettings;
+use chiral_driver::server::Accept;
 use chiral_driver::{CallError, ConnectError};
 use chiral_proto::client::{self, Misuse, NotQueued};
 use chiral_proto::ws::{HandshakeError, Keepalive};
@@ -144,6 +145,10 @@ pub struct ServerSettings {
     pub keepalive: Option<Keepalive>,
     /// How long a shutdown waits for the policy.
     pub shutdown_timeout: Duration,
+    /// Whether the newest policy gets the robot.
+    pub take_over: bool,
+    /// What looks at requests.
+    pub accept: Accept,
 }
 
 impl Default for ServerSettings {
@@ -156,6 +161,8 @@ impl Default for ServerSettings {
             },
             keepalive: Some(Keepalive::default()),
             shutdown_timeout: Duration::from_secs(5),
+            take_over: false,
+            accept: Accept::default(),
         }
     }
 }

@@ -1,16 +1,22 @@
+use std::future::poll_fn;
 use std::io;
 use std::marker::PhantomData;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use chiral_proto::client::Config;
 use chiral_proto::ws::{ClientHandshake, HandshakeError, Keepalive};
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
 use super::PolicyClient;
-use super::settings::{
-    ClientSettings, Target, WaitForServer, classify_handshake, handshake_timed_out,
-};
+use super::race::Race;
+use super::settings::{ClientSettings, Target, classify_handshake};
+use super::waiting::{Failure, OnWaiting, Stage, WaitForServer, Waiting};
 use crate::address::StreamAddress;
 use crate::driver::drive;
 use crate::error::ConnectError;
@@ -44,10 +50,28 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
-    /// How long [`connect`](Self::connect) waits for a server. Default: for ever.
+    /// How long [`connect`](Self::connect) waits for a server that is not there yet, or whose robot
+    /// has another policy. Default: for ever.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.settings.connect_timeout = Some(timeout);
+        self
+    }
+
+    /// Has a function called every second while [`connect`](Self::connect) waits, from the first
+    /// second on: for what, and what stands in the way. It must not block. Default: nothing; the
+    /// log is told in any case, after a second and then rarely.
+    #[must_use]
+    pub fn on_waiting(mut self, call: impl Fn(&Waiting<'_>) + Send + Sync + 'static) -> Self {
+        self.settings.on_waiting = OnWaiting::new(call);
+        self
+    }
+
+    /// Adds a header field to the request with which a WebSocket begins, for example
+    /// `Authorization`. Over Zenoh there is no request, and nothing that a field could be sent in.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.settings.headers.push(name, value);
         self
     }
 
@@ -66,13 +90,17 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
-    /// Connects to a server, and waits for one that is not up yet: it is tried every 100 ms, with
-    /// one notice in the log.
+    /// Connects to a robot, and waits for it: for a server that is not up yet, which is tried every
+    /// 100 ms, and for its turn at a robot that has another policy, or at a server that is busy (the
+    /// HTTP statuses 429, 502, 503 and 504), which is tried ever more rarely, down to once a second.
+    /// All of a host's addresses are tried, each beside those before it that have not answered
+    /// within 250 ms.
     ///
     /// # Errors
-    /// When the URI is bad, no server is there within the time allowed, or the server refuses the
-    /// connection or is no WebSocket server.
+    /// When the URI is bad, no host has its name, the time allowed is over, the server refuses the
+    /// connection for another reason, or is no WebSocket server.
     pub async fn connect(self, uri: &str) -> Result<PolicyClient<R>, ConnectError> {
+        let uri = uri.trim();
         match Target::of(uri)? {
             Target::Socket { address, authority, path } => {
                 self.connect_socket(uri, &address, &authority, &path).await
@@ -93,8 +121,8 @@ impl<R: Runtime> Builder<R> {
         connector: &dyn Connector,
     ) -> Result<PolicyClient<R>, ConnectError> {
         let settings = self.settings.for_connector(connector);
-        let connecting = connector.connect(&settings.machine.limits, settings.connect_timeout);
-        let transport = connecting.await?;
+        let wait = WaitForServer::new(&connector.uri(), &settings);
+        let transport = connector.connect(&settings.machine.limits, wait).await?;
         Ok(start(settings, transport))
     }
 
@@ -113,14 +141,12 @@ impl<R: Runtime> Builder<R> {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         const URI: &str = "the stream";
-        let deadline = self.settings.handshake_deadline(Instant::now(), None);
-        let start = Instant::now();
-        match self.complete_handshake(&mut stream, URI, "localhost", "/", deadline).await? {
+        let mut wait = WaitForServer::new(URI, &ClientSettings::default());
+        let stage = Mutex::new(Stage::Handshake);
+        let shaking = self.complete_handshake(&mut stream, URI, "localhost", "/");
+        match finish_try::<R, _>(&mut wait, &stage, shaking).await? {
             Ok(surplus) => self.over_session(stream, &surplus),
-            Err(last) => {
-                let waited = start.elapsed();
-                Err(ConnectError::NoServer { uri: URI.to_owned(), waited, last })
-            }
+            Err(failure) => Err(failure.into_error(URI, wait.waited())),
         }
     }
 
@@ -145,43 +171,67 @@ impl<R: Runtime> Builder<R> {
     ) -> Result<PolicyClient<R>, ConnectError> {
         let mut wait = WaitForServer::new(uri, &self.settings);
         loop {
-            let deadline = self.settings.handshake_deadline(Instant::now(), Some(&wait));
-            let connecting = async {
-                address.check()?;
-                R::connect(address).await
-            };
-            let last = match until::<R, _>(deadline, connecting).await {
-                None => io::Error::new(io::ErrorKind::TimedOut, "no answer from the host"),
-                Some(Err(error)) => error,
-                Some(Ok(mut stream)) => {
-                    match self
-                        .complete_handshake(&mut stream, uri, authority, path, deadline)
-                        .await?
-                    {
-                        Ok(surplus) => return self.over_session(stream, &surplus),
-                        Err(error) => error,
-                    }
-                }
-            };
-            R::timer(wait.retry_at(last)?).await;
+            let stage = Mutex::new(Stage::LookUp);
+            let attempt = self.attempt(uri, address, authority, path, &stage);
+            match finish_try::<R, _>(&mut wait, &stage, attempt).await? {
+                Ok((stream, surplus)) => return self.over_session(stream, &surplus),
+                Err(failure) => R::timer(wait.retry_at(failure)?).await,
+            }
         }
     }
 
-    /// One handshake; the inner error is of a server that may still come.
+    /// One try to connect; the inner error is of a server that may still take the connection.
+    async fn attempt(
+        &self,
+        uri: &str,
+        address: &StreamAddress,
+        authority: &str,
+        path: &str,
+        stage: &Mutex<Stage>,
+    ) -> Result<Result<(R::Stream, Bytes), Failure>, ConnectError> {
+        let enter = |next| *lock(stage) = next;
+        let connected = match address {
+            StreamAddress::Unix(path) => match address.check() {
+                Ok(()) => {
+                    enter(Stage::Connect);
+                    R::connect_unix(path).await
+                }
+                Err(error) => Err(error),
+            },
+            StreamAddress::Tcp { host, port } => {
+                let addresses = match host.parse::<IpAddr>() {
+                    Ok(ip) => vec![SocketAddr::new(ip, *port)],
+                    Err(_) => match R::look_up(host, *port).await {
+                        Ok(addresses) => addresses,
+                        Err(error) => return Ok(Err(Failure::of_look_up(error))),
+                    },
+                };
+                enter(Stage::Connect);
+                connect_first::<R>(addresses).await
+            }
+        };
+        let mut stream = match connected {
+            Ok(stream) => stream,
+            Err(error) => return Ok(Err(Failure::Absent(error))),
+        };
+        enter(Stage::Handshake);
+        let shaken = self.complete_handshake(&mut stream, uri, authority, path).await?;
+        Ok(shaken.map(|surplus| (stream, surplus)))
+    }
+
+    /// One handshake; the inner error is of a server that may still take the connection.
     async fn complete_handshake<S>(
         &self,
         stream: &mut S,
         uri: &str,
         authority: &str,
         path: &str,
-        deadline: Instant,
-    ) -> Result<io::Result<bytes::Bytes>, ConnectError>
+    ) -> Result<Result<Bytes, Failure>, ConnectError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut handshake = self.settings.handshake(uri, authority, path)?;
-        let outcome = until::<R, _>(deadline, exchange(stream, &mut handshake)).await;
-        classify_handshake(uri, outcome.unwrap_or_else(|| Err(handshake_timed_out())))
+        let mut handshake = self.settings.handshake(authority, path)?;
+        classify_handshake(uri, exchange(stream, &mut handshake).await)
     }
 
     fn over_session<S>(self, stream: S, surplus: &[u8]) -> Result<PolicyClient<R>, ConnectError>
@@ -200,11 +250,72 @@ fn start<R: Runtime>(settings: ClientSettings, transport: impl Transport) -> Pol
     PolicyClient::new(calls)
 }
 
+/// Runs one try to connect to its end, which is the deadline at the latest, and tells meanwhile what
+/// is waited for.
+async fn finish_try<R: Runtime, T>(
+    wait: &mut WaitForServer,
+    stage: &Mutex<Stage>,
+    attempt: impl Future<Output = Result<Result<T, Failure>, ConnectError>>,
+) -> Result<Result<T, Failure>, ConnectError> {
+    let mut attempt = pin!(until::<R, _>(wait.try_deadline(), attempt));
+    loop {
+        if let Some(outcome) = until::<R, _>(wait.notice_at(), attempt.as_mut()).await {
+            return outcome.unwrap_or_else(|| Ok(Err(lock(stage).timed_out())));
+        }
+        let stage = *lock(stage);
+        wait.notice(stage.when_slow());
+    }
+}
+
+fn lock(stage: &Mutex<Stage>) -> MutexGuard<'_, Stage> {
+    stage.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Connects to whichever of the addresses answers first.
+async fn connect_first<R: Runtime>(addresses: Vec<SocketAddr>) -> io::Result<R::Stream> {
+    type Attempt<S> = Pin<Box<dyn Future<Output = io::Result<S>> + Send>>;
+    let mut race = Race::new(addresses);
+    let mut attempts: Vec<(SocketAddr, Attempt<R::Stream>)> = Vec::new();
+    let mut timer: Option<R::Timer> = None;
+    poll_fn(move |cx| {
+        loop {
+            if let Some(address) = race.start_next(Instant::now()) {
+                attempts.push((address, Box::pin(R::connect_tcp(address))));
+                timer = race.next_start().map(R::timer);
+            }
+            let mut index = 0;
+            let mut has_failed = false;
+            while let Some((address, attempt)) = attempts.get_mut(index) {
+                match attempt.as_mut().poll(cx) {
+                    Poll::Ready(Ok(stream)) => return Poll::Ready(Ok(stream)),
+                    Poll::Ready(Err(error)) => {
+                        race.fail(Instant::now(), *address, error);
+                        drop(attempts.swap_remove(index));
+                        has_failed = true;
+                    }
+                    Poll::Pending => index += 1,
+                }
+            }
+            if let Some(error) = race.error() {
+                return Poll::Ready(Err(error));
+            }
+            let is_due = timer.as_mut().is_some_and(|timer| Pin::new(timer).poll(cx).is_ready());
+            if !is_due && !has_failed {
+                return Poll::Pending;
+            }
+            if is_due {
+                timer = race.next_start().map(R::timer);
+            }
+        }
+    })
+    .await
+}
+
 /// Sends the client's part of the handshake and reads the server's.
 async fn exchange<S>(
     stream: &mut S,
     handshake: &mut ClientHandshake,
-) -> io::Result<Result<bytes::Bytes, HandshakeError>>
+) -> io::Result<Result<Bytes, HandshakeError>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

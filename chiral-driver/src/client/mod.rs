@@ -2,8 +2,10 @@
 
 mod calls;
 mod connect;
+mod race;
 mod settings;
 mod state;
+mod waiting;
 
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -14,10 +16,10 @@ use futures_io::{AsyncRead, AsyncWrite};
 
 pub use calls::ClientCalls;
 pub use connect::Builder;
-pub use settings::{
-    ClientSettings, Target, WaitForServer, classify_handshake, handshake_timed_out,
-};
+pub use race::Race;
+pub use settings::{ClientSettings, Headers, Target, classify_handshake};
 pub use state::{ClientState, Pending};
+pub use waiting::{Failure, OnWaiting, Stage, WaitForServer, Waiting};
 
 use crate::error::{CallError, ConnectError};
 use crate::runtime::Runtime;
@@ -33,11 +35,12 @@ pub struct PolicyClient<R> {
 }
 
 impl<R: Runtime> PolicyClient<R> {
-    /// Connects to a server, and waits for one that is not up yet: it is tried every 100 ms.
-    /// `uri` is `ws://host:port`, `unix:/path`, or what the adapter was built for beside these.
+    /// Connects to a robot, and waits for one that is not up yet or has another policy; see
+    /// [`Builder::connect`]. `uri` is `ws://host:port`, `host:port`, `unix:/path`, or what the
+    /// adapter was built for beside these.
     ///
     /// # Errors
-    /// When the URI is bad, or the server is there and does not take the connection.
+    /// When the URI is bad, or what is there will not take the connection.
     pub async fn connect(uri: &str) -> Result<Self, ConnectError> {
         Self::builder().connect(uri).await
     }

@@ -1,5 +1,6 @@
-//! What connecting needs on any runtime: settings, what a URI means, and when to try again.
+//! What connecting needs on any runtime: settings, and what a URI means.
 
+use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -10,22 +11,23 @@ use chiral_proto::ws::{
 };
 
 use super::calls::{CallSettings, ClientCalls};
+use super::waiting::{Failure, OnWaiting};
 use crate::address::{Scheme, StreamAddress};
 use crate::error::ConnectError;
 use crate::transport::{Connector, Extension};
-
-/// How often a server that is not there yet is tried.
-const RETRY_INTERVAL: Duration = Duration::from_millis(100);
-/// How long a server that took the connection may take to answer the handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Settings of a client, and what follows from them on any runtime.
 #[derive(Debug, Clone)]
 pub struct ClientSettings {
     /// The state machine's settings: limits, the action queue, the stream's window.
     pub machine: Config,
-    /// How long connecting waits for a server; `None` for ever.
+    /// How long connecting waits for a server that is not there yet, or does not take the
+    /// connection yet; `None` for ever.
     pub connect_timeout: Option<Duration>,
+    /// What is called while connecting waits.
+    pub on_waiting: OnWaiting,
+    /// Header fields of the request with which a WebSocket begins, beside those of the handshake.
+    pub headers: Headers,
     /// How long each call waits for its answer; `None`: as long as the machine's settings say.
     pub request_timeout: Option<Duration>,
     /// When to ping the server, and when to give it up; `None` for never.
@@ -37,9 +39,28 @@ impl Default for ClientSettings {
         Self {
             machine: Config::default(),
             connect_timeout: None,
+            on_waiting: OnWaiting::default(),
+            headers: Headers::default(),
             request_timeout: None,
             keepalive: Some(Keepalive::default()),
         }
+    }
+}
+
+/// Header fields of a request. Their values may be secrets, so `Debug` shows their names only.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Headers(Vec<(String, String)>);
+
+impl Headers {
+    /// Adds a field, behind those that there are.
+    pub fn push(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.0.push((name.into(), value.into()));
+    }
+}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
     }
 }
 
@@ -68,17 +89,16 @@ impl Target {
         match Scheme::of(uri) {
             Scheme::WebSocket => {
                 let uri: WsUri = uri.parse()?;
+                if uri.is_secure() {
+                    return Err(without_tls());
+                }
                 Ok(Self::Socket {
                     address: StreamAddress::Tcp { host: uri.host().to_owned(), port: uri.port() },
                     authority: uri.authority().to_owned(),
                     path: uri.target().to_owned(),
                 })
             }
-            Scheme::SecureWebSocket => Err(ConnectError::NotBuiltIn {
-                scheme: "wss://".to_owned(),
-                hint: "open the TLS connection yourself and use `PolicyClient::over_stream`, or connect \
-                       with ws:// to a TLS tunnel on this computer",
-            }),
+            Scheme::SecureWebSocket => Err(without_tls()),
             Scheme::Unix(path) => Ok(Self::Socket {
                 address: StreamAddress::Unix(path.into()),
                 authority: "localhost".to_owned(),
@@ -89,26 +109,22 @@ impl Target {
     }
 }
 
-impl ClientSettings {
-    /// When a handshake that begins now is given up.
-    pub fn handshake_deadline(&self, now: Instant, wait: Option<&WaitForServer>) -> Instant {
-        let deadline = now + HANDSHAKE_TIMEOUT;
-        let until = wait.and_then(|wait| wait.deadline);
-        until.map_or(deadline, |until| deadline.min(until))
+fn without_tls() -> ConnectError {
+    ConnectError::NotBuiltIn {
+        scheme: "wss://".to_owned(),
+        hint: "open the TLS connection yourself and use `PolicyClient::over_stream`",
     }
+}
 
+impl ClientSettings {
     /// The client's part of an opening handshake.
     ///
     /// # Errors
-    /// When the system has no random bytes.
-    pub fn handshake(
-        &self,
-        uri: &str,
-        authority: &str,
-        path: &str,
-    ) -> Result<ClientHandshake, ConnectError> {
-        ClientHandshake::new(authority, path, &[], random()?)
-            .map_err(|error| ConnectError::Handshake { uri: redacted(uri), error })
+    /// When a header field cannot be sent, or the system has no random bytes.
+    pub fn handshake(&self, authority: &str, path: &str) -> Result<ClientHandshake, ConnectError> {
+        let headers: Vec<_> =
+            self.headers.0.iter().map(|(name, value)| (&name[..], &value[..])).collect();
+        ClientHandshake::new(authority, path, &headers, random()?).map_err(ConnectError::Request)
     }
 
     /// The session that follows a handshake; `surplus` is what had arrived behind it.
@@ -140,72 +156,24 @@ impl ClientSettings {
     }
 }
 
-/// What to do about a try to connect that came to nothing.
-///
-/// The inner error is of a server that may still come.
+/// What to do about the outcome of a handshake. The inner error is of a server that may still take
+/// the connection.
 ///
 /// # Errors
 /// When trying again would come to the same.
 pub fn classify_handshake(
     uri: &str,
     outcome: io::Result<Result<Bytes, HandshakeError>>,
-) -> Result<io::Result<Bytes>, ConnectError> {
+) -> Result<Result<Bytes, Failure>, ConnectError> {
     match outcome {
         Ok(Ok(surplus)) => Ok(Ok(surplus)),
         // A server that is just going, or a port that is forwarded to where none is yet.
         Ok(Err(hung_up @ HandshakeError::Closed { received: 0 })) => {
-            Ok(Err(io::Error::new(io::ErrorKind::UnexpectedEof, hung_up)))
+            Ok(Err(Failure::Absent(io::Error::new(io::ErrorKind::UnexpectedEof, hung_up))))
         }
+        Ok(Err(refused)) if refused.is_transient() => Ok(Err(Failure::Refused(refused))),
         Ok(Err(error)) => Err(ConnectError::Handshake { uri: redacted(uri), error }),
-        Err(error) => Ok(Err(error)),
-    }
-}
-
-/// The error of a server that took the connection and did not answer in time.
-pub fn handshake_timed_out() -> io::Error {
-    let silent = "the server accepted the connection and then was silent";
-    io::Error::new(io::ErrorKind::TimedOut, silent)
-}
-
-/// The wait for a server that is not there yet.
-#[derive(Debug)]
-pub struct WaitForServer {
-    uri: String,
-    start: Instant,
-    deadline: Option<Instant>,
-    noticed: bool,
-}
-
-impl WaitForServer {
-    /// A wait that begins now.
-    pub fn new(uri: &str, settings: &ClientSettings) -> Self {
-        let start = Instant::now();
-        let deadline = settings.connect_timeout.and_then(|timeout| start.checked_add(timeout));
-        Self { uri: redacted(uri), start, deadline, noticed: false }
-    }
-
-    /// When to try again after a try that failed.
-    ///
-    /// # Errors
-    /// When the time for connecting is over by then, or the address can be nobody's, such as a path
-    /// that is too long for a Unix socket.
-    pub fn retry_at(&mut self, last: io::Error) -> Result<Instant, ConnectError> {
-        let now = Instant::now();
-        let retry_at = now + RETRY_INTERVAL;
-        let is_hopeless = matches!(
-            last.kind(),
-            io::ErrorKind::InvalidInput
-                | io::ErrorKind::InvalidFilename
-                | io::ErrorKind::Unsupported
-        );
-        if is_hopeless || self.deadline.is_some_and(|deadline| deadline <= retry_at) {
-            let waited = now.duration_since(self.start);
-            return Err(ConnectError::NoServer { uri: self.uri.clone(), waited, last });
-        }
-        if !std::mem::replace(&mut self.noticed, true) {
-            tracing::info!("waiting for a server at {} ({last})", self.uri);
-        }
-        Ok(retry_at)
+        Err(error) => Ok(Err(Failure::Absent(error))),
     }
 }
 
@@ -213,4 +181,37 @@ fn random<const N: usize>() -> Result<[u8; N], ConnectError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| ConnectError::Random(error.to_string()))?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_uri_means_does_not_depend_on_how_it_is_written() {
+        let plain = Target::of("ws://robot:8765/").expect("a URI");
+        for uri in ["robot:8765", " ws://robot:8765\n", "WS://robot:8765", "http://robot:8765/"] {
+            assert_eq!(Target::of(uri).expect(uri), plain, "{uri:?}");
+        }
+        let unix = Target::of("unix:/run/arm.sock").expect("a URI");
+        for uri in ["UNIX:/run/arm.sock", "unix:///run/arm.sock", "unix:/run/arm.sock\n"] {
+            assert_eq!(Target::of(uri).expect(uri), unix, "{uri:?}");
+        }
+    }
+
+    #[test]
+    fn a_secure_uri_is_never_connected_to_in_the_clear() {
+        for uri in ["wss://robot", "WSS://robot:8765", "https://robot", " Https://robot/"] {
+            let error = Target::of(uri).expect_err(uri);
+            assert!(matches!(error, ConnectError::NotBuiltIn { .. }), "{uri}: {error}");
+        }
+    }
+
+    #[test]
+    fn secrets_in_headers_are_not_shown() {
+        let mut settings = ClientSettings::default();
+        settings.headers.push("Authorization", "Bearer abc");
+        let shown = format!("{settings:?}");
+        assert!(shown.contains("Authorization") && !shown.contains("abc"), "{shown}");
+    }
 }

@@ -14,6 +14,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use futures_lite::future::or;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
+use super::accept_hook::Rejection;
 use super::admission::{Admission, Lease, Refusal};
 use super::arrivals::Arrival;
 use super::listening::{Listening, NewConnection};
@@ -28,6 +29,8 @@ use crate::transport::{Incoming, Transport, WebSocket};
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait before accepting again when the system has no means for a connection.
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// How long a policy may be connected without a message before the log is told.
+pub const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes that are read of a client that is sent away, at most, before its socket is closed.
 pub const DRAIN_LIMIT: usize = 64 << 10;
 
@@ -44,6 +47,9 @@ pub enum ServeError {
     /// The stream failed.
     #[error("it went during its handshake: {0}")]
     Io(io::Error),
+    /// `ServerConfig::accept` rejected its request.
+    #[error("it was rejected: {0}")]
+    Rejected(Rejection),
     /// The robot was not to be had.
     #[error("it was refused: {0}")]
     Refused(Refusal),
@@ -168,6 +174,11 @@ where
         Some(Err(error)) => return Err(error.into()),
         None => return Err(ServeError::HandshakeTimedOut),
     };
+    if let Err(rejection) = admission.config().accept.check(&request) {
+        let response = request.refuse(rejection.status(), rejection.reason());
+        send_response_and_close::<R, _>(arrival, stream, &response).await;
+        return Err(ServeError::Rejected(rejection));
+    }
     match admission.admit::<R>(|config| robot.machine(config)).await {
         Ok(lease) => {
             let Accepted { response, surplus, .. } = request.accept();
@@ -181,7 +192,7 @@ where
             Ok(run::<R>(lease, transport, peer, robot).await)
         }
         Err(refusal) => {
-            let response = request.refuse(503, &refusal.to_string());
+            let response = request.refuse(refusal.status(), &refusal.to_string());
             send_response_and_close::<R, _>(arrival, stream, &response).await;
             Err(ServeError::Refused(refusal))
         }
@@ -212,11 +223,27 @@ async fn run<R: Runtime>(
     lease.set_extension(transport.extension());
     let robot = robot.start(lease);
     R::spawn("chiral-connection", drive::<R, _>(Arc::clone(&connection), transport, robot));
-    connection.wait_until_finished().await;
+    let first_message_due = Instant::now() + FIRST_MESSAGE_TIMEOUT;
+    if until::<R, _>(first_message_due, connection.wait_until_finished()).await.is_none() {
+        warn_if_mute(&connection, peer);
+        connection.wait_until_finished().await;
+    }
     drop(close);
     let reason = connection.error().unwrap_or(ConnectionError::ClosedLocally);
     tracing::info!("policy from {peer}: {reason}");
     reason
+}
+
+/// Tells the log of a policy that has sent nothing since it was connected: it may be none.
+pub fn warn_if_mute(connection: &Connection<ServerState>, peer: &str) {
+    if connection.lock().machine.stats().frames_received == 0 {
+        tracing::warn!(
+            "{peer} has been connected for {} s and has sent no message: a chiral policy speaks \
+             first; one that waits for the server's first message, as openpi's clients do, speaks \
+             another protocol",
+            FIRST_MESSAGE_TIMEOUT.as_secs()
+        );
+    }
 }
 
 /// Closes a connection, if it is not closed yet, once nobody serves it any more.

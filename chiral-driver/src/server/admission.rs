@@ -31,6 +31,8 @@ pub(super) struct AdmissionState {
     robot: Robot,
     pub(super) arrivals: Arrivals,
     pub(super) shutting_down: bool,
+    /// Requests made so far.
+    requests: u64,
     log: LogLimit,
 }
 
@@ -58,9 +60,23 @@ pub enum Refusal {
     /// The robot is still busy with the last command of a policy that has gone.
     #[error("this robot is still busy with a policy that has gone; try again")]
     Busy,
+    /// The newest policy takes the robot over, and this one is older.
+    #[error("a newer policy takes this robot over")]
+    Superseded,
     /// The server is shutting down.
     #[error("the robot's server is shutting down")]
     ShuttingDown,
+}
+
+impl Refusal {
+    /// The HTTP status with which a request for a WebSocket is refused. A policy that was told 503
+    /// tries again; one that is superseded must not, or it would be the newest itself.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Superseded => 409,
+            Self::Taken | Self::Busy | Self::ShuttingDown => 503,
+        }
+    }
 }
 
 /// How far a policy is that wants the robot.
@@ -70,8 +86,13 @@ pub enum Refusal {
 ///    │                                             │ it has ended, or was cut
 ///    └──the robot is free──► admitted ◄──it is──Settling ──it is not──► refused
 /// ```
+///
+/// With [`ServerConfig::take_over`] the one before is closed, and the request of the newest is
+/// settling at once; that of an older one is refused.
 #[derive(Debug)]
 pub struct AdmissionRequest {
+    /// Counts the requests; the newest has the highest.
+    number: u64,
     phase: Phase,
     /// When this phase is over.
     until: Instant,
@@ -125,7 +146,12 @@ impl Admission {
 
     /// A request for the robot, which begins now.
     pub fn request(&self) -> AdmissionRequest {
-        AdmissionRequest { phase: Phase::Waiting, until: Instant::now() + HANDOVER_TIMEOUT }
+        let number = {
+            let mut state = self.lock();
+            state.requests += 1;
+            state.requests
+        };
+        AdmissionRequest { number, phase: Phase::Waiting, until: Instant::now() + HANDOVER_TIMEOUT }
     }
 
     /// Takes the robot for a new connection, if it is free or is becoming so. Whether the one
@@ -149,6 +175,15 @@ impl Admission {
         let has_gone = before.error().is_some();
         let is_over = request.until <= now;
         let next = match request.phase {
+            _ if self.config.take_over && !has_gone => {
+                if request.number < state.requests {
+                    return Admitting::Refused(Refusal::Superseded);
+                }
+                before.call(|state, _| state.machine.hand_over());
+                Some((Phase::Settling, HANDOVER_TIMEOUT))
+            }
+            // Another one was faster.
+            Phase::Settling if !has_gone => return Admitting::Refused(Refusal::Taken),
             Phase::Probing { .. } if has_gone => Some((Phase::Settling, HANDOVER_TIMEOUT)),
             Phase::Probing { received } if is_over || before.received() != received => {
                 return Admitting::Refused(Refusal::Taken);
@@ -163,7 +198,7 @@ impl Admission {
             Phase::Waiting | Phase::Probing { .. } | Phase::Settling => None,
         };
         if let Some((phase, time)) = next {
-            *request = AdmissionRequest { phase, until: now + time };
+            (request.phase, request.until) = (phase, now + time);
         }
         let listener = match request.phase {
             Phase::Probing { received } => {
@@ -353,6 +388,36 @@ mod tests {
         assert!(block_on(poll_once(&mut waiting)).is_none(), "the robot has a policy");
         drop(lease);
         block_on(waiting);
+    }
+
+    #[test]
+    fn who_waits_for_a_robot_that_another_one_gets_is_refused() {
+        let admission = Admission::new(ServerConfig::default());
+        let machine = |config: &ServerConfig| Server::new(Instant::now(), config.machine.clone());
+        let _lease = admission.admit_blocking(machine).expect("the robot is free");
+        let mut late = admission.request();
+        late.phase = Phase::Settling;
+        let outcome = admission.poll_admit(&mut late, machine);
+        assert!(matches!(outcome, Admitting::Refused(Refusal::Taken)));
+    }
+
+    #[test]
+    fn the_newest_policy_takes_the_robot_over() {
+        let config = ServerConfig { take_over: true, ..ServerConfig::default() };
+        let admission = Admission::new(config);
+        let machine = |config: &ServerConfig| Server::new(Instant::now(), config.machine.clone());
+        let first = admission.admit_blocking(machine).expect("the robot is free");
+        let (mut second, mut third) = (admission.request(), admission.request());
+        let outcome = admission.poll_admit(&mut second, machine);
+        assert!(matches!(outcome, Admitting::Refused(Refusal::Superseded)), "there is a newer one");
+        assert_eq!(first.connection().error(), None);
+        let outcome = admission.poll_admit(&mut third, machine);
+        assert!(matches!(outcome, Admitting::Wait(..)), "the robot is not at rest yet");
+        let told = chiral_proto::ConnectionError::TakenOver;
+        assert_eq!(first.connection().error(), Some(told));
+        drop(first);
+        let outcome = admission.poll_admit(&mut third, machine);
+        assert!(matches!(outcome, Admitting::Admitted(_)));
     }
 
     #[test]

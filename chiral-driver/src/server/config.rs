@@ -1,7 +1,9 @@
 use std::time::Duration;
 
 use chiral_proto::server::Config;
-use chiral_proto::ws::Keepalive;
+use chiral_proto::ws::{Keepalive, Request};
+
+use super::accept_hook::{Accept, Rejection};
 
 /// Settings of a server.
 #[derive(Debug, Clone)]
@@ -29,6 +31,48 @@ pub struct ServerConfig {
     pub pull_observations: bool,
     /// What a policy is told of a robot that fails. Default: [`FailureText::Errors`].
     pub failure_text: FailureText,
+    /// Gives the robot to the newest policy: it takes the robot over from the one before, whose
+    /// connection is closed with 1013 and the reason. Default: `false`; the newer one is refused,
+    /// and a client of this crate waits for its turn.
+    ///
+    /// Two policies that connect again whenever they are closed take the robot from each other
+    /// without end. In Zenoh's compatible mode it has no effect: Zenoh lets nobody in beside the
+    /// policy that there is.
+    pub take_over: bool,
+    /// Looks at each request for a WebSocket before it is admitted; see
+    /// [`accept`](Self::accept()). Default: every request is.
+    pub accept: Accept,
+}
+
+impl ServerConfig {
+    /// Has a function look at each request for a WebSocket before the robot or the policy that it
+    /// has notices anything: path, `Host`, `Origin`, a token. What it rejects is answered with an
+    /// HTTP status and a reason. It runs with the connection and must not block; if it panics, the
+    /// request is refused with 500.
+    ///
+    /// Only a WebSocket begins with a request. A server that has such a function cannot be bound to
+    /// another transport: over Zenoh, access control is that of Zenoh's own configuration. What the
+    /// program has accepted itself (`serve_transport`, `serve_websocket`, `accepting`) it is not
+    /// asked about.
+    ///
+    /// ```
+    /// use chiral_driver::{Rejection, ServerConfig};
+    ///
+    /// let config = ServerConfig::default().accept(|request| {
+    ///     match request.header("Authorization") {
+    ///         Some("Bearer 1234") => Ok(()),
+    ///         _ => Err(Rejection::new(401, "a token is needed")),
+    ///     }
+    /// });
+    /// ```
+    #[must_use]
+    pub fn accept(
+        mut self,
+        accept: impl Fn(&Request) -> Result<(), Rejection> + Send + Sync + 'static,
+    ) -> Self {
+        self.accept = Accept::new(accept);
+        self
+    }
 }
 
 impl Default for ServerConfig {
@@ -41,6 +85,8 @@ impl Default for ServerConfig {
             robot_threads: false,
             pull_observations: false,
             failure_text: FailureText::Errors,
+            take_over: false,
+            accept: Accept::default(),
         }
     }
 }

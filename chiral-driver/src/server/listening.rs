@@ -1,7 +1,6 @@
 use std::io;
 
-use chiral_proto::wire::Limits;
-
+use super::config::ServerConfig;
 use crate::address::{Scheme, StreamAddress};
 use crate::error::WITHOUT_ZENOH;
 use crate::runtime::Runtime;
@@ -39,11 +38,19 @@ impl ListenTarget {
             |why: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("{address}: {why}"));
         match Scheme::of(address) {
             Scheme::WebSocket => {
-                let bare = address.strip_prefix("ws://").unwrap_or(address).trim_end_matches('/');
                 let expected = "expected host:port, such as 127.0.0.1:8765";
-                let (host, port) = bare.rsplit_once(':').ok_or_else(|| bad(expected))?;
+                let bare = address.trim();
+                // What a URI has behind host and port, a server does not look at.
+                let behind_scheme = match bare.split_once("://") {
+                    Some((scheme, rest)) if is_plain(scheme) => {
+                        rest.split(['/', '?']).next().unwrap_or_default()
+                    }
+                    Some(_) => return Err(bad(expected)),
+                    None => bare.trim_end_matches('/'),
+                };
+                let (host, port) = behind_scheme.rsplit_once(':').ok_or_else(|| bad(expected))?;
                 let port = port.parse().map_err(|_| bad(expected))?;
-                if host.is_empty() || host.contains('/') {
+                if host.is_empty() || host.contains(['/', '@']) {
                     return Err(bad(expected));
                 }
                 let host = host.trim_matches(['[', ']']).to_owned();
@@ -59,13 +66,31 @@ impl ListenTarget {
     }
 }
 
+/// Whether a scheme is that of a WebSocket without TLS; `http` means the same, as in browsers.
+fn is_plain(scheme: &str) -> bool {
+    ["ws", "http"].iter().any(|plain| plain.eq_ignore_ascii_case(scheme))
+}
+
+/// Finds out whether a server with these settings can be bound to a transport other than WebSocket.
+///
+/// # Errors
+/// When it is to look at requests: there are none there, and everybody would be let in.
+pub fn check_acceptor(address: &str, config: &ServerConfig) -> io::Result<()> {
+    if config.accept.is_set() {
+        let why = "`ServerConfig::accept` looks at requests for a WebSocket, and there are none here: \
+                   restrict access by the transport's own means";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{address}: {why}")));
+    }
+    Ok(())
+}
+
 /// The error of an address for which the adapter has no acceptor.
 pub fn no_acceptor(address: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, format!("{address}: {WITHOUT_ZENOH}"))
 }
 
 impl<R: Runtime> Listening<R> {
-    pub(super) async fn bind(address: &str, limits: &Limits) -> io::Result<Self> {
+    pub(super) async fn bind(address: &str, config: &ServerConfig) -> io::Result<Self> {
         match ListenTarget::of(address)? {
             ListenTarget::Socket(target) => {
                 let listener = R::listen(&target).await.map_err(|error| {
@@ -78,7 +103,8 @@ impl<R: Runtime> Listening<R> {
                 Ok(Self::Socket(listener, address))
             }
             ListenTarget::Other => {
-                let acceptor = R::acceptor(address, limits).await;
+                check_acceptor(address, config)?;
+                let acceptor = R::acceptor(address.trim(), &config.machine.limits).await;
                 Ok(Self::Acceptor(acceptor.ok_or_else(|| no_acceptor(address))??))
             }
         }
@@ -97,6 +123,44 @@ impl<R: Runtime> Listening<R> {
         match self {
             Self::Socket(_, address) => address.to_string(),
             Self::Acceptor(acceptor) => acceptor.uri(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_address_means_does_not_depend_on_how_it_is_written() {
+        for address in [
+            "127.0.0.1:8765",
+            " 127.0.0.1:8765\n",
+            "127.0.0.1:8765/",
+            "ws://127.0.0.1:8765",
+            "WS://127.0.0.1:8765/",
+            "ws://127.0.0.1:8765/left?arm=1",
+            "http://127.0.0.1:8765",
+        ] {
+            let tcp = StreamAddress::Tcp { host: "127.0.0.1".to_owned(), port: 8765 };
+            assert_eq!(ListenTarget::of(address).expect(address), ListenTarget::Socket(tcp));
+        }
+        let v6 = StreamAddress::Tcp { host: "::1".to_owned(), port: 1 };
+        assert_eq!(ListenTarget::of("[::1]:1").expect("v6"), ListenTarget::Socket(v6));
+        let unix = ListenTarget::Socket(StreamAddress::Unix("/run/a".into()));
+        assert_eq!(ListenTarget::of(" UNIX:/run/a\n").expect("a path"), unix);
+    }
+
+    #[test]
+    fn addresses_that_nobody_can_mean_are_refused() {
+        for address in ["", "8765", ":8765", "localhost", "localhost:http", "/a:1", "ftp://a:1"] {
+            let error = ListenTarget::of(address).expect_err(address);
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{address}");
+            assert!(error.to_string().contains("expected host:port"), "{error}");
+        }
+        for address in ["wss://localhost:1", "HTTPS://localhost:1"] {
+            let error = ListenTarget::of(address).expect_err(address).to_string();
+            assert!(error.contains("accept the TLS connection yourself"), "{error}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The robot's side: [`PolicyServer`], and what adapters make theirs from.
 
 mod accept;
+mod accept_hook;
 mod admission;
 mod arrivals;
 mod config;
@@ -24,12 +25,14 @@ use futures_lite::FutureExt;
 use futures_lite::future::or;
 
 pub use accept::{
-    ACCEPT_RETRY, DRAIN_LIMIT, HANDSHAKE_TIMEOUT, ServeError, finish_refused, session, source_of,
+    ACCEPT_RETRY, DRAIN_LIMIT, FIRST_MESSAGE_TIMEOUT, HANDSHAKE_TIMEOUT, ServeError,
+    finish_refused, session, source_of, warn_if_mute,
 };
+pub use accept_hook::{Accept, Rejection};
 pub use admission::{Admission, AdmissionRequest, Admitting, Lease, Refusal};
 pub use arrivals::Arrival;
 pub use config::{FailureText, ServerConfig, Watchdog};
-pub use listening::{ListenTarget, no_acceptor};
+pub use listening::{ListenTarget, check_acceptor, no_acceptor};
 pub use operate::machine_of_callbacks;
 pub use state::ServerState;
 
@@ -91,7 +94,7 @@ impl<R: Runtime> PolicyServer<R> {
     /// # Errors
     /// When the address cannot be read or listened on.
     pub async fn bind_with(address: &str, config: ServerConfig) -> io::Result<Self> {
-        let listening = Listening::bind(address, &config.machine.limits).await?;
+        let listening = Listening::bind(address, &config).await?;
         Ok(Self::new(config, Some(listening)))
     }
 
@@ -111,6 +114,11 @@ impl<R: Runtime> PolicyServer<R> {
             Some(Listening::Socket(_, address)) => Some(address.clone()),
             _ => None,
         };
+        if let Some(Listening::Acceptor(acceptor)) = &listening
+            && config.take_over
+        {
+            acceptor.let_take_over();
+        }
         let uri = listening.as_ref().map(Listening::uri);
         let listening = listening.map(Arc::new);
         let accepting = listening.as_ref().map(Arc::downgrade).unwrap_or_default();
@@ -142,7 +150,8 @@ impl<R: Runtime> PolicyServer<R> {
 
     /// Serves the robot to one policy after the other, until [`shutdown`](Self::shutdown). Another
     /// policy that comes while one is connected is refused with 503 and a reason, once that one
-    /// has given a sign of life; it does not notice. To stop accepting, drop the future; a policy
+    /// has given a sign of life; it does not notice. With [`ServerConfig::take_over`] it gets the
+    /// robot instead. To stop accepting, drop the future; a policy
     /// that is connected stays.
     ///
     /// To keep hold of the robot, give an `Arc` of it: that is a robot too.

@@ -24,6 +24,7 @@ use chiral_proto::{ConnectionError, Map};
 pub(crate) use tungstenite::Tungstenite;
 pub(crate) use websocket::WebSocket;
 
+use crate::client::WaitForServer;
 use crate::error::ConnectError;
 
 /// A future on the heap, as object-safe traits return them.
@@ -303,13 +304,17 @@ impl<T: Transport + ?Sized> Transport for Box<T> {
 
 /// Makes connections over a transport, for a policy.
 pub trait Connector: Send + Sync + 'static {
-    /// Waits for a robot, for `timeout` at the most, and connects to it. `limits` bound what may
-    /// be received.
+    /// Connects to a robot, and waits for one that is not there yet or has another policy. `limits`
+    /// bound what may be received; `wait` says when to try again and when to give up, and tells the
+    /// user what is waited for.
     fn connect(
         &self,
         limits: &Limits,
-        timeout: Option<Duration>,
+        wait: WaitForServer,
     ) -> BoxFuture<'_, Result<Box<dyn Transport>, ConnectError>>;
+
+    /// The URI of the robot, to tell the user what is waited for.
+    fn uri(&self) -> String;
 
     /// How the client is to behave where messages may be lost. Default: none are.
     fn lossy(&self) -> Option<Lossy> {
@@ -337,6 +342,11 @@ pub trait Acceptor: Send + Sync + 'static {
         drop(metadata);
     }
 
+    /// The newest policy takes the robot over from the one before it: a policy that comes is to be
+    /// accepted although another one is connected. Called before the first one is accepted.
+    /// Default: nothing, for a transport that accepts all and leaves it to the server whom it admits.
+    fn let_take_over(&self) {}
+
     /// Takes back what was declared to the network. Default: nothing.
     fn close(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async { Ok(()) })
@@ -353,9 +363,13 @@ impl<C: Connector + ?Sized> Connector for Box<C> {
     fn connect(
         &self,
         limits: &Limits,
-        timeout: Option<Duration>,
+        wait: WaitForServer,
     ) -> BoxFuture<'_, Result<Box<dyn Transport>, ConnectError>> {
-        (**self).connect(limits, timeout)
+        (**self).connect(limits, wait)
+    }
+
+    fn uri(&self) -> String {
+        (**self).uri()
     }
 
     fn lossy(&self) -> Option<Lossy> {
@@ -378,6 +392,10 @@ impl<T: Acceptor + ?Sized> Acceptor for Box<T> {
 
     fn set_metadata(&self, metadata: Map) {
         (**self).set_metadata(metadata);
+    }
+
+    fn let_take_over(&self) {
+        (**self).let_take_over();
     }
 
     fn close(&self) -> BoxFuture<'_, io::Result<()>> {

@@ -106,6 +106,8 @@ pub enum TimeoutCause {
     NotSent,
     /// Nothing at all has come from the server since the request was sent.
     Silent,
+    /// The transport may lose messages, and a request that moves the robot is not sent twice.
+    MaybeLost,
     /// The server lives, but has never answered a request of this kind.
     NeverAnswered {
         /// The kinds that it did answer.
@@ -123,6 +125,13 @@ impl fmt::Display for TimeoutCause {
             Self::NotSent => return f.write_str("it could not be sent, the connection is stuck"),
             Self::Silent => {
                 return f.write_str("nothing at all has come, the connection may be dead");
+            }
+            Self::MaybeLost => {
+                return f.write_str(
+                    "the request or its answer may have been lost on the network, or the robot may \
+                     still be at it; it is not sent twice, so ask for an observation to see what \
+                     the robot has done",
+                );
             }
             Self::Slow => return f.write_str("the robot may still be at it"),
             Self::NeverAnswered { answered, request } => (answered, request),

@@ -489,6 +489,9 @@ impl Client {
 
     fn cause_of(&self, Expired { kind, sent_at, .. }: Expired) -> TimeoutCause {
         let Some(sent_at) = sent_at else { return TimeoutCause::NotSent };
+        if self.config.lossy.is_some() && matches!(kind, RequestKind::Reset | RequestKind::Step) {
+            return TimeoutCause::MaybeLost;
+        }
         if self.silence.heard().is_none_or(|heard| heard < sent_at) {
             return TimeoutCause::Silent;
         }

@@ -217,6 +217,11 @@ impl Server {
         self.lifecycle.shut_down(deadline);
     }
 
+    /// Ends the connection because another policy gets the robot; the client is told so.
+    pub fn hand_over(&mut self) {
+        self.end(ConnectionError::TakenOver);
+    }
+
     /// Ends the connection because the robot cannot do what was asked; the client is told why.
     pub fn fail(&mut self, why: impl Into<String>) {
         self.end(ConnectionError::RobotFailed(why.into()));

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use tungstenite::http::Uri;
 
 /// Where a WebSocket server is: `ws://host:port/path` or `wss://…`. `http` and `https` mean the
-/// same, as in browsers.
+/// same, as in browsers, and `host:port` is one with `ws://`.
 ///
 /// ```
 /// use chiral_proto::ws::WsUri;
@@ -16,8 +16,11 @@ use tungstenite::http::Uri;
 /// let uri: WsUri = "wss://[::1]".parse()?;
 /// assert_eq!((uri.host(), uri.port(), uri.authority()), ("::1", 443, "[::1]"));
 ///
-/// let error = "localhost:8765".parse::<WsUri>().unwrap_err();
-/// assert!(error.to_string().contains("expected ws://host:port or wss://host:port"));
+/// let uri: WsUri = "localhost:8765".parse()?;
+/// assert_eq!(uri.to_string(), "ws://localhost:8765/");
+///
+/// let error = "localhost".parse::<WsUri>().unwrap_err();
+/// assert!(error.to_string().contains("expected ws://host:port"));
 /// # Ok::<(), chiral_proto::ws::UriError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +66,9 @@ impl FromStr for WsUri {
     fn from_str(text: &str) -> Result<Self, UriError> {
         let text = text.trim();
         let fail = |problem| UriError { uri: redacted(text), problem };
-        let uri: Uri = text.parse().map_err(|_| fail("no valid URI"))?;
+        let with_scheme = is_bare_address(text).then(|| format!("ws://{text}"));
+        let uri = with_scheme.as_deref().unwrap_or(text);
+        let uri: Uri = uri.parse().map_err(|_| fail("no valid URI"))?;
         let scheme = uri.scheme_str().map(str::to_ascii_lowercase);
         let is_secure = match scheme.as_deref() {
             Some("ws" | "http") => false,
@@ -92,6 +97,13 @@ impl FromStr for WsUri {
             target: uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
         })
     }
+}
+
+/// Whether a text is `host:port`, with or without a path behind it.
+fn is_bare_address(text: &str) -> bool {
+    let authority = text.split(['/', '?', '#']).next().unwrap_or_default();
+    let port = authority.rsplit_once(':').map(|(_, port)| port);
+    port.is_some_and(|port| port.parse::<u16>().is_ok())
 }
 
 /// A WebSocket's URI, as written, fit for a log or an error: without what may be secret in it, user
@@ -130,7 +142,9 @@ impl fmt::Display for WsUri {
 
 /// A text that is no WebSocket server's URI.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{uri}`: found {problem}, expected ws://host:port or wss://host:port, then a path if any")]
+#[error(
+    "`{uri}`: found {problem}, expected ws://host:port, wss://host:port or host:port, then a path if any"
+)]
 pub struct UriError {
     uri: String,
     problem: &'static str,
@@ -150,6 +164,10 @@ mod tests {
             ("ws://localhost:port", "no port number"),
             ("ws://localhost:99999", "no port number"),
             ("ws://:8765", "no host"),
+            (":8765", "no host"),
+            ("localhost", "no ws or wss scheme"),
+            ("tcp://localhost:8765", "no ws or wss scheme"),
+            ("me:secret@localhost:8765", "a user name"),
             ("ws://me:secret@localhost", "a user name"),
             ("ws://localhost/#top", "a fragment"),
         ] {
@@ -161,7 +179,13 @@ mod tests {
     #[test]
     fn equivalent_uris_parse_to_the_same_value() {
         let plain: WsUri = "ws://localhost:80/".parse().expect("as it should be");
-        for text in ["WS://localhost:80", " ws://localhost:80/\n", "http://localhost:80/"] {
+        for text in [
+            "WS://localhost:80",
+            " ws://localhost:80/\n",
+            "http://localhost:80/",
+            "localhost:80",
+            "localhost:80/",
+        ] {
             assert_eq!(text.parse::<WsUri>().as_ref(), Ok(&plain), "{text:?}");
         }
         let uri: WsUri = "https://localhost:/".parse().expect("an empty port is the default");

@@ -1,6 +1,6 @@
 //! Requests that nobody gave a deadline, and what their errors say.
 
-use chiral_proto::client::{Config, Event, RequestError, TimeoutCause};
+use chiral_proto::client::{Config, Event, Lossy, RequestError, TimeoutCause};
 use chiral_proto::wire::{ClientMessage, RequestKind, ServerMessage};
 
 use super::support::*;
@@ -193,6 +193,18 @@ fn the_error_names_the_likely_cause() {
     policy.client.note_activity(policy.now);
     policy.wait(ms(10_000));
     assert_eq!(cause(&mut policy), TimeoutCause::Slow);
+}
+
+#[test]
+fn a_reset_that_may_be_lost_is_not_blamed_on_the_robot() {
+    let lossy = Some(Lossy::default());
+    let mut policy = Policy::new(Config { lossy, silence: None, ..Config::default() });
+    policy.client.request_reset(policy.now, None).unwrap();
+    policy.sends_all();
+    policy.wait(ms(120_000));
+    let error = error(&mut policy).to_string();
+    assert!(error.contains("may have been lost on the network"), "{error}");
+    assert!(error.contains("not sent twice"), "{error}");
 }
 
 #[test]

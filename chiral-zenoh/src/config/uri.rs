@@ -11,7 +11,8 @@ impl Config {
     /// Whether a text is meant as a Zenoh URI, and not as one of another transport: it begins with
     /// `zenoh:`, or with a protocol of Zenoh and a slash.
     pub fn is_uri(text: &str) -> bool {
-        text.starts_with(SCHEME) || ["tcp/", "tls/"].iter().any(|start| text.starts_with(start))
+        behind_scheme(text).is_some()
+            || ["tcp/", "tls/"].iter().any(|start| text.starts_with(start))
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), Problem> {
@@ -53,9 +54,10 @@ impl FromStr for Config {
     type Err = UriError;
 
     fn from_str(text: &str) -> Result<Self, UriError> {
+        let text = text.trim();
         let fail = |problem| UriError { uri: text.to_owned(), problem };
         let mut config = Self::new();
-        let Some(rest) = text.strip_prefix(SCHEME) else {
+        let Some(rest) = behind_scheme(text) else {
             let endpoint = text.parse().map_err(|error| fail(Problem::Endpoint(error)))?;
             return Ok(config.at(endpoint));
         };
@@ -108,6 +110,12 @@ impl fmt::Display for Config {
         write!(f, "{SCHEME}{}", endpoints.join(","))?;
         if options.is_empty() { Ok(()) } else { write!(f, "?{}", options.join("&")) }
     }
+}
+
+/// What follows the scheme, which may be in upper case, if a text has it.
+fn behind_scheme(text: &str) -> Option<&str> {
+    let scheme = text.get(..SCHEME.len())?;
+    scheme.eq_ignore_ascii_case(SCHEME).then(|| &text[SCHEME.len()..])
 }
 
 fn escape(text: &str) -> String {

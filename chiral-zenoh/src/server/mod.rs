@@ -3,6 +3,7 @@ mod compatible;
 mod named;
 
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -37,6 +38,7 @@ pub struct Listener {
     /// With which a policy connects.
     client_config: Config,
     metadata: Metadata,
+    takes_over: Arc<AtomicBool>,
     /// Stops accepting. It may block, so it is called on a thread.
     stop: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     #[cfg(feature = "shm")]
@@ -53,6 +55,8 @@ struct ServerContext {
     encoder: Encoder,
     config: Config,
     metadata: Metadata,
+    /// The newest policy gets the robot.
+    takes_over: Arc<AtomicBool>,
 }
 
 impl Listener {
@@ -67,6 +71,7 @@ impl Listener {
             let session = zenoh::open(zenoh).wait().map_err(fail)?;
             let accept_queue = Arc::new(AcceptQueue::default());
             let metadata = Metadata::new(Mutex::new(metadata_frame(Map::new())));
+            let takes_over = Arc::<AtomicBool>::default();
             #[cfg(feature = "shm")]
             let memory = crate::SharedMemory::of(&config);
             #[cfg(feature = "shm")]
@@ -79,6 +84,7 @@ impl Listener {
                 encoder,
                 config: config.clone(),
                 metadata: Arc::clone(&metadata),
+                takes_over: Arc::clone(&takes_over),
             };
             let stop: Box<dyn FnOnce() + Send> = match config.robot() {
                 None => Box::new(compatible::accept_policies(context).map_err(fail)?),
@@ -92,6 +98,7 @@ impl Listener {
                 client_config: config.for_clients(&endpoints),
                 endpoints,
                 metadata,
+                takes_over,
                 stop: Mutex::new(Some(stop)),
                 #[cfg(feature = "shm")]
                 memory,
@@ -143,6 +150,13 @@ impl Listener {
     /// Sets what [`robots`](crate::robots) lists as this robot's metadata. Default: nothing.
     pub fn set_metadata(&self, metadata: Map) {
         *self.metadata.lock().unwrap_or_else(PoisonError::into_inner) = metadata_frame(metadata);
+    }
+
+    /// Accepts a policy of a named robot although another one is connected: whoever accepts is to
+    /// close the connection of the one before. Default: the newer one is refused. In compatible mode
+    /// it has no effect: Zenoh lets in one session at a time.
+    pub fn let_take_over(&self) {
+        self.takes_over.store(true, Ordering::Relaxed);
     }
 
     /// The shared memory, for sensors that write to it directly; `None` when it was not asked for.

@@ -2,6 +2,7 @@
 //! no other policy has, or is refused because another one drives the robot.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -174,9 +175,10 @@ impl NamedServer {
     fn answer_admission(&mut self, query: &Query) {
         let policy = query.payload().and_then(|policy| policy.try_to_string().ok());
         let policy = policy.filter(|policy| is_id(policy));
+        let takes_over = self.context.takes_over.load(Ordering::Relaxed);
         let answered = match (policy, &self.current) {
             (None, _) => query.reply_err("found no policy's id in the request").wait(),
-            (Some(_), Some((_, connection))) if !connection.is_ended() => {
+            (Some(_), Some((_, connection))) if !takes_over && !connection.is_ended() => {
                 query.reply_err(format!("`{}` is driven by another policy", self.robot)).wait()
             }
             // It would have the robot until its missing messages are noticed.

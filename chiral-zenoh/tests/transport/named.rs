@@ -79,12 +79,12 @@ fn a_request_of_nobody_does_not_hold_the_robot() {
 }
 
 #[test]
-fn a_second_policy_is_refused_as_busy() {
+fn a_second_policy_waits_and_is_refused_as_busy_at_its_timeout() {
     let (_router, endpoint) = router();
     let robot = Robot::serve(&named("arm", &endpoint), "arm", PIXELS);
     let config: Config = named("arm", &endpoint).parse().expect("a URI");
     let mut first = Policy::connect(&config);
-    let second = chiral_zenoh::connect(config.clone(), Some(Duration::from_secs(10))).wait();
+    let second = chiral_zenoh::connect(config.clone(), Some(Duration::from_secs(1))).wait();
     let busy = Error::Busy("`arm` is driven by another policy".to_owned());
     assert_eq!(second.err(), Some(busy));
     assert_eq!(first.metadata(), metadata("arm"), "the first is not disturbed");

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -228,7 +229,11 @@ impl Runtime for FuzzRuntime {
         Timer { at, id: STATE.with_borrow_mut(State::next_id) }
     }
 
-    async fn connect(_: &StreamAddress) -> io::Result<Stream> {
+    async fn look_up(_: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    async fn connect_tcp(_: SocketAddr) -> io::Result<Stream> {
         Err(io::ErrorKind::Unsupported.into())
     }
 

@@ -181,7 +181,8 @@ async fn a_disconnecting_robot_is_noticed() {
 async fn a_second_policy_receives_the_refusal_reason() {
     let robot = Robot::start("python", &[]).await;
     let first = connect(&robot).await;
-    let error = soon(PolicyClient::connect(&robot.uri)).await.unwrap_err().to_string();
+    let second = PolicyClient::builder().connect_timeout(Duration::from_secs(1));
+    let error = soon(second.connect(&robot.uri)).await.unwrap_err().to_string();
     assert!(error.contains("503 Service Unavailable: another client is here"), "{error}");
     soon(first.metadata()).await.unwrap();
 }

@@ -11,9 +11,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
+use chiral_driver::client::{Failure, WaitForServer};
 use chiral_driver::{
     Acceptor, BoxFuture, ConnectError, Connector, Incoming, Message, Transport, UnixListening,
 };
@@ -35,8 +36,6 @@ const STEP: usize = 256 << 10;
 const SLICES: usize = 36;
 /// Bytes of a close, with its two bytes of code.
 const CLOSE_LEN: usize = 1 << 10;
-/// How long to wait before connecting again.
-const RETRY: Duration = Duration::from_millis(20);
 
 /// What an item is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -327,33 +326,35 @@ impl Connector for FramedConnector {
     fn connect(
         &self,
         limits: &Limits,
-        timeout: Option<Duration>,
+        mut wait: WaitForServer,
     ) -> BoxFuture<'_, Result<Box<dyn Transport>, ConnectError>> {
         let limit = limits.frame_len;
         Box::pin(async move {
-            let start = Instant::now();
-            let mut last = io::Error::from(io::ErrorKind::TimedOut);
-            let connect = async {
-                loop {
-                    match self.attempt(limit).await {
-                        Ok(transport) => return Ok(Ok(transport)),
-                        Err(ConnectionError::ClosedByPeer { reason, .. }) => {
-                            return Ok(Err(Refused { reason }));
-                        }
-                        Err(error) => last = io::Error::other(error),
+            let mut refused = None;
+            loop {
+                let attempt = async { Ok(self.attempt(limit).await) };
+                let failure = match or(attempt, expire(wait.deadline())).await {
+                    Ok(Ok(transport)) => return Ok(Box::new(transport) as Box<dyn Transport>),
+                    Ok(Err(ConnectionError::ClosedByPeer { reason, .. })) => {
+                        let refusal = Refused { reason };
+                        let retry_at = wait.retry_later(&refusal.reason);
+                        smol::Timer::at(retry_at.ok_or(refusal.clone())?).await;
+                        refused = Some(refusal);
+                        continue;
                     }
-                    smol::Timer::after(RETRY).await;
-                }
-            };
-            match or(connect, expire(timeout)).await {
-                Ok(Ok(transport)) => Ok(Box::new(transport) as Box<dyn Transport>),
-                Ok(Err(refused)) => Err(refused.into()),
-                Err(_) => {
-                    let (uri, waited) = (self.uri.clone(), start.elapsed());
-                    Err(ConnectError::NoServer { uri, waited, last })
-                }
+                    Ok(Err(error)) => io::Error::other(error),
+                    Err(late) => match refused {
+                        Some(refusal) => return Err(refusal.into()),
+                        None => late,
+                    },
+                };
+                smol::Timer::at(wait.retry_at(Failure::Absent(failure))?).await;
             }
         })
+    }
+
+    fn uri(&self) -> String {
+        self.uri.clone()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::Instant;
 
 use event_listener::Event;
 use futures_lite::future::or;
@@ -69,7 +69,7 @@ impl<E> Names<E> {
     }
 
     /// Passes the server's end of a connection to whoever listens at a name; waits for somebody to,
-    /// for `timeout` at the most.
+    /// until `deadline` at the most.
     ///
     /// # Errors
     /// `TimedOut` when nobody does in time.
@@ -78,7 +78,7 @@ impl<E> Names<E> {
         name: &str,
         end: E,
         faults: Weak<dyn Faults>,
-        timeout: Option<Duration>,
+        deadline: Option<Instant>,
     ) -> io::Result<()> {
         let mut end = Some(end);
         let pass = async {
@@ -99,7 +99,7 @@ impl<E> Names<E> {
             self.changed.notify(usize::MAX);
             Ok(())
         };
-        or(pass, expire(timeout)).await
+        or(pass, expire(deadline)).await
     }
 }
 
@@ -110,9 +110,9 @@ impl<E> Default for Names<E> {
 }
 
 /// Fails when the time is over.
-pub(crate) async fn expire<T>(timeout: Option<Duration>) -> io::Result<T> {
-    match timeout {
-        Some(timeout) => drop(smol::Timer::after(timeout).await),
+pub(crate) async fn expire<T>(deadline: Option<Instant>) -> io::Result<T> {
+    match deadline {
+        Some(deadline) => drop(smol::Timer::at(deadline).await),
         None => std::future::pending().await,
     }
     Err(io::Error::new(io::ErrorKind::TimedOut, "nobody listens there, or nobody answers"))

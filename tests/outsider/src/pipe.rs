@@ -26,7 +26,8 @@ pub static NAMES: Names<Pipe> = Names::new();
 pub async fn connect(name: &str, timeout: Option<Duration>) -> io::Result<Pipe> {
     let (ours, theirs) = pipe();
     let shared = Arc::downgrade(&ours.shared);
-    NAMES.connect(name, theirs, shared, timeout).await?;
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    NAMES.connect(name, theirs, shared, deadline).await?;
     Ok(ours)
 }
 

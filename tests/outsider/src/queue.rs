@@ -6,9 +6,10 @@ use std::future::poll_fn;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
+use chiral_driver::client::{Failure, WaitForServer};
 use chiral_driver::{Acceptor, BoxFuture, ConnectError, Connector, Incoming, Message, Transport};
 use chiral_proto::ConnectionError;
 use chiral_proto::wire::{Frame, Limits};
@@ -244,18 +245,17 @@ impl QueueConnector {
         name_of(uri).map(|name| Self(name.to_owned()))
     }
 
-    async fn attempt(&self, timeout: Option<Duration>) -> io::Result<Result<Queue, Refused>> {
+    async fn attempt(
+        &self,
+        deadline: Option<Instant>,
+    ) -> io::Result<Result<Queue, ConnectionError>> {
         let (mut ours, theirs) = Queue::pair();
         let shared = Arc::downgrade(&ours.shared);
         let meet = async {
             NAMES.connect(&self.0, theirs, shared, None).await?;
             Ok(ours.wait_for_greeting().await)
         };
-        match or(meet, expire(timeout)).await? {
-            Ok(()) => Ok(Ok(ours)),
-            Err(ConnectionError::ClosedByPeer { reason, .. }) => Ok(Err(Refused { reason })),
-            Err(error) => Err(io::Error::other(error)),
-        }
+        Ok(or(meet, expire(deadline)).await?.map(|()| ours))
     }
 }
 
@@ -263,27 +263,34 @@ impl Connector for QueueConnector {
     fn connect(
         &self,
         _: &Limits,
-        timeout: Option<Duration>,
+        mut wait: WaitForServer,
     ) -> BoxFuture<'_, Result<Box<dyn Transport>, ConnectError>> {
         Box::pin(async move {
-            let start = Instant::now();
-            let mut attempt = self.attempt(timeout).await;
-            // A server that is just going does not greet; the next one may.
-            while let Err(error) = &attempt
-                && error.kind() != io::ErrorKind::TimedOut
-            {
-                let left = timeout.map(|timeout| timeout.saturating_sub(start.elapsed()));
-                attempt = self.attempt(left).await;
-            }
-            match attempt {
-                Ok(Ok(transport)) => Ok(Box::new(transport) as Box<dyn Transport>),
-                Ok(Err(refused)) => Err(refused.into()),
-                Err(last) => {
-                    let (uri, waited) = (format!("queue:{}", self.0), start.elapsed());
-                    Err(ConnectError::NoServer { uri, waited, last })
+            let mut refused = None;
+            loop {
+                match self.attempt(wait.deadline()).await {
+                    Ok(Ok(transport)) => return Ok(Box::new(transport) as Box<dyn Transport>),
+                    Ok(Err(ConnectionError::ClosedByPeer { reason, .. })) => {
+                        let refusal = Refused { reason };
+                        let retry_at = wait.retry_later(&refusal.reason);
+                        smol::Timer::at(retry_at.ok_or(refusal.clone())?).await;
+                        refused = Some(refusal);
+                    }
+                    // A server that is just going does not greet; the next one may.
+                    Ok(Err(_)) => {}
+                    Err(late) => {
+                        if let Some(refusal) = refused {
+                            return Err(refusal.into());
+                        }
+                        return Err(Failure::Absent(late).into_error(&self.uri(), wait.waited()));
+                    }
                 }
             }
         })
+    }
+
+    fn uri(&self) -> String {
+        format!("queue:{}", self.0)
     }
 }
 

@@ -51,6 +51,8 @@ impl Blocking {
             machine: settings.machine,
             keepalive: settings.keepalive,
             shutdown_timeout: settings.shutdown_timeout,
+            take_over: settings.take_over,
+            accept: settings.accept,
             ..ServerConfig::default()
         }
     }

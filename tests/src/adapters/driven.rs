@@ -112,6 +112,8 @@ impl<E: Executor> Driven<E> {
             machine: settings.machine,
             keepalive: settings.keepalive,
             shutdown_timeout: settings.shutdown_timeout,
+            take_over: settings.take_over,
+            accept: settings.accept,
             robot_threads: robot.blocks(),
             ..ServerConfig::default()
         }
