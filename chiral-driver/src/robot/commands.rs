@@ -246,7 +246,7 @@ impl Commands {
         if !connection.lock().has_event() {
             return None;
         }
-        match connection.call(|state, _| state.machine.poll_event())? {
+        match connection.call(|state, now| state.machine.poll_event(now))? {
             Event::Action(action) => Some(Command::Action(action)),
             Event::Watchdog { silent_for } => Some(Command::Hold(Hold::Watchdog { silent_for })),
             Event::Disconnected(reason) => {

@@ -48,6 +48,11 @@ pub struct Config {
     /// every existing robot server reads `float32`, and the C++ one nothing else. With `false`
     /// they keep their dtype.
     pub float32_actions: bool,
+    /// Whether actions are numbered and say how long their observation was held. A robot that
+    /// understands it tells in its observations which action was the last, and where the time
+    /// went ([`Observation::timing`](crate::Observation::timing),
+    /// [`Stats::latency`](super::Stats::latency)); others ignore it. Default: true.
+    pub timing: bool,
     /// For a transport that may lose or repeat messages. Default: `None`, a reliable one.
     pub lossy: Option<Lossy>,
 }
@@ -64,6 +69,7 @@ impl Default for Config {
             motion_timeout: Some(Duration::from_secs(120)),
             silence: Some(Duration::from_secs(2)),
             float32_actions: true,
+            timing: true,
             lossy: None,
         }
     }

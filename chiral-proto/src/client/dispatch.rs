@@ -19,10 +19,11 @@ pub(super) struct Dispatch {
     pub(super) counts: Counts,
 }
 
+/// An action, and when it was put.
 #[derive(Debug)]
-struct Queued {
-    action: Action,
-    put_at: Instant,
+pub(super) struct Queued {
+    pub(super) action: Action,
+    pub(super) put_at: Instant,
 }
 
 /// What became of the ticks and of the actions that never left.
@@ -121,17 +122,17 @@ impl Dispatch {
 
     /// The next action that waits for no tick, or the action of the tick that has come, if it has
     /// not left yet.
-    pub(super) fn transmit(&mut self, now: Instant) -> Option<Action> {
+    pub(super) fn transmit(&mut self, now: Instant) -> Option<Queued> {
         self.drop_expired(now);
         if let Some(urgent) = self.urgent.pop_front() {
-            return Some(urgent.action);
+            return Some(urgent);
         }
         if !std::mem::take(&mut self.due) {
             return None;
         }
         let next = self.queue.pop_front();
         self.counts.starved += u64::from(next.is_none());
-        next.map(|queued| queued.action)
+        next
     }
 
     /// Whether an action may leave now.

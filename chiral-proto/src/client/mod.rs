@@ -54,6 +54,7 @@ mod request;
 mod silence;
 mod stats;
 mod stream;
+mod timing;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -67,16 +68,18 @@ pub use event::{Event, Misuse, NotQueued, NotQueuedReason, RequestError, Timeout
 pub use latest::Latest;
 pub use request::{RequestId, RequestKey};
 pub use stats::Stats;
+pub use timing::{ActionLatency, LatencyStats};
 
 use crate::machine::ToldTimeout;
 use crate::wire::{ClientMessage, Frame, RequestKind, ServerMessage};
-use crate::{Action, ConnectionError, Map, Observation, Rate, ResetResult, StepResult};
+use crate::{Action, Arrival, ConnectionError, Map, Observation, Rate, ResetResult, StepResult};
 use cameras::Cameras;
-use dispatch::Dispatch;
+use dispatch::{Dispatch, Queued};
 use lifecycle::Lifecycle;
 use request::{Answered, Deadline, Expired, Outgoing, Owner, Requests};
 use silence::Silence;
 use stream::ObservationStream;
+use timing::ActionClock;
 
 /// The policy's side of one connection. See the [module](self) for how to drive it.
 #[derive(Debug)]
@@ -88,6 +91,7 @@ pub struct Client {
     dispatch: Dispatch,
     latest: Option<Latest>,
     cameras: Cameras,
+    clock: ActionClock,
     silence: Silence,
     /// How many requests of each kind were answered.
     answered: [u64; RequestKind::ALL.len()],
@@ -109,6 +113,7 @@ impl Client {
             dispatch: Dispatch::new(config.queue_capacity, config.max_age),
             latest: None,
             cameras: Cameras::default(),
+            clock: ActionClock::default(),
             silence: Silence::new(config.silence),
             answered: [0; RequestKind::ALL.len()],
             stream_overdue: false,
@@ -419,6 +424,7 @@ impl Client {
         Stats {
             observation_age: self.latest.as_ref().map(age),
             cameras: self.cameras.stats(now),
+            latency: self.clock.stats.clone(),
             stream_ticks_missed: self.stream.missed,
             starvations: counts.starved,
             dispatch_ticks_missed: counts.missed,
@@ -493,9 +499,11 @@ impl Client {
     }
 
     fn next_message(&mut self, now: Instant) -> Option<ClientMessage> {
-        if let Some(action) = self.dispatch.transmit(now) {
+        if let Some(Queued { action, put_at }) = self.dispatch.transmit(now) {
             self.stats.actions.record(now);
-            return Some(ClientMessage::ApplyAction(self.stamped(action)));
+            let mut action = self.stamped(action);
+            self.clock.leave(now, put_at, &mut action, self.config.timing);
+            return Some(ClientMessage::ApplyAction(action));
         }
         if self.lifecycle.is_shutting_down() {
             return None;
@@ -548,19 +556,23 @@ impl Client {
         if let Some(sent_at) = sent_at {
             self.stats.round_trip.record(now.duration_since(sent_at));
         }
+        let arrival = Some(Arrival { requested: sent_at, received: now });
         match reply {
             ServerMessage::Metadata(metadata) => {
                 self.answer(owner, |id| Event::Metadata { id, metadata });
             }
-            ServerMessage::Reset(result) => {
+            ServerMessage::Reset(mut result) => {
+                result.observation.arrival = arrival;
                 self.observed(now, result.observation.clone());
                 self.answer(owner, |id| Event::Reset { id, result });
             }
-            ServerMessage::Step(result) => {
+            ServerMessage::Step(mut result) => {
+                result.observation.arrival = arrival;
                 self.observed(now, result.observation.clone());
                 self.answer(owner, |id| Event::Step { id, result });
             }
-            ServerMessage::Observation(observation) => {
+            ServerMessage::Observation(mut observation) => {
+                observation.arrival = arrival;
                 let observation = self.observed(now, observation);
                 if owner == Owner::Stream {
                     self.stream_overdue = false;
@@ -577,6 +589,7 @@ impl Client {
     fn observed(&mut self, now: Instant, observation: Observation) -> Arc<Observation> {
         self.stats.observations.record(now);
         self.cameras.observe(now, &observation);
+        self.clock.observe(&observation);
         let number = self.latest.as_ref().map_or(0, |latest| latest.number) + 1;
         let observation = Arc::new(observation);
         self.latest = Some(Latest { number, arrived: now, observation: observation.clone() });

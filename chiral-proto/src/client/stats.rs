@@ -2,6 +2,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::cameras::CameraStats;
+use super::timing::LatencyStats;
 use crate::stats::{Histogram, Meter};
 
 /// What a [`Client`](super::Client) has counted since it was made.
@@ -42,6 +43,9 @@ pub struct Stats {
     pub actions_expired: u64,
     /// Actions that were not sent because they were cleared, replaced, or left at the end.
     pub actions_dropped: u64,
+    /// Where the time went between what the sensors captured and the actions that the robot was
+    /// given, as far as the robot tells.
+    pub latency: LatencyStats,
     /// Requests that got no answer in time, of the stream too.
     pub requests_timed_out: u64,
     /// How often nothing came for [`Config::silence`](super::Config::silence) although an answer
@@ -77,6 +81,7 @@ impl fmt::Display for Stats {
             self.actions_expired,
             self.actions_dropped
         )?;
+        writeln!(f, "latency       {}", self.latency)?;
         write!(
             f,
             "requests      {} timed out, {} retried, {} strays, {} silences",

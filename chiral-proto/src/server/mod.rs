@@ -29,8 +29,8 @@
 //! server.handle_message(now, ClientMessage::ApplyAction([0.5].into()).encode().to_bytes());
 //!
 //! // The action does not wait behind the observation.
-//! assert!(matches!(server.poll_event(), Some(Event::Action(action)) if *action.to_f32() == [0.5]));
-//! let Some(Event::Observe(reply)) = server.poll_event() else { panic!("the request is next") };
+//! assert!(matches!(server.poll_event(now), Some(Event::Action(action)) if *action.to_f32() == [0.5]));
+//! let Some(Event::Observe(reply)) = server.poll_event(now) else { panic!("the request is next") };
 //! server.reply_observation(reply, Observation { timestamp: 1.5, ..Default::default() })?;
 //! assert!(server.poll_transmit(now).is_some());
 //! # Ok::<(), chiral_proto::server::ReplyError>(())
@@ -44,9 +44,10 @@ mod inbox;
 mod lifecycle;
 mod reply;
 mod stats;
+mod timing;
 mod watchdog;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -55,15 +56,17 @@ pub use drops::{DropCounts, DropReason};
 pub use event::Event;
 pub use reply::{Answer, MetadataReply, ObserveReply, ReplyError, ResetReply, StepReply};
 pub use stats::Stats;
+pub use timing::LatencyStats;
 
 use crate::machine::ToldTimeout;
 use crate::sensors::Sensors;
-use crate::wire::{ClientMessage, Frame, ServerMessage};
+use crate::wire::{self, ClientMessage, Frame, ServerMessage};
 use crate::{Action, ConnectionError, Map, ResetResult, StepResult};
 use answers::{Answers, Reply, State};
 use inbox::{Inbox, Request};
 use lifecycle::Lifecycle;
 use reply::Place;
+use timing::ActionClock;
 use watchdog::Watchdog;
 
 /// The robot's side of one connection. See the [module](self) for how to drive it.
@@ -74,6 +77,7 @@ pub struct Server {
     inbox: Inbox,
     answers: Answers,
     watchdog: Watchdog,
+    clock: ActionClock,
     sensors: Option<Sensors>,
     /// Requests for an observation are answered with a snapshot of the sensors.
     answers_observe: bool,
@@ -95,6 +99,7 @@ impl Server {
             inbox: Inbox::new(config.action_queue, config.queue_bytes),
             answers: Answers::default(),
             watchdog: Watchdog::new(now, config.watchdog),
+            clock: ActionClock::new(now),
             sensors: None,
             answers_observe: false,
             metadata: None,
@@ -241,17 +246,23 @@ impl Server {
         if let Some(place) = self.answers.recall_first() {
             self.inbox.push_due(place);
         }
-        let (arrived, reply) = self.answers.take_first()?;
-        let message = match reply {
+        let (arrived, reply, mut applied) = self.answers.take_first()?;
+        let mut message = match reply {
             Reply::Message(message) => message,
-            Reply::Observation(answer) => match answer.take(now) {
-                Ok(observation) => ServerMessage::Observation(observation),
-                Err(stale) => {
-                    self.fail(stale.to_string());
-                    return None;
+            Reply::Observation(answer) => {
+                if answer.is_taken_late() {
+                    applied = self.applied();
                 }
-            },
+                match answer.take(now) {
+                    Ok(observation) => ServerMessage::Observation(observation),
+                    Err(stale) => {
+                        self.fail(stale.to_string());
+                        return None;
+                    }
+                }
+            }
         };
+        self.tell_timing(now, applied, &mut message);
         let frame = message.encode();
         self.stats.frames_sent += 1;
         self.stats.bytes_sent += frame.len() as u64;
@@ -274,8 +285,10 @@ impl Server {
     }
 
     /// The next event: what concerns the robot's motion first, then requests.
-    pub fn poll_event(&mut self) -> Option<Event> {
-        self.poll_motion().or_else(|| self.poll_request())
+    ///
+    /// The time is that at which the robot is given what comes out.
+    pub fn poll_event(&mut self, now: Instant) -> Option<Event> {
+        self.poll_motion(now).or_else(|| self.poll_request())
     }
 
     /// The next event that concerns the robot's motion: an action, the watchdog's alarm, actions
@@ -285,15 +298,19 @@ impl Server {
     /// [`poll_event`](Self::poll_event), are for a robot that moves and answers requests in
     /// threads or tasks of their own, so that a slow observation delays no action. It begins a
     /// reset or a step only when it is done with the actions that it took before.
-    pub fn poll_motion(&mut self) -> Option<Event> {
+    pub fn poll_motion(&mut self, now: Instant) -> Option<Event> {
         self.check_abandoned();
         if self.lifecycle.is_ended() {
             return self.lifecycle.tell_end().map(Event::Disconnected);
         }
-        while let Some(action) = self.inbox.poll_action() {
+        while let Some((action, since)) = self.inbox.poll_action() {
             // It may have waited for long.
-            match self.check_age(&action) {
-                Ok(()) => return Some(Event::Action(action)),
+            let age = self.age_of(&action);
+            match self.check_age(age) {
+                Ok(()) => {
+                    self.clock.give(now, &action, now.saturating_duration_since(since), age);
+                    return Some(Event::Action(action));
+                }
                 Err(reason) => self.inbox.drops.record(reason),
             }
         }
@@ -445,7 +462,9 @@ impl Server {
         if let Some(error) = self.lifecycle.error() {
             return Err(ReplyError::Disconnected(error.clone()));
         }
-        self.answers.find(place).ok_or(ReplyError::ForeignHandle)?.state = state;
+        let applied = self.applied();
+        let pending = self.answers.find(place).ok_or(ReplyError::ForeignHandle)?;
+        (pending.state, pending.applied) = (state, applied);
         self.inbox.answered(place);
         Ok(())
     }
@@ -456,6 +475,7 @@ impl Server {
     pub fn stats(&self) -> Stats {
         Stats {
             actions_dropped: self.inbox.drops.counts,
+            latency: self.clock.stats.clone(),
             cameras: self.sensors.as_ref().map(Sensors::camera_stats).unwrap_or_default(),
             ..self.stats.clone()
         }
@@ -470,7 +490,7 @@ impl Server {
     ) -> Result<(), ConnectionError> {
         let request = match message {
             ClientMessage::ApplyAction(action) => {
-                self.handle_action(now, &action);
+                self.handle_action(now, action);
                 return Ok(());
             }
             ClientMessage::Metadata => Request::Metadata,
@@ -519,10 +539,11 @@ impl Server {
         }
     }
 
-    fn handle_action(&mut self, now: Instant, action: &Action) {
+    fn handle_action(&mut self, now: Instant, mut action: Action) {
         self.stats.actions.record(now);
-        let fits = self.config.action_spec.check(action).map_err(DropReason::Refused);
-        if let Err(reason) = fits.and_then(|()| self.check_age(action)) {
+        self.clock.arrive(&mut action.sent);
+        let fits = self.config.action_spec.check(&action).map_err(DropReason::Refused);
+        if let Err(reason) = fits.and_then(|()| self.check_age(self.age_of(&action))) {
             self.inbox.drops.record(reason);
             return;
         }
@@ -530,16 +551,31 @@ impl Server {
         self.inbox.push_action(now, action.compact());
     }
 
-    fn check_age(&self, action: &Action) -> Result<(), DropReason> {
-        let judged = self.config.max_obs_age.zip(self.sensors.as_ref());
-        if let Some((limit, sensors)) = judged
-            && let Some(timestamps) = &action.obs_timestamps
-            && let Some(age) = sensors.observation_age(timestamps)
-            && age > limit
-        {
-            return Err(DropReason::StaleObservation { age, limit });
+    /// How old the observation is that an action was decided on, if it can be told.
+    fn age_of(&self, action: &Action) -> Option<Duration> {
+        self.sensors.as_ref()?.observation_age(action.obs_timestamps.as_ref()?)
+    }
+
+    fn check_age(&self, age: Option<Duration>) -> Result<(), DropReason> {
+        match age.zip(self.config.max_obs_age) {
+            Some((age, limit)) if age > limit => Err(DropReason::StaleObservation { age, limit }),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// The number of the last action that the robot is done with.
+    fn applied(&self) -> u64 {
+        self.clock.applied(self.inbox.first_waiting())
+    }
+
+    /// Tells the policy of time in an observation that leaves now, if it understands it.
+    fn tell_timing(&self, now: Instant, applied: u64, message: &mut ServerMessage) {
+        let Some(observation) = message.observation_mut() else { return };
+        let sensors = self.sensors.as_ref();
+        let ages = || sensors.map_or_else(Vec::new, |all| all.ages_of(&observation.cameras));
+        if let Some(timing) = self.clock.tell(now, applied, ages) {
+            wire::timing::attach(&timing, &mut observation.extra);
+        }
     }
 
     /// Ends the connection when a handle was dropped: its answer, and all behind it, would never

@@ -4,6 +4,7 @@ use super::action_spec::is_vector;
 use super::array::Array;
 use super::observation::{Observation, Timestamps};
 use super::shape::Shape;
+use super::timing::Sent;
 use super::value::Map;
 
 /// What the policy tells the robot to do: an array of any shape, usually `float32` of `[D]`, or
@@ -43,12 +44,16 @@ pub struct Action {
     /// On the robot's side, what the frame says (empty where it says nothing). On the policy's
     /// side, `None` means: stamp the action when it leaves, with the latest observation.
     pub obs_timestamps: Option<Timestamps>,
+    /// The action's number and how long the policy held its observation, on the robot's side;
+    /// `None` from a policy that does not say it. On the policy's side the client fills it in when
+    /// the action leaves.
+    pub sent: Option<Sent>,
 }
 
 impl Action {
     /// An action that will be stamped with the latest observation when it leaves.
     pub fn new(values: Array) -> Self {
-        Self { values, obs_timestamps: None }
+        Self { values, obs_timestamps: None, sent: None }
     }
 
     /// A 1-D action that travels as `float64`. The existing Python peer casts it to `float32`; the
@@ -71,6 +76,7 @@ impl Action {
         Self {
             values: values.expect("as many bytes as before"),
             obs_timestamps: self.obs_timestamps.as_ref().map(Timestamps::compact),
+            sent: self.sent,
         }
     }
 

@@ -10,6 +10,7 @@ mod name;
 mod observation;
 mod proprio;
 mod shape;
+mod timing;
 mod value;
 mod views;
 
@@ -22,6 +23,7 @@ pub use name::{Name, UnknownName};
 pub use observation::{Observation, Timestamps};
 pub use proprio::{Proprio, ProprioConfig};
 pub use shape::Shape;
+pub use timing::{ActionTiming, Age, Arrival, Sent, Timing};
 pub use value::{Map, Value, ValueError};
 #[cfg(feature = "image")]
 pub use views::{Picture, PictureError};
