@@ -124,7 +124,7 @@ fn round_of_the_server(bencher: Bencher<'_, '_>) {
     let observation = eight_cameras();
     bencher.bench_local(|| {
         server.handle_message(now, request.clone());
-        let Some(server::Event::Observe(reply)) = server.poll_event() else {
+        let Some(server::Event::Observe(reply)) = server.poll_event(now) else {
             panic!("the request is next")
         };
         let snapshot = observation.clone();
@@ -142,13 +142,13 @@ fn action_to_the_robot(bencher: Bencher<'_, '_>, waiting: usize) {
     let mut handles = Vec::new();
     for _ in 0..waiting {
         server.handle_message(now, request.clone());
-        handles.extend(server.poll_event());
+        handles.extend(server.poll_event(now));
     }
     let stamped = Action::from([0.5; 7]).decided_on(&eight_cameras());
     let frame = received(&ClientMessage::ApplyAction(stamped).encode());
     bencher.bench_local(|| {
         server.handle_message(now, frame.clone());
-        server.poll_event().expect("the action")
+        server.poll_event(now).expect("the action")
     });
     black_box(handles);
 }

@@ -83,8 +83,8 @@ impl Robot {
         Ok(())
     }
 
-    fn answer(&mut self, time: f64) -> Result<(), Box<dyn Error>> {
-        while let Some(event) = self.server.poll_event() {
+    fn answer(&mut self, now: Instant, time: f64) -> Result<(), Box<dyn Error>> {
+        while let Some(event) = self.server.poll_event(now) {
             match event {
                 server::Event::Action(action) => {
                     [self.commanded] = action.to_array()?;
@@ -184,7 +184,7 @@ pub(crate) fn run(simulated: Duration) -> Result<(Robot, client::Stats), Box<dyn
         let now = start + time;
         robot.step(time.as_secs_f64(), n)?;
         to_robot.carry(now, &mut policy.client, &mut robot.server);
-        robot.answer(time.as_secs_f64())?;
+        robot.answer(now, time.as_secs_f64())?;
         to_policy.carry(now, &mut robot.server, &mut policy.client);
         policy.think(now)?;
     }

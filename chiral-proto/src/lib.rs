@@ -60,7 +60,7 @@
 //!     let mut applied = Vec::new();
 //!     loop {
 //!         turn(&mut server, &inbox, &outbox);
-//!         while let Some(event) = server.poll_event() {
+//!         while let Some(event) = server.poll_event(Instant::now()) {
 //!             match event {
 //!                 server::Event::Action(action) => applied.extend_from_slice(&action.to_f32()),
 //!                 server::Event::Observe(reply) => {

@@ -113,7 +113,7 @@ fn one_server_round_takes_five_allocations() {
     for round in 0..1000 {
         let (told, heard) = counted(|| {
             server.handle_message(now, request.clone());
-            server.poll_event()
+            server.poll_event(now)
         });
         let Some(server::Event::Observe(reply)) = told else { panic!("{told:?}") };
         let answer = Answer::from(eight_cameras());
@@ -161,7 +161,9 @@ fn a_queued_action_does_not_retain_its_frame() {
     });
     assert_eq!(server.error(), None);
     assert!(waiting.bytes_current < 64 << 10, "{waiting:?}");
-    let Some(server::Event::Action(action)) = server.poll_motion() else { panic!("it is next") };
+    let Some(server::Event::Action(action)) = server.poll_motion(start()) else {
+        panic!("it is next")
+    };
     assert_eq!(*action.to_f32(), [0.5]);
     assert_eq!(action.obs_timestamps, Some(stamped(1)));
 }
@@ -174,7 +176,9 @@ fn actions_queued_behind_a_reset_respect_the_byte_budget() {
             server::Config { action_queue, limits: limits.clone(), ..server::Config::default() };
         let mut server = Server::new(start(), config);
         server.handle_message(start(), ClientMessage::Reset.encode().to_bytes());
-        let Some(server::Event::Reset(_reply)) = server.poll_event() else { panic!("the reset") };
+        let Some(server::Event::Reset(_reply)) = server.poll_event(start()) else {
+            panic!("the reset")
+        };
         let large = chiral_proto::Array::zeros(chiral_proto::Dtype::U8, [16 << 20]).unwrap();
         let small = chiral_proto::Array::zeros(chiral_proto::Dtype::U8, [1 << 20]).unwrap();
         let ((), waiting) = counted(|| {

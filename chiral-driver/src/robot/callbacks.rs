@@ -108,7 +108,8 @@ impl<B: Robot, F: Fn() + Send + Sync> Dispatcher<B, F> {
     async fn dispatch_motion(&self) {
         loop {
             let event = wait_for(self.connection(), ServerState::listen_motion, |state| {
-                let event = (state.motion == Motion::Idle).then(|| state.machine.poll_motion(Instant::now()))?;
+                let event = (state.motion == Motion::Idle)
+                    .then(|| state.machine.poll_motion(Instant::now()))?;
                 if event.is_some() {
                     state.motion = Motion::Moving;
                 }

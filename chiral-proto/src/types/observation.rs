@@ -101,8 +101,7 @@ impl Observation {
     /// The age at `now` of what was this old when the observation was taken.
     fn age_since(&self, age: Duration, now: Instant) -> Option<Age> {
         let Arrival { requested, received } = self.arrival?;
-        let since =
-            |instant| age.saturating_add(now.saturating_duration_since(instant));
+        let since = |instant| age.saturating_add(now.saturating_duration_since(instant));
         Some(Age { at_least: since(received), at_most: requested.map(since) })
     }
 }
@@ -153,6 +152,12 @@ impl Timestamps {
     /// connection began. `None` where it does not say so.
     pub fn snap(&self) -> Option<Duration> {
         self.snap
+    }
+
+    /// The same, of an observation that the robot took then.
+    #[must_use]
+    pub fn with_snap(self, snap: Option<Duration>) -> Self {
+        Self { snap, ..self }
     }
 
     /// How many cameras there are.

@@ -128,8 +128,7 @@ impl<'a> Header<'a> {
                 .expected("a payload of exactly the action's size"));
         }
         let values = Array::new(dtype, shape, payload.contiguous()).expect("just checked");
-        let mut obs_timestamps = self.obs_timestamps()?;
-        obs_timestamps.snap = self.seconds("snap");
+        let obs_timestamps = self.obs_timestamps()?.with_snap(self.seconds("snap"));
         Ok(Action { values, obs_timestamps: Some(obs_timestamps), sent: self.sent() })
     }
 
