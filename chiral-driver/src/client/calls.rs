@@ -2,7 +2,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use chiral_proto::client::{Client, Config, Misuse, NotQueued, RequestError, RequestId, Stats};
+use chiral_proto::client::{
+    Client, Config, Misuse, NotFresh, NotQueued, RequestError, RequestId, Stats,
+};
 use chiral_proto::{Action, ConnectionError, Map, Observation, Rate, ResetResult, StepResult};
 use event_listener::{EventListener, Listener as _};
 
@@ -195,6 +197,17 @@ impl ClientCalls {
     /// The newest observation that any answer brought; `None` before the first. Never waits.
     pub fn latest_obs(&self) -> Option<Arc<Observation>> {
         Some(Arc::clone(&self.connection.0.lock().latest()?.observation))
+    }
+
+    /// As [`latest_obs`](Self::latest_obs), unless it is known to be older than this; see
+    /// [`Client::fresh_observation`](chiral_proto::client::Client::fresh_observation). Never waits.
+    ///
+    /// # Errors
+    /// When it is older, or there is none.
+    pub fn fresh_obs(&self, max_age: Duration) -> Result<Arc<Observation>, NotFresh> {
+        let state = self.connection.0.lock();
+        let latest = state.machine.fresh_observation(Instant::now(), max_age)?;
+        Ok(Arc::clone(&latest.observation))
     }
 
     /// The newest observation that this handle has not returned yet, if there is one. Never waits.

@@ -111,6 +111,12 @@ impl ClientState {
                 tracing::info!("the robot is there again after {silent_for:.1?}");
                 self.silent = false;
             }
+            Event::CameraStalled { name, unchanged_for } => {
+                tracing::warn!("camera {name:?} has shown the same image for {unchanged_for:.1?}");
+            }
+            Event::CameraResumed { name, stalled_for } => {
+                tracing::info!("camera {name:?} is there again after {stalled_for:.1?}");
+            }
             Event::Disconnected(_) => {
                 self.on_observation.notify(usize::MAX);
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::request::{RequestId, RequestKey};
 use crate::wire::RequestKind;
-use crate::{Action, ConnectionError, Map, Observation, ResetResult, StepResult};
+use crate::{Action, Age, ConnectionError, Map, Name, Observation, ResetResult, StepResult};
 
 /// What a [`Client`](super::Client) has to tell.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +57,21 @@ pub enum Event {
     Resumed {
         /// How long the silence was.
         silent_for: Duration,
+    },
+    /// The observations that come have shown the same image of a camera, by its timestamp, for
+    /// [`Config::camera_stall`](super::Config::camera_stall). Told once, until another comes.
+    CameraStalled {
+        /// The camera.
+        name: Name,
+        /// For how long.
+        unchanged_for: Duration,
+    },
+    /// Another image of a camera came after [`CameraStalled`](Self::CameraStalled).
+    CameraResumed {
+        /// The camera.
+        name: Name,
+        /// For how long it had shown the same image.
+        stalled_for: Duration,
     },
     /// A request that will not be answered.
     Failed {
@@ -136,6 +151,23 @@ impl fmt::Display for TimeoutCause {
             _ => f.write_str("; it may not know this request"),
         }
     }
+}
+
+/// Why there is no observation as young as was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotFresh {
+    /// No observation has come yet.
+    #[error("no observation has come yet: start the stream, or ask for one")]
+    Nothing,
+    /// The latest one is older.
+    #[error("the latest observation is {age} old, over {max_age:.1?}")]
+    Old {
+        /// How old it is.
+        age: Age,
+        /// The age allowed.
+        max_age: Duration,
+    },
 }
 
 /// A call that the client's state does not allow. The connection goes on as before.

@@ -58,13 +58,13 @@ mod timing;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 pub use cameras::CameraStats;
 pub use config::{Config, Lossy};
-pub use event::{Event, Misuse, NotQueued, NotQueuedReason, RequestError, TimeoutCause};
+pub use event::{Event, Misuse, NotFresh, NotQueued, NotQueuedReason, RequestError, TimeoutCause};
 pub use latest::Latest;
 pub use request::{RequestId, RequestKey};
 pub use stats::Stats;
@@ -112,7 +112,7 @@ impl Client {
             stream: ObservationStream::default(),
             dispatch: Dispatch::new(config.queue_capacity, config.max_age),
             latest: None,
-            cameras: Cameras::default(),
+            cameras: Cameras::new(config.camera_stall),
             clock: ActionClock::default(),
             silence: Silence::new(config.silence),
             answered: [0; RequestKind::ALL.len()],
@@ -393,6 +393,19 @@ impl Client {
         self.latest.as_ref()
     }
 
+    /// The newest observation, unless it is known to be [older](Observation::age) than this: its
+    /// oldest camera image, where the robot tells the ages of the images.
+    ///
+    /// # Errors
+    /// When it is older, or there is none.
+    pub fn fresh_observation(&self, now: Instant, max_age: Duration) -> Result<&Latest, NotFresh> {
+        let latest = self.latest.as_ref().ok_or(NotFresh::Nothing)?;
+        match latest.observation.age(now) {
+            Some(age) if age.at_least > max_age => Err(NotFresh::Old { age, max_age }),
+            _ => Ok(latest),
+        }
+    }
+
     /// Starts asking for observations on a grid that begins now. A running stream goes over to the
     /// new rate.
     ///
@@ -588,7 +601,8 @@ impl Client {
 
     fn observed(&mut self, now: Instant, observation: Observation) -> Arc<Observation> {
         self.stats.observations.record(now);
-        self.cameras.observe(now, &observation);
+        let events = &mut self.events;
+        self.cameras.observe(now, &observation, |news| cameras::tell(events, news, &observation));
         self.clock.observe(&observation);
         let number = self.latest.as_ref().map_or(0, |latest| latest.number) + 1;
         let observation = Arc::new(observation);

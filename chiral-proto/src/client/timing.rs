@@ -81,6 +81,8 @@ impl ActionClock {
         action.sent = Some(Sent { seq: self.sent, hold });
         if self.recent.len() == Self::REMEMBERED {
             self.recent.pop_front();
+        } else if self.recent.is_empty() {
+            self.recent.reserve_exact(Self::REMEMBERED);
         }
         self.recent.push_back(Left { seq: self.sent, inference, queue });
     }

@@ -196,7 +196,7 @@ impl<N: Into<Name>> FromIterator<(N, f64)> for Timestamps {
                 kept.push((name, timestamp));
             }
         }
-        Self { cameras: kept.into(), ..Self::default() }
+        Self { cameras: kept.into(), snap: None, received: None }
     }
 }
 

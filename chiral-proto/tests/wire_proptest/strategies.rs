@@ -124,8 +124,8 @@ fn observation() -> BoxedStrategy<Observation> {
 }
 
 fn action() -> impl Strategy<Value = Action> {
-    // Nanoseconds that a float of seconds can tell apart.
-    let time = || prop::option::of((0_u64..1 << 53).prop_map(Duration::from_nanos));
+    // Nanoseconds of a month, which a float of seconds can tell apart.
+    let time = || prop::option::of((0_u64..1 << 51).prop_map(Duration::from_nanos));
     let timestamps = (vec((name(), float()), 0..20), time())
         .prop_map(|(times, snap)| Timestamps::from_iter(times).with_snap(snap));
     let sent = (any::<u64>(), time()).prop_map(|(seq, hold)| Sent { seq, hold });
