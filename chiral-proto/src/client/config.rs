@@ -52,8 +52,8 @@ pub struct Config {
     /// they keep their dtype.
     pub float32_actions: bool,
     /// Whether actions are numbered and say how long their observation was held. A robot that
-    /// understands it tells in its observations which action was the last, and where the time
-    /// went ([`Observation::timing`](crate::Observation::timing),
+    /// understands it tells in its observations which action was the last, how old the images are,
+    /// and where the time went ([`Observation::timing`](crate::Observation::timing),
     /// [`Stats::latency`](super::Stats::latency)); others ignore it. Default: true.
     pub timing: bool,
     /// For a transport that may lose or repeat messages. Default: `None`, a reliable one.

@@ -71,7 +71,7 @@ pub use stats::Stats;
 pub use timing::{ActionLatency, LatencyStats};
 
 use crate::machine::ToldTimeout;
-use crate::wire::{ClientMessage, Frame, RequestKind, ServerMessage};
+use crate::wire::{self, ClientMessage, Frame, RequestKind, ServerMessage};
 use crate::{Action, Arrival, ConnectionError, Map, Observation, Rate, ResetResult, StepResult};
 use cameras::Cameras;
 use dispatch::{Dispatch, Queued};
@@ -240,7 +240,12 @@ impl Client {
         if next.is_none() && self.lifecycle.is_shutting_down() {
             self.close(now);
         }
-        let frame = next?.encode();
+        let frame = match next? {
+            ClientMessage::Observe if self.config.timing => {
+                wire::timing::observe(self.clock.sent())
+            }
+            message => message.encode(),
+        };
         self.stats.frames_sent += 1;
         self.stats.bytes_sent += frame.len() as u64;
         Some(frame)

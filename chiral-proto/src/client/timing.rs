@@ -65,6 +65,11 @@ impl ActionClock {
     /// How many actions are remembered until the robot tells of them.
     const REMEMBERED: usize = 256;
 
+    /// How many actions have left.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
+    }
+
     /// An action that was put at this instant leaves.
     pub(super) fn leave(&mut self, now: Instant, put_at: Instant, action: &mut Action, tell: bool) {
         self.sent += 1;

@@ -167,7 +167,12 @@ impl Server {
         self.stats.bytes_received += frame.len() as u64;
         let handled = ClientMessage::decode(frame, &self.config.limits)
             .map_err(ConnectionError::from)
-            .and_then(|message| self.handle_client(now, message));
+            .and_then(|message| {
+                if matches!(message, ClientMessage::Observe) && wire::timing::is_numbered(frame) {
+                    self.clock.understand();
+                }
+                self.handle_client(now, message)
+            });
         if let Err(error) = handled {
             self.end(error);
         }

@@ -10,6 +10,8 @@ use crate::{Action, ActionTiming, Sent, Timing};
 pub(super) struct ActionClock {
     /// When the connection began.
     start: Instant,
+    /// The policy understands the extension: it has numbered something.
+    is_understood: bool,
     /// The highest number of an action that has come; 0 before the first.
     highest: u64,
     pub(super) stats: LatencyStats,
@@ -36,11 +38,17 @@ pub struct LatencyStats {
 
 impl ActionClock {
     pub(super) fn new(start: Instant) -> Self {
-        Self { start, highest: 0, stats: LatencyStats::default() }
+        Self { start, is_understood: false, highest: 0, stats: LatencyStats::default() }
+    }
+
+    /// The policy has shown that it understands the extension.
+    pub(super) fn understand(&mut self) {
+        self.is_understood = true;
     }
 
     /// An action has come. A number that is not higher than those before says nothing.
     pub(super) fn arrive(&mut self, sent: &mut Option<Sent>) {
+        self.is_understood |= sent.is_some();
         *sent = sent.take().filter(|sent| sent.seq > self.highest);
         self.highest = sent.map_or(self.highest, |sent| sent.seq);
     }
@@ -87,7 +95,7 @@ impl ActionClock {
         applied: u64,
         ages: impl FnOnce() -> Vec<Option<Duration>>,
     ) -> Option<Timing> {
-        (self.highest > 0).then(|| Timing {
+        self.is_understood.then(|| Timing {
             applied,
             snap: now.duration_since(self.start),
             ages: ages(),

@@ -71,8 +71,8 @@ impl Observation {
         Timestamps { snap, received, ..cameras.collect() }
     }
 
-    /// What the robot says of time, if it knows the timing extension and the policy has numbered an
-    /// action before; the client does so by default.
+    /// What the robot says of time, if it knows the timing extension and the client
+    /// [uses](crate::client::Config::timing) it, as it does by default.
     pub fn timing(&self) -> Option<Timing> {
         timing::read(&self.extra, self.cameras.len())
     }

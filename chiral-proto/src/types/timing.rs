@@ -23,8 +23,8 @@ pub struct Arrival {
     pub received: Instant,
 }
 
-/// What the robot says of time in an observation: of a robot that knows the timing extension, from
-/// the first numbered action on. [`Observation::timing`](crate::Observation::timing) reads it.
+/// What the robot says of time in an observation, if it knows the timing extension and the policy
+/// has shown that it does. [`Observation::timing`](crate::Observation::timing) reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Timing {

@@ -3,6 +3,7 @@ use rmp::encode::{write_array_len, write_bool, write_f64, write_map_len, write_s
 use super::frame::{Frame, PREFIX_LEN, Payload};
 use super::message::{ClientMessage, ServerMessage};
 use super::message_type::MessageType;
+use super::timing::SEQ;
 use crate::{Action, Array, Camera, Map, Observation, Proprio, Timestamps};
 
 /// Writes a header in the key order of the Python peer, and collects the payload that it
@@ -38,7 +39,7 @@ pub(super) fn client_message(message: &ClientMessage) -> Frame {
         writer.action(action);
     }
     if let Some(sent) = sent {
-        writer.key("seq");
+        writer.key(SEQ);
         writer.whole(sent.seq);
     }
     for (key, time) in [("snap", snap), ("hold", hold)] {
@@ -46,6 +47,14 @@ pub(super) fn client_message(message: &ClientMessage) -> Frame {
             writer.float(key, time.as_secs_f64());
         }
     }
+    writer.finish()
+}
+
+/// A request for an observation, with the number of actions that were sent before it.
+pub(super) fn numbered_observe(sent: u64) -> Frame {
+    let mut writer = Writer::new(MessageType::Observe, 2, REST_LEN, 0);
+    writer.key(SEQ);
+    writer.whole(sent);
     writer.finish()
 }
 

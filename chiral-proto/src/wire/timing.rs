@@ -1,10 +1,12 @@
-//! The robot's part of the timing extension: one key among the free-form `extra` of an
-//! observation. Whatever stands there that cannot be read counts as missing.
+//! The timing extension: one key among the free-form `extra` of an observation, and one of a
+//! request for an observation. Whatever stands there that cannot be read counts as missing.
 
 use std::time::Duration;
 
 use rmp::encode::{write_array_len, write_f64, write_map_len, write_nil, write_str, write_uint};
 
+use super::encode;
+use super::frame::Frame;
 use super::limits::Limits;
 use super::reader::Reader;
 use crate::types::{ActionTiming, Map, Timing};
@@ -12,6 +14,19 @@ use crate::types::{ActionTiming, Map, Timing};
 /// The key in `extra`.
 const KEY: &str = "chiral";
 const VERSION: u64 = 1;
+/// The key in the header of what a policy sends.
+pub(super) const SEQ: &str = "seq";
+
+/// A request for an observation of a policy that has sent so many actions.
+pub(crate) fn observe(sent: u64) -> Frame {
+    encode::numbered_observe(sent)
+}
+
+/// Whether a request for an observation comes from a policy that understands the extension.
+pub(crate) fn is_numbered(request: &Frame) -> bool {
+    let seq = || entry(&Reader::new(request.header()), SEQ)?.whole();
+    seq().is_some()
+}
 
 /// Puts a robot's timing into the `extra` of an observation, in the place of what its application
 /// has under the key.

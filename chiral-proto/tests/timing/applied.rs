@@ -23,7 +23,7 @@ fn applied(link: &mut Link) -> Option<u64> {
 #[test]
 fn an_observation_says_which_action_was_the_last_that_the_robot_was_given() {
     let mut link = in_order();
-    assert_eq!(applied(&mut link), None, "nobody has numbered an action");
+    assert_eq!(applied(&mut link), Some(0), "none yet");
     for number in 1..=3 {
         link.send(action(number));
     }
@@ -129,7 +129,7 @@ fn a_number_that_is_not_higher_than_those_before_says_nothing() {
         link.robot_hears(&message.encode());
     };
     for (seq, taken, last) in [
-        (0, None, None),
+        (0, None, Some(0)),
         (5, Some(5), Some(5)),
         (5, None, Some(5)),
         (3, None, Some(5)),
@@ -159,4 +159,30 @@ fn an_observation_is_stamped_when_it_leaves() {
     link.policy_hears(&answer);
     let timing = link.client.latest_observation().unwrap().observation.timing().unwrap();
     assert_eq!((timing.applied, timing.snap), (2, ms(70)));
+}
+
+#[test]
+fn a_policy_that_has_sent_no_action_is_told_too() {
+    let mut link = Link::default();
+    link.capture("cam");
+    link.wait(ms(30));
+    let first = link.observe(ms(10), ms(20));
+    let timing = first.timing().expect("the request was numbered");
+    assert_eq!((timing.applied, timing.snap, timing.last), (0, ms(40), None));
+}
+
+#[test]
+fn a_robot_that_knows_no_numbers_reads_the_same_request() {
+    let mut link = Link::default();
+    for actions in [0, 1, 300] {
+        for number in 0..actions {
+            link.send(action(number));
+        }
+        link.client.request_observation(link.now(), None).unwrap();
+        let frame = link.policy_sends();
+        let request = ClientMessage::decode(&frame, &Limits::default());
+        assert_eq!(request, Ok(ClientMessage::Observe));
+        link.robot_hears(&frame);
+        link.robot_sends();
+    }
 }

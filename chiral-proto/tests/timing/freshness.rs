@@ -61,7 +61,8 @@ fn a_camera_that_never_delivered_has_no_age() {
 
 #[test]
 fn of_a_robot_that_tells_nothing_the_time_since_the_observation_is_known() {
-    let mut link = Link::default();
+    let mut link =
+        Link::new(Config { timing: false, ..Config::default() }, server::Config::default());
     link.capture("cam");
     link.wait(ms(100));
     let seen = link.observe(ms(10), ms(30));
