@@ -31,6 +31,7 @@ mod several_policies;
 mod shutdown;
 mod streams;
 mod supervise;
+mod timing;
 
 use chiral_tests::{adapter, adapters};
 
@@ -176,6 +177,10 @@ macro_rules! common_cases {
                 concurrent_calls_beside_a_stream_get_their_own_replies
                 a_call_times_out_and_its_late_reply_is_dropped
                 cloned_handles_share_one_connection
+            }
+            timing {
+                both_sides_tell_where_the_time_of_an_action_went
+                an_observation_that_is_too_old_is_refused
             }
             streams {
                 a_stream_delivers_new_observations_at_its_rate

@@ -98,6 +98,8 @@ pub trait Policy: Send + Sync {
     // Those that do not wait.
     /// The latest observation, if there is one.
     fn latest_obs(&self) -> Option<Arc<Observation>>;
+    /// The latest observation, unless it is older than this.
+    fn fresh_obs(&self, max_age: Duration) -> Result<Arc<Observation>, NotFresh>;
     /// Starts the stream of observations.
     fn start_obs_stream(&self, rate: Rate) -> Result<(), Misuse>;
     /// Stops it.

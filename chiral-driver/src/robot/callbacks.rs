@@ -195,7 +195,7 @@ impl<B: Robot, F: Fn() + Send + Sync> Dispatcher<B, F> {
                     }
                 }
             }
-            _ => {}
+            other => log_camera(&other),
         }
     }
 
@@ -276,6 +276,15 @@ impl<B: Robot, F: Fn() + Send + Sync> Dispatcher<B, F> {
         };
         self.connection().call(|state, _| state.machine.fail(told));
         None
+    }
+}
+
+/// Tells the log of a camera that has stalled, or is there again.
+pub(super) fn log_camera(event: &Event) {
+    match event {
+        Event::CameraStalled(stale) => tracing::warn!("{stale}"),
+        Event::CameraResumed { name } => tracing::info!("camera {name:?} is there again"),
+        _ => {}
     }
 }
 

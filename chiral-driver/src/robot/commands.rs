@@ -6,6 +6,7 @@ use chiral_proto::sensors::Sensors;
 use chiral_proto::server::{Event, ReplyError, ResetReply, Server, Stats, StepReply};
 use chiral_proto::{Action, ConnectionError, Map, ResetResult, StepResult};
 
+use super::callbacks::log_camera;
 use crate::server::{Lease, ServerConfig};
 
 /// What a policy wants of a robot that [pulls its commands](Commands).
@@ -261,8 +262,11 @@ impl Commands {
                 }
                 self.poll()
             }
-            // The machine answers the others itself.
-            _ => self.poll(),
+            // The machine answers requests itself.
+            other => {
+                log_camera(&other);
+                self.poll()
+            }
         }
     }
 }

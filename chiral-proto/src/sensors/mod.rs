@@ -286,6 +286,15 @@ impl Sensors {
         failed.map_or(Ok(()), Err)
     }
 
+    /// The cameras over their [`max_age`](CameraConfig::max_age), and how old the image of each is;
+    /// of one that has never delivered, how long it has been waited for.
+    pub(crate) fn stale_cameras(&self) -> impl Iterator<Item = StaleCamera> {
+        let times = self.0.times();
+        // Without times no camera can be stale.
+        let cameras = self.0.cameras.iter().filter(move |_| times.is_some());
+        cameras.filter_map(move |slot| slot.stale(times))
+    }
+
     /// What is known of every camera, in declaration order: how old its latest image is, and
     /// whether more are to be expected.
     pub fn camera_stats(&self) -> Vec<CameraStats> {

@@ -43,6 +43,7 @@ mod event;
 mod inbox;
 mod lifecycle;
 mod reply;
+mod stalls;
 mod stats;
 mod timing;
 mod watchdog;
@@ -66,6 +67,7 @@ use answers::{Answers, Reply, State};
 use inbox::{Inbox, Request};
 use lifecycle::Lifecycle;
 use reply::Place;
+use stalls::Stalls;
 use timing::ActionClock;
 use watchdog::Watchdog;
 
@@ -78,6 +80,7 @@ pub struct Server {
     answers: Answers,
     watchdog: Watchdog,
     clock: ActionClock,
+    stalls: Stalls,
     sensors: Option<Sensors>,
     /// Requests for an observation are answered with a snapshot of the sensors.
     answers_observe: bool,
@@ -100,6 +103,7 @@ impl Server {
             answers: Answers::default(),
             watchdog: Watchdog::new(now, config.watchdog),
             clock: ActionClock::new(now),
+            stalls: Stalls::default(),
             sensors: None,
             answers_observe: false,
             metadata: None,
@@ -336,13 +340,13 @@ impl Server {
 
     /// Whether [`poll_request`](Self::poll_request) has something to tell.
     pub fn has_request(&self) -> bool {
-        self.inbox.may_tell_request()
+        self.inbox.may_tell_request() || self.stalls.is_untold()
     }
 
-    /// The next request to answer.
+    /// The next request to answer, or news of a camera.
     pub fn poll_request(&mut self) -> Option<Event> {
         self.check_abandoned();
-        self.inbox.poll_request()
+        self.inbox.poll_request().or_else(|| self.stalls.poll())
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called next; `None` if only a frame
@@ -577,6 +581,7 @@ impl Server {
     fn tell_timing(&self, now: Instant, applied: u64, message: &mut ServerMessage) {
         let Some(observation) = message.observation_mut() else { return };
         let sensors = self.sensors.as_ref();
+        sensors.into_iter().for_each(|sensors| self.stalls.look(sensors));
         let ages = || sensors.map_or_else(Vec::new, |all| all.ages_of(&observation.cameras));
         if let Some(timing) = self.clock.tell(now, applied, ages) {
             wire::timing::attach(&timing, &mut observation.extra);
@@ -595,6 +600,7 @@ impl Server {
     fn end(&mut self, error: ConnectionError) {
         if self.lifecycle.end(error) {
             self.inbox.end();
+            self.stalls.end();
             self.answers.clear();
         }
     }

@@ -35,7 +35,9 @@ use super::value::Map;
 /// let joints = nalgebra::SVector::<f64, 7>::repeat(0.5);
 /// assert_eq!(*Action::from(joints).shape(), [7]);
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+///
+/// Two are equal when they tell the robot the same, decided on the same, whenever they were sent.
+#[derive(Debug, Clone)]
 pub struct Action {
     /// The action's values.
     pub values: Array,
@@ -48,6 +50,13 @@ pub struct Action {
     /// `None` from a policy that does not say it. On the policy's side the client fills it in when
     /// the action leaves.
     pub sent: Option<Sent>,
+}
+
+impl PartialEq for Action {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { values, obs_timestamps, sent: _ } = self;
+        *values == other.values && *obs_timestamps == other.obs_timestamps
+    }
 }
 
 impl Action {

@@ -17,9 +17,9 @@ mod wake;
 
 use std::time::{Duration, Instant};
 
+use chiral_proto::Rate;
 use chiral_proto::client::{Client, Config, Event, RequestError, RequestKey, TimeoutCause};
 use chiral_proto::wire::{ClientMessage, Limits, RequestKind, ServerMessage};
-use chiral_proto::{Action, Rate};
 
 /// A client, and the time.
 struct Policy {
@@ -37,17 +37,10 @@ impl Policy {
         self.client.handle_timeout(self.now);
     }
 
-    /// What the client sends now, as the robot would read it; of an action without its number.
+    /// What the client sends now, as the robot would read it.
     fn sends(&mut self) -> Option<ClientMessage> {
         let frame = self.client.poll_transmit(self.now)?;
-        let message = ClientMessage::decode(&frame, &Limits::default());
-        Some(match message.expect("the client's own frame") {
-            ClientMessage::ApplyAction(action) => {
-                assert!(action.sent.is_some());
-                ClientMessage::ApplyAction(Action { sent: None, ..action })
-            }
-            other => other,
-        })
+        Some(ClientMessage::decode(&frame, &Limits::default()).expect("the client's own frame"))
     }
 
     fn sends_all(&mut self) -> Vec<ClientMessage> {

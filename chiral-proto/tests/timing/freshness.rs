@@ -167,3 +167,22 @@ fn a_camera_without_timestamps_never_stalls() {
     }
     assert_eq!(camera_events(&mut link), []);
 }
+
+#[test]
+fn a_robot_is_told_of_its_camera_that_is_over_its_maximal_age() {
+    let mut robot = Link::with_max_age(ms(300));
+    let mut news = |wait, images: &[&str]| {
+        robot.wait(ms(wait));
+        images.iter().for_each(|camera| robot.capture(camera));
+        robot.observe(Duration::ZERO, Duration::ZERO);
+        let told = std::iter::from_fn(|| robot.server.poll_event(robot.now()));
+        told.map(|event| format!("{event:?}")).collect::<Vec<_>>()
+    };
+    assert!(news(0, &["cam", "other"]).is_empty());
+    assert!(news(200, &["cam"]).is_empty());
+    let told = news(200, &["cam"]);
+    assert!(told.len() == 1 && told[0].contains("CameraStalled"), "{told:?}");
+    assert!(told[0].contains("\"other\"") && told[0].contains("max_age: 300ms"), "{told:?}");
+    assert!(news(200, &["cam"]).is_empty(), "told once");
+    assert_eq!(news(1, &["other"]), ["CameraResumed { name: \"other\" }"]);
+}

@@ -8,7 +8,7 @@ use chiral_proto::client::{self, Client};
 use chiral_proto::sensors::Sensors;
 use chiral_proto::server::{self, Server};
 use chiral_proto::wire::Frame;
-use chiral_proto::{Action, CameraConfig, Observation};
+use chiral_proto::{Action, CameraConfig, Observation, WhenStale};
 
 use super::support::*;
 
@@ -29,12 +29,27 @@ const BEFORE: Duration = Duration::from_secs(1000);
 impl Link {
     /// A robot with two cameras, `cam` and `other`, whose observations are taken when they leave.
     pub(crate) fn new(client: client::Config, server: server::Config) -> Self {
+        Self::with_cameras(client, server, |camera| camera)
+    }
+
+    /// As by default, of cameras with this maximal age.
+    pub(crate) fn with_max_age(max_age: Duration) -> Self {
+        let hold = |camera: CameraConfig| camera.max_age(max_age, WhenStale::Hold);
+        Self::with_cameras(client::Config::default(), server::Config::default(), hold)
+    }
+
+    fn with_cameras(
+        client: client::Config,
+        server: server::Config,
+        configure: impl Fn(CameraConfig) -> CameraConfig,
+    ) -> Self {
         let clock = Arc::new(AtomicU64::new(0));
         let seconds = {
             let clock = Arc::clone(&clock);
             move || Duration::from_nanos(clock.load(Ordering::Relaxed)).as_secs_f64()
         };
-        let cameras = ["cam", "other"].map(|name| CameraConfig::new(name, [1, 1, 3]));
+        let camera = |name| configure(CameraConfig::new(name, [1, 1, 3]));
+        let cameras = ["cam", "other"].map(camera);
         let sensors = Sensors::with_clock(cameras, [], seconds).unwrap();
         let start = start();
         let mut server = Server::new(start, server);

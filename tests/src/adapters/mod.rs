@@ -16,6 +16,10 @@ macro_rules! calls_that_do_not_wait {
             self.0.latest_obs()
         }
 
+        fn fresh_obs(&self, max_age: Duration) -> Result<Arc<Observation>, NotFresh> {
+            self.0.fresh_obs(max_age)
+        }
+
         fn start_obs_stream(&self, rate: Rate) -> Result<(), Misuse> {
             self.0.start_obs_stream(rate)
         }
