@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::Recorder;
 pub use chiral_driver::client::ClientSettings;
 use chiral_driver::{CallError, ConnectError};
-use chiral_proto::client::{self, Misuse, NotQueued};
+use chiral_proto::client::{self, Misuse, NotFresh, NotQueued};
 use chiral_proto::ws::{HandshakeError, Keepalive};
 use chiral_proto::{
     Action, ConnectionError, Map, Observation, Rate, ResetResult, StepResult, server,

@@ -578,12 +578,13 @@ impl Server {
     }
 
     /// Tells the policy of time in an observation that leaves now, if it understands it.
-    fn tell_timing(&self, now: Instant, applied: u64, message: &mut ServerMessage) {
+    fn tell_timing(&mut self, now: Instant, applied: u64, message: &mut ServerMessage) {
+        let Self { sensors, stalls, clock, .. } = self;
         let Some(observation) = message.observation_mut() else { return };
-        let sensors = self.sensors.as_ref();
-        sensors.into_iter().for_each(|sensors| self.stalls.look(sensors));
+        let sensors = sensors.as_ref();
+        sensors.into_iter().for_each(|sensors| stalls.look(sensors));
         let ages = || sensors.map_or_else(Vec::new, |all| all.ages_of(&observation.cameras));
-        if let Some(timing) = self.clock.tell(now, applied, ages) {
+        if let Some(timing) = clock.tell(now, applied, ages) {
             wire::timing::attach(&timing, &mut observation.extra);
         }
     }

@@ -125,7 +125,8 @@ fn a_number_that_is_not_higher_than_those_before_says_nothing() {
     let mut link = in_order();
     let hear = |link: &mut Link, seq| {
         let sent = Some(Sent { seq, hold: Some(ms(1)) });
-        let message = ClientMessage::ApplyAction(Action { sent, ..action(1) });
+        let obs_timestamps = Some(stamped(0));
+        let message = ClientMessage::ApplyAction(Action { sent, obs_timestamps, ..action(1) });
         link.robot_hears(&message.encode());
     };
     for (seq, taken, last) in [

@@ -56,7 +56,7 @@ fn a_camera_that_never_delivered_has_no_age() {
     link.capture("cam");
     let seen = link.observe(ms(10), ms(10));
     assert_eq!(seen.camera_age("other", link.now()), Ok(None));
-    assert_age(seen.age(link.now()), between(20, 30));
+    assert_age(seen.age(link.now()), between(10, 30));
 }
 
 #[test]
@@ -89,8 +89,8 @@ fn what_is_older_than_asked_for_is_refused() {
     link.wait(ms(40));
     // Not 100 ms since it came, but since its image was captured.
     let error = fresh(&link, ms(100)).unwrap_err();
-    assert_eq!(error.to_string(), "the latest observation is 120.0ms to 130.0ms old, over 100.0ms");
-    assert_eq!(fresh(&link, ms(125)), Ok(1));
+    assert_eq!(error.to_string(), "the latest observation is 110.0ms to 130.0ms old, over 100.0ms");
+    assert_eq!(fresh(&link, ms(115)), Ok(1));
     // A new observation with the same image is no fresher.
     link.observe(Duration::ZERO, Duration::ZERO);
     assert!(fresh(&link, ms(100)).is_err());

@@ -8,7 +8,7 @@ use crate::Recorder;
 use chiral_blocking::{
     Builder, CallError, ConnectError, PolicyClient, PolicyServer, Robot, ServerConfig,
 };
-use chiral_proto::client::{self, Misuse, NotQueued};
+use chiral_proto::client::{self, Misuse, NotFresh, NotQueued};
 use chiral_proto::{
     Action, ConnectionError, Map, Observation, Rate, ResetResult, StepResult, server,
 };

@@ -10,7 +10,7 @@ use crate::{Recorder, SOON};
 use chiral_driver::{
     Builder, CallError, ConnectError, PolicyClient, PolicyServer, Robot, Runtime, ServerConfig,
 };
-use chiral_proto::client::{self, Misuse, NotQueued};
+use chiral_proto::client::{self, Misuse, NotFresh, NotQueued};
 use chiral_proto::{
     Action, ConnectionError, Map, Observation, Rate, ResetResult, StepResult, server,
 };
