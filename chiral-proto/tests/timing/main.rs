@@ -6,6 +6,7 @@ mod support;
 
 mod applied;
 mod freshness;
+mod golden;
 mod hostile;
 mod link;
 mod split;
