@@ -18,7 +18,7 @@
 //! | `handle_message(now, message)` | a message has come: one whole frame |
 //! | `handle_timeout(now)` | the instant that `poll_timeout` gave has come |
 //! | `poll_transmit(now)` | the next frame to send; called only when the transport can take one |
-//! | `poll_event()` | what has happened |
+//! | `poll_event()`; of a server `poll_event(now)` | what has happened |
 //! | `poll_timeout()` | when to call `handle_timeout` next |
 //!
 //! Here are both sides of a connection, each in a thread, over channels of whole messages. Over a
