@@ -88,7 +88,7 @@
 //!         if let client::Event::Streamed(observation) = event {
 //!             assert_eq!(*observation["wrist_cam"].image.shape(), [48, 64, 3]);
 //!             let plan = [[0.1, 0.2].into(), [0.3, 0.4].into()];
-//!             client.replace_actions(Instant::now(), &observation, plan)?;
+//!             client.follow(Instant::now(), &observation, plan)?;
 //!         }
 //!     }
 //! }
@@ -115,6 +115,8 @@
 //! - [`client::Client`] and [`server::Server`]: the two state machines. Responses carry no id, so
 //!   the client matches them to requests by order, and never swaps one; actions overtake
 //!   everything else in both directions; ticks lie on a grid that does not drift.
+//! - [`timeline`]: which row of which chunk is sent at which step, exactly, however long the policy
+//!   thinks.
 //! - [`Observation`], [`Camera`], [`Action`], [`Array`] and their kin: what travels, with K and T
 //!   as [`nalgebra`] matrices and arrays as checked, mostly borrowed views.
 //! - [`sensors`]: buffers of the latest values, which sensor threads write and snapshots read
@@ -148,6 +150,7 @@ mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod text;
+pub mod timeline;
 mod types;
 pub mod wire;
 #[cfg(feature = "websocket")]

@@ -11,8 +11,9 @@ use bytes::Bytes;
 use chiral_proto::client::{self, Client, Event, Lossy};
 use chiral_proto::server::{self, ActionQueue, Answer, Server};
 use chiral_proto::testing::{Happening, Network, Pair};
+use chiral_proto::timeline::{FollowOptions, Merge, Weights};
 use chiral_proto::wire::{ClientMessage, Limits, ServerMessage};
-use chiral_proto::{Observation, Rate};
+use chiral_proto::{Action, Observation, Rate};
 
 use support::*;
 
@@ -105,6 +106,36 @@ fn one_dispatch_tick_allocates_the_frame_and_the_timestamps() {
                 assert_eq!(sent.count_total, 3 + timestamps, "{sent:?}");
             }
         }
+    }
+}
+
+/// A chunk of 64 rows of 32 elements, in the place of as many.
+#[test]
+fn one_chunk_allocates_its_rows_and_what_is_averaged() {
+    let now = start();
+    let mut client = Client::new(client::Config::default());
+    client.request_observation(now, None).unwrap();
+    client.poll_transmit(now).unwrap();
+    client.handle_message(now, received(&ServerMessage::Observation(eight_cameras()).encode()));
+    let seen = client.latest_observation().unwrap().observation.clone();
+    let rows = vec![Action::from([0.5; 32]); 64];
+    for _ in 0..2 {
+        client.follow(now, &seen, rows.iter().cloned()).unwrap();
+    }
+    for (merge, averaged) in [
+        (Merge::Replace, 0),
+        (Merge::Blend(Weights::Crossfade(8)), 8),
+        (Merge::Blend(Weights::Constant(0.7)), 64),
+    ] {
+        let options = FollowOptions::new().merge(merge);
+        let rows = rows.clone();
+        let (placed, put) = counted(|| client.follow_with(now, &seen, rows, &options));
+        let placement = placed.unwrap();
+        assert_eq!((placement.blended, placement.replaced), (averaged, 64 - averaged));
+        // The timestamps, collected and shared; of each row that is averaged its elements, and their
+        // sharing.
+        assert_eq!(put.count_total, 2 + 2 * averaged as u64, "{put:?}");
+        assert_eq!(client.queued_actions(), 64);
     }
 }
 

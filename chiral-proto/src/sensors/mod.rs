@@ -93,6 +93,7 @@ pub use reading::{Reading, SensorBuffer};
 pub use stats::{CameraState, CameraStats};
 
 use crate::sync::Arc;
+use crate::timeline::Stamp;
 use crate::{
     Camera, CameraConfig, Map, Name, Observation, ProprioConfig, Timestamps, UnknownName, Value,
     WhenStale,
@@ -255,9 +256,10 @@ impl Sensors {
 
     fn fill(&self, timestamp: f64, observation: &mut Observation) -> Result<(), StaleCamera> {
         let times = self.0.times();
-        let Observation { timestamp: time, cameras, proprios, extra, arrival } = observation;
+        let Observation { timestamp: time, cameras, proprios, extra, arrival, stamp } = observation;
         *time = timestamp;
         *arrival = None;
+        *stamp = Stamp::default();
         *extra = Map::new();
         cameras.clear();
         proprios.clear();

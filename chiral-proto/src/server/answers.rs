@@ -27,6 +27,7 @@ pub(super) struct Pending {
     pub(super) applied: u64,
 }
 
+#[expect(clippy::large_enum_variant, reason = "few wait, and each is moved a few times at most")]
 pub(super) enum State {
     Awaited,
     Deferred,

@@ -134,8 +134,10 @@ impl Server {
         self.answers_observe = true;
     }
 
-    /// Answers requests for metadata with this map, as they come: they are no events any more.
-    pub fn set_default_metadata(&mut self, metadata: Map) {
+    /// Answers requests for metadata with this map, as they come: they are no events any more. What
+    /// the [action's specification](Config::action_spec) declares is added under the key `chiral`.
+    pub fn set_default_metadata(&mut self, mut metadata: Map) {
+        self.config.action_spec.declaration().add_to(&mut metadata);
         self.metadata = Some(metadata);
     }
 
@@ -385,12 +387,18 @@ impl Server {
     // ---- answers ------------------------------------------------------------------------------
     // The handles are taken by value: a request is answered once.
 
-    /// Answers a metadata request.
+    /// Answers a metadata request. What the [action's specification](Config::action_spec) declares is
+    /// added under the key `chiral`.
     ///
     /// # Errors
     /// When the connection has ended, or the handle is of another one.
     #[expect(clippy::needless_pass_by_value, reason = "the handle is used up")]
-    pub fn reply_metadata(&mut self, reply: MetadataReply, data: Map) -> Result<(), ReplyError> {
+    pub fn reply_metadata(
+        &mut self,
+        reply: MetadataReply,
+        mut data: Map,
+    ) -> Result<(), ReplyError> {
+        self.config.action_spec.declaration().add_to(&mut data);
         self.reply(&reply.0, State::Ready(Reply::Message(ServerMessage::Metadata(data))))
     }
 

@@ -2,6 +2,7 @@
 
 mod action;
 mod action_from;
+mod action_kind;
 mod action_spec;
 mod array;
 mod camera;
@@ -15,6 +16,7 @@ mod value;
 mod views;
 
 pub use action::{Action, ActionShapeError, ResetResult, StepResult};
+pub use action_kind::{ActionDeclaration, ActionKind};
 pub use action_spec::{ActionError, ActionSpec, DtypeKind};
 pub use array::{Array, DtypeMismatch, SizeMismatch};
 pub use camera::{Camera, CameraConfig, WhenStale};

@@ -7,6 +7,7 @@ use super::name::{Name, UnknownName};
 use super::proprio::Proprio;
 use super::timing::{Age, Arrival, Timing};
 use super::value::Map;
+use crate::timeline::Stamp;
 use crate::wire::timing;
 
 /// What the robot senses at one moment: all cameras, then all proprioception streams, in the order
@@ -28,11 +29,13 @@ pub struct Observation {
     pub extra: Map,
     /// When it came, on the policy's side; `None` on the robot's.
     pub arrival: Option<Arrival>,
+    /// Where in the timeline it was taken, on the policy's side.
+    pub stamp: Stamp,
 }
 
 impl PartialEq for Observation {
     fn eq(&self, other: &Self) -> bool {
-        let Self { timestamp, cameras, proprios, extra, arrival: _ } = self;
+        let Self { timestamp, cameras, proprios, extra, arrival: _, stamp: _ } = self;
         *timestamp == other.timestamp
             && *cameras == other.cameras
             && *proprios == other.proprios

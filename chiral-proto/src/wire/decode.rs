@@ -11,6 +11,7 @@ use super::limits::Limits;
 use super::message::{ClientMessage, Message, ServerMessage};
 use super::message_type::MessageType;
 use super::reader::Reader;
+use crate::timeline::Stamp;
 use crate::types::byte_len;
 use crate::{
     Action, Array, Camera, Dtype, Map, Name, Observation, Proprio, ResetResult, Sent, Shape,
@@ -178,6 +179,7 @@ impl<'a> Header<'a> {
             )?,
             extra: self.map("extra")?,
             arrival: None,
+            stamp: Stamp::default(),
         })
     }
 

@@ -105,7 +105,7 @@ impl Writer {
         more_keys: u32,
         more_len: usize,
     ) -> Self {
-        let Observation { timestamp, cameras, proprios, extra, arrival: _ } = observation;
+        let Observation { timestamp, cameras, proprios, extra, arrival: _, stamp: _ } = observation;
         let names = cameras.iter().map(|camera| CAMERA_LEN + camera.name.len()).sum::<usize>()
             + proprios.iter().map(|proprio| PROPRIO_LEN + proprio.name.len()).sum::<usize>();
         let mut writer = Self::new(
