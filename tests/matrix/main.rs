@@ -197,6 +197,9 @@ macro_rules! common_cases {
                 the_policy_can_clear_and_replace_queued_actions
                 dispatch_stays_on_its_grid_and_counts_starved_ticks
                 actions_older_than_max_age_are_never_sent
+                a_chunk_goes_on_where_the_robot_is
+                a_policy_waits_until_its_plan_is_low
+                a_starved_policy_sends_what_the_robot_declared
                 no_action_outlives_its_policys_connection
                 a_reset_is_ordered_with_slow_actions
                 a_step_is_ordered_with_slow_actions

@@ -125,6 +125,10 @@ impl Policy for BlockingPolicy {
         Ok(self.0.next_obs(None)?.expect("it comes, or the connection ends"))
     }
 
+    fn plan_low(&self) -> Result<(), CallError> {
+        self.0.plan_low(None).map(|is_low| assert!(is_low, "without a timeout it is"))
+    }
+
     fn close(&self) {
         self.0.clone().close();
     }

@@ -210,6 +210,10 @@ impl<E: Executor> Policy for DrivenPolicy<E> {
         E::block_on(self.0.next_obs())
     }
 
+    fn plan_low(&self) -> Result<(), CallError> {
+        E::block_on(self.0.plan_low())
+    }
+
     fn close(&self) {
         E::block_on(self.0.clone().close());
     }
