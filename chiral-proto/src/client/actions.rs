@@ -27,10 +27,13 @@ impl Client {
             return Err(NotQueued { actions: vec![action], reason });
         }
         let (waiting, capacity) = (self.dispatch.urgent_len(), self.dispatch.capacity);
-        self.dispatch.put_urgent(now, action).map_err(|action| {
-            let reason = NotQueuedReason::Full { waiting, capacity };
-            NotQueued { actions: vec![action], reason }
-        })
+        match self.dispatch.put_urgent(now, action) {
+            None => Ok(()),
+            Some(action) => {
+                let reason = NotQueuedReason::Full { waiting, capacity };
+                Err(NotQueued { actions: vec![action], reason })
+            }
+        }
     }
 
     /// Appends the actions of a plan, all or none, bound to the observation on which the policy

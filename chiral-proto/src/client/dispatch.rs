@@ -76,14 +76,14 @@ impl Dispatch {
         Ok(())
     }
 
-    /// Takes an action that leaves with the next frame.
-    pub(super) fn put_urgent(&mut self, now: Instant, action: Action) -> Result<(), Action> {
+    /// Takes an action that leaves with the next frame; gives it back when there is no place.
+    pub(super) fn put_urgent(&mut self, now: Instant, action: Action) -> Option<Action> {
         self.drop_expired(now);
         if self.urgent.len() >= self.capacity {
-            return Err(action);
+            return Some(action);
         }
         self.urgent.push_back(Queued { action, put_at: now });
-        Ok(())
+        None
     }
 
     /// How many actions wait for no tick.
