@@ -69,7 +69,7 @@ impl Observation {
     /// The capture time of each camera, by its name.
     pub fn camera_timestamps(&self) -> Timestamps {
         let cameras = self.cameras.iter().map(|camera| (camera.name.clone(), camera.timestamp));
-        let snap = self.timing().map(|timing| timing.snap);
+        let snap = timing::read_snap(&self.extra);
         let received = self.arrival.map(|arrival| arrival.received);
         Timestamps { snap, received, ..cameras.collect() }
     }

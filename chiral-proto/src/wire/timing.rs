@@ -81,16 +81,23 @@ fn encode(timing: &Timing) -> Vec<u8> {
 /// Reads what a robot says of time, if it says it in a version that is known; the ages of at most
 /// so many cameras.
 pub(crate) fn read(extra: &Map, cameras: usize) -> Option<Timing> {
-    let map = find(extra)?;
-    if entry(&map, "v")?.whole()? != VERSION {
-        return None;
-    }
+    let map = find_known(extra)?;
     Some(Timing {
         applied: entry(&map, "applied")?.whole()?,
         snap: entry(&map, "snap")?.seconds()?,
         ages: entry(&map, "ages").map(|ages| read_ages(ages, cameras)).unwrap_or_default(),
         last: entry(&map, "last").and_then(|last| read_last(&last)),
     })
+}
+
+/// Of what [`read`] reads, only when the robot took the observation.
+pub(crate) fn read_snap(extra: &Map) -> Option<Duration> {
+    entry(&find_known(extra)?, "snap")?.seconds()
+}
+
+/// What the robot says of time, if it is of a version that is known.
+fn find_known(extra: &Map) -> Option<Reader<'_>> {
+    find(extra).filter(|map| entry(map, "v").and_then(|mut v| v.whole()) == Some(VERSION))
 }
 
 fn read_ages(mut array: Reader<'_>, cameras: usize) -> Vec<Option<Duration>> {
@@ -179,6 +186,7 @@ mod tests {
             attach(&timing, &mut extra);
             prop_assert_eq!(extra.len(), before.len() + 1);
             prop_assert_eq!(read(&extra, usize::MAX), Some(timing.clone()));
+            prop_assert_eq!(read_snap(&extra), Some(timing.snap));
             prop_assert!(before.iter().all(|(key, value)| extra.get(&key) == Some(value)));
             // As any other reader sees it.
             let shown = extra.get(KEY).expect("it was attached");
