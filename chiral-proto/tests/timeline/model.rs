@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use chiral_proto::client::{Client, Config, Event, NotQueuedReason};
-use chiral_proto::timeline::{Anchor, BasisError, FollowOptions, Weights, WhenLate};
+use chiral_proto::timeline::{self, Anchor, BasisError, FollowOptions, Weights, WhenLate};
 use chiral_proto::wire::{ClientMessage, Limits, ServerMessage};
 use chiral_proto::{Action, Observation, Rate, ResetResult};
 
@@ -361,16 +361,8 @@ impl Run {
             }
             _ => (Anchor::Observation, basis.ok()),
         };
-        let mut options = FollowOptions::new().anchor(anchor).merge(match merge {
-            Merge::Replace => chiral_proto::timeline::Merge::Replace,
-            Merge::KeepFirst(count) => chiral_proto::timeline::Merge::KeepFirst(count),
-            Merge::Append => chiral_proto::timeline::Merge::Append,
-            Merge::Constant(w) => chiral_proto::timeline::Merge::Blend(Weights::Constant(w)),
-            Merge::Crossfade(n) => chiral_proto::timeline::Merge::Blend(Weights::Crossfade(n)),
-            Merge::Ensemble => {
-                chiral_proto::timeline::Merge::TemporalEnsemble { m: self.reference.m }
-            }
-        });
+        let mut options =
+            FollowOptions::new().anchor(anchor).merge(as_option(merge, self.reference.m));
         if masked {
             options = options.average_only([0]);
         }
@@ -457,13 +449,24 @@ impl Run {
         let sent = self.reference.sent[base as usize..].iter().copied();
         let expected: Vec<_> =
             sent.chain(planned).map(|(chunk, row)| (format!("chunk {chunk}"), row)).collect();
-        let of_span = |span: &chiral_proto::timeline::Span| {
+        let of_span = |span: &timeline::Span| {
             let chunk = span.chunk.to_string();
             span.rows().map(move |row| (chunk.clone(), row))
         };
         let found: Vec<_> = context.spans.iter().flat_map(of_span).collect();
         assert_eq!(found, expected);
         assert_eq!(context.remaining(), expected.len());
+    }
+}
+
+fn as_option(merge: Merge, m: f64) -> timeline::Merge {
+    match merge {
+        Merge::Replace => timeline::Merge::Replace,
+        Merge::KeepFirst(count) => timeline::Merge::KeepFirst(count),
+        Merge::Append => timeline::Merge::Append,
+        Merge::Constant(weight) => timeline::Merge::Blend(Weights::Constant(weight)),
+        Merge::Crossfade(steps) => timeline::Merge::Blend(Weights::Crossfade(steps)),
+        Merge::Ensemble => timeline::Merge::TemporalEnsemble { m },
     }
 }
 
