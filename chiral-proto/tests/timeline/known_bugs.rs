@@ -7,7 +7,7 @@ use chiral_proto::client::{Config, NotQueuedReason};
 use chiral_proto::timeline::{Anchor, BasisError, FollowOptions, Span};
 
 use crate::placing::Policy;
-use crate::support::ms;
+use crate::world::ms;
 
 /// lerobot 4223, 3125: a first chunk at standstill lost 21 of 30 rows, and 210 of 300, because the
 /// delay was taken from the clock; the arm jumped.
@@ -94,7 +94,7 @@ fn a_prefix_begins_at_the_first_row_not_executed_at_the_capture() {
     assert_eq!(later.delay.min, 6);
 }
 
-/// OpenTau 552: a bounded queue dropped the rows that were next to make room for later ones.
+/// `OpenTau` 552: a bounded queue dropped the rows that were next to make room for later ones.
 #[test]
 fn a_full_plan_loses_none_of_its_rows_to_a_chunk() {
     let mut policy = Policy::new(Config { queue_capacity: 5, ..Config::default() });

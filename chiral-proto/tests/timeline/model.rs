@@ -11,8 +11,7 @@ use chiral_proto::wire::{ClientMessage, Limits, ServerMessage};
 use chiral_proto::{Action, Observation, Rate, ResetResult};
 
 use crate::reference::{Chunk, Merge, Placed, Reference, Values};
-use crate::support::start;
-use crate::world::{Random, observation};
+use crate::world::{Random, observation, start};
 
 const RUNS: u64 = 1000;
 
@@ -445,7 +444,7 @@ impl Run {
         };
         let context = context.unwrap();
         assert_eq!(context.base, base);
-        let planned = self.reference.plan.iter().map(|row| (row.chunk, row.row));
+        let planned = self.reference.plan.iter().map(|row| (row.chunk, row.index));
         let sent = self.reference.sent[base as usize..].iter().copied();
         let expected: Vec<_> =
             sent.chain(planned).map(|(chunk, row)| (format!("chunk {chunk}"), row)).collect();
@@ -471,6 +470,7 @@ fn as_option(merge: Merge, m: f64) -> timeline::Merge {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "how many runs it is to be is the tester's to say")]
 fn the_timeline_matches_the_reference_model() {
     let runs = std::env::var("CHIRAL_TIMELINE_RUNS")
         .map_or(RUNS, |runs| runs.parse().expect("CHIRAL_TIMELINE_RUNS is a number of runs"));

@@ -10,8 +10,7 @@ use chiral_proto::timeline::{
 use chiral_proto::wire::{ClientMessage, Limits, ServerMessage};
 use chiral_proto::{Action, Observation, Rate, ResetResult};
 
-use crate::support::{ms, start};
-use crate::world::observation;
+use crate::world::{ms, observation, start};
 
 /// A client that sends a row every 100 ms, and the time.
 pub(crate) struct Policy {
@@ -150,8 +149,8 @@ impl Policy {
     }
 }
 
-fn exactly(steps: u64) -> Option<Delay> {
-    Some(Delay { min: steps, max: steps })
+fn exactly(steps: u64) -> Delay {
+    Delay { min: steps, max: steps }
 }
 
 #[test]
@@ -165,7 +164,7 @@ fn rows_that_were_executed_in_the_meantime_are_skipped() {
     assert_eq!(policy.ticks(3), [4.0, 5.0, 6.0].map(Some));
     let placement = policy.follow(&seen, 100, 20).unwrap();
     assert_eq!((placement.base, placement.skipped), (2, 5));
-    assert_eq!((placement.delay, placement.first), (exactly(5), Some(7)));
+    assert_eq!((placement.delay, placement.first), (Some(exactly(5)), Some(7)));
     assert_eq!(policy.ticks(2), [105.0, 106.0].map(Some));
 }
 
@@ -210,7 +209,7 @@ fn holds_and_actions_that_wait_for_no_tick_are_no_steps() {
     assert_eq!(policy.follow(&seen, 0, 9).unwrap().base, 2);
     policy.ticks(1);
     let seen = policy.sees(Some(1));
-    assert_eq!(policy.follow(&seen, 0, 9).unwrap().delay, exactly(2));
+    assert_eq!(policy.follow(&seen, 0, 9).unwrap().delay, Some(exactly(2)));
 }
 
 #[test]
@@ -276,7 +275,7 @@ fn a_policy_learns_which_rows_of_its_chunks_the_robot_executes() {
     // One row was sent since, seven wait.
     assert_eq!(context.spans, [Span { chunk: a, row: 2, count: 8 }]);
     assert_eq!((context.base, context.remaining()), (2, 8));
-    assert_eq!(context.delay, Delay { min: 1, max: 1 });
+    assert_eq!(context.delay, exactly(1));
     assert_eq!(context.spans[0].rows(), 2..10);
     // Another chunk is placed meanwhile.
     policy.ticks(1);

@@ -11,7 +11,7 @@ pub(crate) struct Row {
     /// All plans of the step that an ensemble averages, the oldest first; of other rows the one.
     plans: Vec<Values>,
     pub(crate) chunk: u64,
-    pub(crate) row: usize,
+    pub(crate) index: usize,
     pub(crate) put_at: Instant,
 }
 
@@ -73,7 +73,7 @@ impl Reference {
             return None;
         }
         let row = self.plan.remove(0);
-        self.sent.push((row.chunk, row.row));
+        self.sent.push((row.chunk, row.index));
         Some(row)
     }
 
@@ -100,14 +100,14 @@ impl Reference {
             };
             match (old, new) {
                 (Some(old), _) if step < chunk.base || stays => plan.push(old.clone()),
-                (old, Some((row, values))) => {
+                (old, Some((index, values))) => {
                     let plans = match old {
                         Some(old) => self.merged(old, *values, chunk, both),
                         None => vec![*values],
                     };
                     both += usize::from(old.is_some());
                     first.get_or_insert(step);
-                    plan.push(Row { plans, chunk: self.chunks, row, put_at: now });
+                    plan.push(Row { plans, chunk: self.chunks, index, put_at: now });
                 }
                 // Beyond the new chunk's end the old plan is over.
                 (_, None) => {}

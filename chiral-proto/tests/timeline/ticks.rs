@@ -6,7 +6,7 @@ use chiral_proto::wire::ServerMessage;
 use chiral_proto::{Action, ActionDeclaration, ActionKind, Array, Map, Observation, Rate, Value};
 
 use crate::placing::Policy;
-use crate::support::ms;
+use crate::world::ms;
 
 /// The answer of a robot that declares its actions.
 fn metadata(kind: &str, hold: Option<f64>) -> Map {

@@ -1,6 +1,18 @@
 //! A robot that the tests write by hand, so that they know what it has done.
 
+use std::time::{Duration, Instant};
+
 use chiral_proto::{Map, Observation, Value};
+
+/// Where the tests' clocks begin; only differences count.
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+pub(crate) fn start() -> Instant {
+    Instant::now()
+}
+
+pub(crate) fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
 
 /// Pseudo-random numbers that are the same each time.
 pub(crate) struct Random(u64);

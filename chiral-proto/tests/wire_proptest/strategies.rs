@@ -118,7 +118,7 @@ fn observation() -> BoxedStrategy<Observation> {
             cameras,
             proprios,
             extra,
-            arrival: None,
+            ..Observation::default()
         })
         .boxed()
 }
