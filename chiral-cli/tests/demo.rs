@@ -60,6 +60,10 @@ fn a_fast_demo_solves_its_episodes_and_reports_its_figures() {
         let quantile = |q| number(&report, &format!("/latency_ms/{latency}/{q}"));
         assert!(0.0 < quantile("p50") && quantile("p50") <= quantile("p99"), "{report}");
     }
+    for part in ["sensor_wait", "network", "inference", "queue", "robot_queue"] {
+        let quantile = |q| number(&report, &format!("/latency_ms/parts/{part}/{q}"));
+        assert!(quantile("p50") <= quantile("p99"), "{report}");
+    }
     let bytes_of_an_observation = 3 * 160 * 120 * (3 + 4);
     assert!(number(&report, "/bytes_per_s/received") > f64::from(bytes_of_an_observation));
 

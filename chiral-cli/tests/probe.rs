@@ -88,6 +88,9 @@ fn a_simulated_robot_is_described_and_measured_at_host_and_port() {
     assert!(number(&latency["p50"]) > 0.0);
     assert!(number(&latency["p50"]) <= number(&latency["p99"]));
     assert!(number(&latency["p99"]) <= number(&latency["max"]));
+    let age = &live["image_age_ms"];
+    assert!(number(&age["when_taken"]) >= 0.0);
+    assert!(number(&age["when_taken"]) < number(&age["at_most"]), "{age}");
     let pixels = 2 * 24 * 32 * 7;
     assert!(number(&live["bytes"]) > f64::from(pixels) * number(&live["observations"]));
     assert!(number(&live["bytes_per_second"]) > 0.0);

@@ -4,14 +4,17 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::time::Duration;
 
-use crate::client::{Misuse, NotQueued, NotQueuedReason, RequestError, TimeoutCause};
+use crate::client::{
+    Misuse, NotFresh, NotQueued, NotQueuedReason, RequestError, TimeoutCause, Unfit,
+};
 use crate::keepalive::Unresponsive;
 use crate::sensors::{Part, SensorError, StaleCamera};
 use crate::server::ReplyError;
+use crate::timeline::{BasisError, MergeError};
 use crate::wire::{ErrorKind, MessageType, RequestKind, WireError};
 use crate::{
-    Action, ActionError, ActionSpec, Array, ConnectionError, Dtype, DtypeKind, Map, Rate, Shape,
-    UnknownName,
+    Action, ActionError, ActionKind, ActionSpec, Age, Array, ConnectionError, Dtype, DtypeKind,
+    Map, Rate, Shape, UnknownName,
 };
 
 /// As `{:#}` of anyhow prints it.
@@ -108,17 +111,46 @@ fn of_connections() {
 }
 
 #[test]
+fn of_the_timeline() {
+    check_all!(BasisError: FormerEpoch, Foreign; [BasisError::FormerEpoch, BasisError::Foreign]);
+    let found = || "NaN".to_owned();
+    check_all!(MergeError: Weight, Decay, Dimension, Dtype, Shape; [
+        MergeError::Weight { found: found() },
+        MergeError::Decay { found: found() },
+        MergeError::Dimension { dimension: 7, len: 7 },
+        MergeError::Dtype { found: Dtype::U8 },
+        MergeError::Shape { old: [7].into(), new: [1, 7].into() },
+    ]);
+    for kind in [None, Some(ActionKind::Delta), Some(ActionKind::Velocity)] {
+        check_all!(Unfit: Repeat, Interpolation; [
+            Unfit::Repeat { kind },
+            Unfit::Interpolation { kind },
+        ]);
+    }
+    let age = Age { at_least: SECONDS, at_most: Some(SECONDS) };
+    check_all!(NotFresh: Nothing, Old; [
+        NotFresh::Nothing,
+        NotFresh::Old { age, max_age: SECONDS },
+    ]);
+}
+
+#[test]
 fn of_calls() {
     for ended in connection_errors() {
-        check_all!(Misuse: Disconnected, TooManyRequests; [
+        check_all!(Misuse: Disconnected, Unfit, TooFast, TooManyRequests; [
             Misuse::Disconnected(ended.clone()),
+            Misuse::Unfit(Unfit::Repeat { kind: None }),
+            Misuse::TooFast { points: 9 },
             Misuse::TooManyRequests { limit: 64 },
         ]);
         check_all!(ReplyError: Disconnected, ForeignHandle; [
             ReplyError::Disconnected(ended.clone()),
             ReplyError::ForeignHandle,
         ]);
-        check_all!(NotQueuedReason: Full, Unsent, Disconnected; [
+        check_all!(NotQueuedReason: Full, Unsent, Basis, Gap, Merge, Disconnected; [
+            NotQueuedReason::Basis(BasisError::FormerEpoch),
+            NotQueuedReason::Gap { at: 20, end: 12 },
+            NotQueuedReason::Merge(MergeError::Weight { found: "NaN".to_owned() }),
             NotQueuedReason::Full { waiting: 1000, capacity: 1024 },
             NotQueuedReason::Full { waiting: 0, capacity: 1024 },
             NotQueuedReason::Unsent { waiting: 1024 },

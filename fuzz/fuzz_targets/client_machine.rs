@@ -274,6 +274,10 @@ impl Policy {
             Event::Undispatched { queued } => {
                 assert!(self.config.undispatched.is_some() && queued > 0);
             }
+            Event::CameraStalled { unchanged_for, .. } => {
+                assert!(self.config.camera_stall.is_some_and(|stall| unchanged_for >= stall));
+            }
+            Event::CameraResumed { .. } => assert!(self.config.camera_stall.is_some()),
             Event::Disconnected(error) => {
                 assert_eq!(self.client.error(), Some(&error));
                 self.told_end = true;

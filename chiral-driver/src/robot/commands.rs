@@ -8,6 +8,7 @@ use chiral_proto::server::{
 };
 use chiral_proto::{Action, ConnectionError, Map, ResetResult, StepResult};
 
+use super::callbacks::log_camera;
 use crate::server::{Lease, ServerConfig};
 
 /// What a policy wants of a robot that [pulls its commands](Commands).
@@ -313,7 +314,7 @@ impl Commands {
         if !connection.lock().has_event() {
             return None;
         }
-        match connection.call(|state, _| state.machine.poll_event())? {
+        match connection.call(|state, now| state.machine.poll_event(now))? {
             Event::Action(action) => Some(Command::Action(action)),
             Event::Watchdog { silent_for } => Some(Command::Hold(Hold::Watchdog { silent_for })),
             Event::Disconnected(reason) => {
@@ -329,8 +330,11 @@ impl Commands {
                 }
                 self.poll()
             }
-            // The machine answers the others itself.
-            _ => self.poll(),
+            // The machine answers requests itself.
+            other => {
+                log_camera(&other);
+                self.poll()
+            }
         }
     }
 }

@@ -26,7 +26,7 @@ impl Undispatched {
             return None;
         }
         self.told = true;
-        Some(dispatch.len())
+        Some(dispatch.timeline.len())
     }
 
     pub(super) fn next_timeout(&self, dispatch: &Dispatch) -> Option<Instant> {

@@ -79,7 +79,7 @@ impl Map {
                 let entries = [&self.entries[..place.start], &encoded, &self.entries[place.end..]];
                 self.entries = entries.concat().into();
             }
-            None => self.push(key, &encoded),
+            None => self.push_encoded(key, &encoded),
         }
     }
 
@@ -152,8 +152,14 @@ impl Map {
         Self { len, entries }
     }
 
-    fn push(&mut self, key: &str, value: &[u8]) {
-        let mut entry = Vec::new();
+    /// The entries as msgpack, key after value after key.
+    pub(crate) fn encoded_entries(&self) -> &[u8] {
+        &self.entries
+    }
+
+    /// Appends an entry whose key is not there yet and whose value is msgpack already.
+    pub(crate) fn push_encoded(&mut self, key: &str, value: &[u8]) {
+        let mut entry = Vec::with_capacity(5 + key.len() + value.len());
         rmp::encode::write_str(&mut entry, key).expect("a Vec takes every write");
         entry.extend_from_slice(value);
         let entries = std::mem::take(&mut self.entries);
@@ -183,7 +189,7 @@ impl<K: AsRef<str>, V: Into<Value>> FromIterator<(K, V)> for Map {
         for (key, value) in distinct {
             let mut encoded = Vec::new();
             value.encode_into(&mut encoded);
-            map.push(&key, &encoded);
+            map.push_encoded(&key, &encoded);
         }
         map
     }
