@@ -28,8 +28,8 @@ const ROW_HZ: u32 = 10;
 const SPEED: f64 = 0.2;
 /// How long a run takes, and how much of its beginning is not measured: there is no motion before
 /// the first chunk. Seconds.
-const LENGTH: f64 = 7.0;
-const WARM_UP: f64 = 2.0;
+const LENGTH: f64 = 6.0;
+const WARM_UP: f64 = 1.5;
 /// For so long nothing may come from the robot.
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -42,9 +42,9 @@ fn draw(panel: &Panel<'_>, name: &str, trace: &Trace) -> Result<(), Box<dyn std:
     chart
         .draw_series(DashedLineSeries::new(planned, 6, 4, BLACK.into()))?
         .label("planned")
-        .legend(|(x, y)| PathElement::new([(x, y), (x + 16, y)], BLACK));
-    let length = f64::from(ROWS) / f64::from(ROW_HZ);
+        .legend(|(x, y)| DashedPathElement::new([(x, y), (x + 16, y)], 4, 3, BLACK));
     let chunks = trace.chunks.iter().map(|&(at, angle)| {
+        let length = (f64::from(ROWS) / f64::from(ROW_HZ)).min(LENGTH - at);
         PathElement::new([(at, angle), (at + length, angle + SPEED * length)], GREY)
     });
     chart
