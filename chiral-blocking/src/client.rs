@@ -112,6 +112,30 @@ impl PolicyClient {
         self.calls.wait_next_obs_blocking(deadline)
     }
 
+    /// Blocks until so few rows of the plan are left that it is time for the next chunk: no more than
+    /// [`refill_at`](ClientCalls::refill_at) says. With a timeout, false when more are left then;
+    /// without one it blocks as long as the connection lasts.
+    ///
+    /// ```no_run
+    /// # fn infer(_: &chiral_blocking::proto::Observation) -> Vec<[f32; 7]> { Vec::new() }
+    /// # let robot = chiral_blocking::PolicyClient::connect("ws://localhost:8765")?;
+    /// robot.refill_at(10);
+    /// loop {
+    ///     robot.plan_low(None)?;
+    ///     let observation = robot.observe()?;
+    ///     let rows = infer(&observation);
+    ///     robot.follow(&observation, rows)?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the connection has ended.
+    pub fn plan_low(&self, timeout: impl Into<Option<Duration>>) -> Result<bool, CallError> {
+        let deadline = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
+        self.calls.wait_plan_low_blocking(deadline)
+    }
+
     /// Sends an action at once, without waiting for a tick; see
     /// [`Client::send_action`](crate::proto::client::Client::send_action). Never blocks.
     ///

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use chiral_proto::client::{self, Client};
 use chiral_proto::server::{self, Answer, Server};
+use chiral_proto::timeline::{FollowOptions, Merge, Weights};
 use chiral_proto::wire::{ClientMessage, Frame, ServerMessage};
 use chiral_proto::{Action, Array, Camera, Dtype, Map, Observation, Rate};
 use divan::{Bencher, black_box};
@@ -114,6 +115,28 @@ fn tick_of_the_dispatch(bencher: Bencher<'_, '_>) {
     });
 }
 
+/// What one chunk after another costs: 64 rows of 32 elements, in the place of as many.
+#[divan::bench(args = ["replace", "crossfade 8", "blend"])]
+fn merge_of_a_chunk(bencher: Bencher<'_, '_>, merge: &str) {
+    let now = start();
+    let mut client = Client::new(client::Config::default());
+    let merge = match merge {
+        "replace" => Merge::Replace,
+        "blend" => Merge::Blend(Weights::Constant(0.7)),
+        _ => Merge::Blend(Weights::Crossfade(8)),
+    };
+    let options = FollowOptions::new().merge(merge);
+    let rows = vec![Action::from([0.5; 32]); 64];
+    client.request_observation(now, None).expect("connected");
+    client.poll_transmit(now).expect("the request");
+    client.handle_message(now, received(&ServerMessage::Observation(eight_cameras()).encode()));
+    let seen = client.latest_observation().expect("it came").observation.clone();
+    client.follow(now, &seen, rows.iter().cloned()).expect("there is room");
+    bencher.with_inputs(|| rows.clone()).bench_local_values(|rows| {
+        client.follow_with(now, &seen, rows, &options).expect("there is room")
+    });
+}
+
 /// A request for an observation, read and told, and its answer of 8 cameras, taken late and
 /// written.
 #[divan::bench]
@@ -124,7 +147,7 @@ fn round_of_the_server(bencher: Bencher<'_, '_>) {
     let observation = eight_cameras();
     bencher.bench_local(|| {
         server.handle_message(now, request.clone());
-        let Some(server::Event::Observe(reply)) = server.poll_event() else {
+        let Some(server::Event::Observe(reply)) = server.poll_event(now) else {
             panic!("the request is next")
         };
         let snapshot = observation.clone();
@@ -142,13 +165,13 @@ fn action_to_the_robot(bencher: Bencher<'_, '_>, waiting: usize) {
     let mut handles = Vec::new();
     for _ in 0..waiting {
         server.handle_message(now, request.clone());
-        handles.extend(server.poll_event());
+        handles.extend(server.poll_event(now));
     }
     let stamped = Action::from([0.5; 7]).decided_on(&eight_cameras());
     let frame = received(&ClientMessage::ApplyAction(stamped).encode());
     bencher.bench_local(|| {
         server.handle_message(now, frame.clone());
-        server.poll_event().expect("the action")
+        server.poll_event(now).expect("the action")
     });
     black_box(handles);
 }

@@ -118,7 +118,7 @@ impl<Motors: FnMut(Option<&[f32]>)> Service<Motors> {
         }
         let timeout = loop {
             let timeout = session.exchange(now, server);
-            let Some(event) = server.poll_event() else { break timeout };
+            let Some(event) = server.poll_event(now) else { break timeout };
             self.robot.handle(event, server);
         };
         self.wake_up = timeout.map_or(self.wake_up, |timeout| timeout.min(self.wake_up));

@@ -83,8 +83,8 @@ impl Robot {
         Ok(())
     }
 
-    fn answer(&mut self, time: f64) -> Result<(), Box<dyn Error>> {
-        while let Some(event) = self.server.poll_event() {
+    fn answer(&mut self, now: Instant, time: f64) -> Result<(), Box<dyn Error>> {
+        while let Some(event) = self.server.poll_event(now) {
             match event {
                 server::Event::Action(action) => {
                     [self.commanded] = action.to_array()?;
@@ -114,7 +114,7 @@ impl Robot {
     }
 }
 
-/// The policy: looks, thinks, and puts a plan of half a second in the place of the last one.
+/// The policy: looks, thinks, and goes on with a plan of half a second from what it saw.
 pub(crate) struct Policy {
     client: Client,
     /// What it thinks about, and since when.
@@ -136,26 +136,24 @@ impl Policy {
             }
         }
         let thought = self.thinking.take_if(|(since, _)| *since + THINKING <= now);
-        let Some((since, observation)) = thought else { return Ok(()) };
+        let Some((_, observation)) = thought else { return Ok(()) };
         let position = observation.proprio("position")?.values.to_f32()[0];
         let image = observation.camera("rail_cam")?.image.bytes();
         let bright = image.iter().position(|&pixel| pixel > 0).ok_or("there is no target")?;
         let target = (bright as f32 + 0.5) * PIXEL;
         if (position - target).abs() < PIXEL / 10.0 {
-            self.client.clear_actions();
             self.client.request_reset(now, None)?;
             self.resetting = true;
             return Ok(());
         }
-        // The plan begins at what was seen; what should have left meanwhile is skipped. Each action
-        // carries the timestamps of this observation, whenever it leaves. (`put_chunk` appends to
-        // the plan before, this replaces it.)
-        let late = (now.duration_since(since).as_secs_f32() * HZ) as u16;
-        let plan = (late..late + 25).map(|n| {
+        // Row `i` is for the `i`-th action after what was seen; what has left meanwhile is skipped. Each
+        // action carries the timestamps of this observation, whenever it leaves. (`put_chunk` appends
+        // to the plan before, this replaces it.)
+        let plan = (1..=25_u8).map(|n| {
             let furthest = 0.5 * f32::from(n) / HZ;
             Action::from([position + (target - position).clamp(-furthest, furthest)])
         });
-        self.client.replace_actions(now, &observation, plan)?;
+        self.client.follow(now, &observation, plan)?;
         Ok(())
     }
 }
@@ -184,7 +182,7 @@ pub(crate) fn run(simulated: Duration) -> Result<(Robot, client::Stats), Box<dyn
         let now = start + time;
         robot.step(time.as_secs_f64(), n)?;
         to_robot.carry(now, &mut policy.client, &mut robot.server);
-        robot.answer(time.as_secs_f64())?;
+        robot.answer(now, time.as_secs_f64())?;
         to_policy.carry(now, &mut robot.server, &mut policy.client);
         policy.think(now)?;
     }

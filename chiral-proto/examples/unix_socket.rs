@@ -143,7 +143,7 @@ pub(crate) mod unix {
         let mut position = 0.0;
         Link::run(socket, Server::new(Instant::now(), server::Config::default()), |link| {
             loop {
-                match link.wait(Server::poll_event) {
+                match link.wait(|server| server.poll_event(Instant::now())) {
                     server::Event::Action(action) => {
                         [position] = action.to_array()?;
                         sensors.update_proprio("position", &[position])?;

@@ -18,7 +18,7 @@
 //! | `handle_message(now, message)` | a message has come: one whole frame |
 //! | `handle_timeout(now)` | the instant that `poll_timeout` gave has come |
 //! | `poll_transmit(now)` | the next frame to send; called only when the transport can take one |
-//! | `poll_event()` | what has happened |
+//! | `poll_event()`; of a server `poll_event(now)` | what has happened |
 //! | `poll_timeout()` | when to call `handle_timeout` next |
 //!
 //! Here are both sides of a connection, each in a thread, over channels of whole messages. Over a
@@ -60,7 +60,7 @@
 //!     let mut applied = Vec::new();
 //!     loop {
 //!         turn(&mut server, &inbox, &outbox);
-//!         while let Some(event) = server.poll_event() {
+//!         while let Some(event) = server.poll_event(Instant::now()) {
 //!             match event {
 //!                 server::Event::Action(action) => applied.extend_from_slice(&action.to_f32()),
 //!                 server::Event::Observe(reply) => {
@@ -88,7 +88,7 @@
 //!         if let client::Event::Streamed(observation) = event {
 //!             assert_eq!(*observation["wrist_cam"].image.shape(), [48, 64, 3]);
 //!             let plan = [[0.1, 0.2].into(), [0.3, 0.4].into()];
-//!             client.replace_actions(Instant::now(), &observation, plan)?;
+//!             client.follow(Instant::now(), &observation, plan)?;
 //!         }
 //!     }
 //! }
@@ -115,6 +115,8 @@
 //! - [`client::Client`] and [`server::Server`]: the two state machines. Responses carry no id, so
 //!   the client matches them to requests by order, and never swaps one; actions overtake
 //!   everything else in both directions; ticks lie on a grid that does not drift.
+//! - [`timeline`]: which row of which chunk is sent at which step, exactly, however long the policy
+//!   thinks.
 //! - [`Observation`], [`Camera`], [`Action`], [`Array`] and their kin: what travels, with K and T
 //!   as [`nalgebra`] matrices and arrays as checked, mostly borrowed views.
 //! - [`sensors`]: buffers of the latest values, which sensor threads write and snapshots read
@@ -148,6 +150,7 @@ mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod text;
+pub mod timeline;
 mod types;
 pub mod wire;
 #[cfg(feature = "websocket")]

@@ -111,6 +111,26 @@ impl fmt::Debug for Histogram {
     }
 }
 
+/// The medians of what was measured.
+pub(crate) fn write_parts(
+    f: &mut fmt::Formatter<'_>,
+    whole: &Histogram,
+    parts: &[(&str, &Histogram)],
+) -> fmt::Result {
+    let median = |histogram: &Histogram| histogram.quantile(0.5);
+    let mut parts = parts.iter().filter(|(_, histogram)| histogram.count() > 0).peekable();
+    match (whole.count(), parts.peek()) {
+        (0, None) => return f.write_str("not measured"),
+        (0, _) => {}
+        _ => write!(f, "{:.1?} from sensor to action: ", median(whole))?,
+    }
+    for (index, (name, histogram)) in parts.enumerate() {
+        let separator = if index > 0 { " + " } else { "" };
+        write!(f, "{separator}{name} {:.1?}", median(histogram))?;
+    }
+    Ok(())
+}
+
 /// How often something happened: its count, and the rate over all of it and of late.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Meter {

@@ -11,8 +11,9 @@ use bytes::Bytes;
 use chiral_proto::client::{self, Client, Event, Lossy};
 use chiral_proto::server::{self, ActionQueue, Answer, Server};
 use chiral_proto::testing::{Happening, Network, Pair};
+use chiral_proto::timeline::{FollowOptions, Merge, Weights};
 use chiral_proto::wire::{ClientMessage, Limits, ServerMessage};
-use chiral_proto::{Observation, Rate};
+use chiral_proto::{Action, Observation, Rate};
 
 use support::*;
 
@@ -42,8 +43,11 @@ fn counted<T>(run: impl FnOnce() -> T) -> (T, AllocationInfo) {
 }
 
 #[test]
-fn one_stream_round_takes_eight_allocations() {
-    let mut client = Client::new(client::Config::default());
+fn one_stream_round_takes_seven_allocations() {
+    let mut client = Client::new(client::Config {
+        camera_stall: None, // the cameras always show the same
+        ..client::Config::default()
+    });
     let mut now = start();
     client.start_obs_stream(now, Rate::hz(30.0).unwrap()).unwrap();
     let answer = received(&ServerMessage::Observation(eight_cameras()).encode());
@@ -62,8 +66,8 @@ fn one_stream_round_takes_eight_allocations() {
         now = next.expect("the next tick");
         // In the first rounds the queues grow to their size.
         if round >= 64 {
-            // The head, its sharing, and the list of the payload's segments.
-            assert_eq!(asked.count_total, 3, "{asked:?}");
+            // The head, and its sharing.
+            assert_eq!(asked.count_total, 2, "{asked:?}");
             // The head, its sharing, the payload's list, the cameras, and the observation.
             assert_eq!(heard.count_total, 5, "{heard:?}");
             assert!(heard.bytes_total < 16 << 10, "{heard:?}");
@@ -105,6 +109,36 @@ fn one_dispatch_tick_allocates_the_frame_and_the_timestamps() {
     }
 }
 
+/// A chunk of 64 rows of 32 elements, in the place of as many.
+#[test]
+fn one_chunk_allocates_its_rows_and_what_is_averaged() {
+    let now = start();
+    let mut client = Client::new(client::Config::default());
+    client.request_observation(now, None).unwrap();
+    client.poll_transmit(now).unwrap();
+    client.handle_message(now, received(&ServerMessage::Observation(eight_cameras()).encode()));
+    let seen = client.latest_observation().unwrap().observation.clone();
+    let rows = vec![Action::from([0.5; 32]); 64];
+    for _ in 0..2 {
+        client.follow(now, &seen, rows.iter().cloned()).unwrap();
+    }
+    for (merge, averaged) in [
+        (Merge::Replace, 0),
+        (Merge::Blend(Weights::Crossfade(8)), 8),
+        (Merge::Blend(Weights::Constant(0.7)), 64),
+    ] {
+        let options = FollowOptions::new().merge(merge);
+        let rows = rows.clone();
+        let (placed, put) = counted(|| client.follow_with(now, &seen, rows, &options));
+        let placement = placed.unwrap();
+        assert_eq!((placement.blended, placement.replaced), (averaged, 64 - averaged));
+        // The timestamps, collected and shared; of each row that is averaged its elements, and their
+        // sharing.
+        assert_eq!(put.count_total, 2 + 2 * averaged as u64, "{put:?}");
+        assert_eq!(client.queued_actions(), 64);
+    }
+}
+
 #[test]
 fn one_server_round_takes_five_allocations() {
     let now = start();
@@ -113,7 +147,7 @@ fn one_server_round_takes_five_allocations() {
     for round in 0..1000 {
         let (told, heard) = counted(|| {
             server.handle_message(now, request.clone());
-            server.poll_event()
+            server.poll_event(now)
         });
         let Some(server::Event::Observe(reply)) = told else { panic!("{told:?}") };
         let answer = Answer::from(eight_cameras());
@@ -161,7 +195,9 @@ fn a_queued_action_does_not_retain_its_frame() {
     });
     assert_eq!(server.error(), None);
     assert!(waiting.bytes_current < 64 << 10, "{waiting:?}");
-    let Some(server::Event::Action(action)) = server.poll_motion() else { panic!("it is next") };
+    let Some(server::Event::Action(action)) = server.poll_motion(start()) else {
+        panic!("it is next")
+    };
     assert_eq!(*action.to_f32(), [0.5]);
     assert_eq!(action.obs_timestamps, Some(stamped(1)));
 }
@@ -174,7 +210,9 @@ fn actions_queued_behind_a_reset_respect_the_byte_budget() {
             server::Config { action_queue, limits: limits.clone(), ..server::Config::default() };
         let mut server = Server::new(start(), config);
         server.handle_message(start(), ClientMessage::Reset.encode().to_bytes());
-        let Some(server::Event::Reset(_reply)) = server.poll_event() else { panic!("the reset") };
+        let Some(server::Event::Reset(_reply)) = server.poll_event(start()) else {
+            panic!("the reset")
+        };
         let large = chiral_proto::Array::zeros(chiral_proto::Dtype::U8, [16 << 20]).unwrap();
         let small = chiral_proto::Array::zeros(chiral_proto::Dtype::U8, [1 << 20]).unwrap();
         let ((), waiting) = counted(|| {
@@ -215,7 +253,9 @@ fn run(pair: &mut Pair, time: Duration) {
                 assert!(number_of(&action) < 90);
                 assert_eq!(action.obs_timestamps, Some(stamped(1)));
             }
-            Happening::Client(Event::Streamed(seen)) => assert_eq!(*seen, observation(1)),
+            Happening::Client(Event::Streamed(seen)) => {
+                assert_eq!(seen.cameras, observation(1).cameras);
+            }
             Happening::Client(Event::Disconnected(error)) => panic!("{error}"),
             _ => {}
         }
@@ -252,6 +292,7 @@ fn simulate_a_day(config: client::Config, loss: f64) -> AllocationInfo {
     assert!(stats.observations.count() > 70_000 && stats.actions.count() > 60_000, "{stats}");
     assert!(stats.actions_expired > 10_000 && stats.actions_dropped > 10_000, "{stats}");
     assert!(stats.requests_timed_out > 2000, "{stats}");
+    assert!(stats.latency.robot_queue.count() > 10_000, "{stats}");
     allocated
 }
 

@@ -133,7 +133,7 @@ impl Check<'_> {
     }
 
     fn observation(&self, observation: &Observation, expected: &Json) -> Vec<&'static str> {
-        let Observation { timestamp, cameras, proprios, extra } = observation;
+        let Observation { timestamp, cameras, proprios, extra, .. } = observation;
         self.number(*timestamp, &expected["timestamp"], on_wire(self.header, "timestamp"));
         let wire = on_wire(self.header, "cameras")["arr"].as_array().unwrap();
         let expected_cameras = expected["cameras"].as_array().unwrap();

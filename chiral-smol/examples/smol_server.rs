@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chiral_smol::proto::sensors::{CameraFrame, Sensors};
 use chiral_smol::proto::{
-    Action, ActionSpec, CameraConfig, ConnectionError, Map, ProprioConfig, server,
+    Action, ActionKind, ActionSpec, CameraConfig, ConnectionError, Map, ProprioConfig, server,
 };
 use chiral_smol::{PolicyServer, Robot, RobotError, ServerConfig, Watchdog, monotonic_seconds};
 
@@ -58,7 +58,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
         let config = ServerConfig {
             // Only 7 finite numbers reach `apply_action`.
-            machine: server::Config { action_spec: ActionSpec::vector(7), ..Default::default() },
+            machine: server::Config {
+                // Joint positions: who is late may send the last again, to stay there.
+                action_spec: ActionSpec::vector(7).kind(ActionKind::Absolute),
+                ..Default::default()
+            },
             watchdog: Watchdog::After(Duration::from_millis(500)),
             ..ServerConfig::default()
         };

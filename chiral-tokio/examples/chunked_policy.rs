@@ -2,14 +2,14 @@
 //! joint targets go out at 50 Hz, and neither waits for the other or for the planning.
 //! `cargo run --example chunked_policy`, with the example `server` in another terminal.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chiral_tokio::PolicyClient;
 use chiral_tokio::proto::client::Config;
 use chiral_tokio::proto::{Observation, Rate};
 
 /// Stands for your model: 25 joint targets from one observation, in a tenth of a second. Row `k`
-/// is for `k` ticks after the observation.
+/// is for the `k`-th action after the observation.
 async fn plan(observation: &Observation) -> Vec<[f32; 7]> {
     let joints = observation.proprio("joint_pos").map(|joints| joints.values.to_f32());
     let start = joints.map_or(0.0, |joints| joints[0]);
@@ -25,21 +25,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // An action that has waited longer than this is not sent any more.
     let config = Config { max_age: Some(Duration::from_millis(500)), ..Config::default() };
     let robot = PolicyClient::builder().config(config).connect(&uri).await?;
-    let dispatch = Rate::hz(50)?;
     robot.reset().await?;
     robot.start_obs_stream(Rate::hz(30)?)?;
-    robot.start_action_dispatch(dispatch)?;
+    robot.start_action_dispatch(Rate::hz(50)?)?;
     for _ in 0..20 {
         let observation = robot.next_obs().await?; // the newest, never one twice
-        let start = Instant::now();
         let rows = plan(&observation).await; // meanwhile the old plan goes on
-        // The first rows were for the time that the planning took: sent now, each would be late by
-        // that long, and the arm would go back to where it has been.
-        let elapsed = start.elapsed().div_duration_f64(dispatch.period()).ceil() as usize;
-        let dropped = robot.replace_actions(&observation, rows.into_iter().skip(elapsed))?;
+        // The first rows are for the time that the planning took, and are skipped.
+        let placement = robot.follow(&observation, rows)?;
         println!(
-            "new plan at {:.3} s: {elapsed} rows are over, {dropped} old actions dropped",
-            observation.timestamp
+            "new plan at {:.3} s: {} rows are over, {} old ones dropped",
+            observation.timestamp, placement.skipped, placement.replaced
         );
     }
     println!("{}", robot.stats());

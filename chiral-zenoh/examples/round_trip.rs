@@ -68,7 +68,7 @@ fn robot(cameras: usize, shm: bool, in_place: bool) -> Result<(), Failure> {
     while let Ok(frame) = receive(&mut transport) {
         let now = Instant::now();
         server.handle_frame(now, &frame);
-        while let Some(event) = server.poll_event() {
+        while let Some(event) = server.poll_event(now) {
             match event {
                 Event::Metadata(reply) => drop(server.reply_metadata(reply, Map::new())),
                 Event::Observe(reply) => drop(server.reply_observation(reply, &sensors)),

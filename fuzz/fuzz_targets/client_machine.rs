@@ -271,6 +271,10 @@ impl Policy {
                 assert!(self.config.silence.is_some_and(|silence| silent_for >= silence));
             }
             Event::Resumed { .. } => assert!(self.config.silence.is_some()),
+            Event::CameraStalled { unchanged_for, .. } => {
+                assert!(self.config.camera_stall.is_some_and(|stall| unchanged_for >= stall));
+            }
+            Event::CameraResumed { .. } => assert!(self.config.camera_stall.is_some()),
             Event::Disconnected(error) => {
                 assert_eq!(self.client.error(), Some(&error));
                 self.told_end = true;

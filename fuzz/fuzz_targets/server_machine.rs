@@ -204,8 +204,8 @@ impl Robot {
         }
     }
 
-    fn polls(&mut self, poll: impl Fn(&mut Server) -> Option<Event>) -> bool {
-        let Some(event) = poll(&mut self.server) else { return false };
+    fn polls(&mut self, poll: impl Fn(&mut Server, Instant) -> Option<Event>) -> bool {
+        let Some(event) = poll(&mut self.server, self.now) else { return false };
         assert!(!self.told_end, "{event:?} after the end");
         let ended = self.server.error().is_some();
         match event {

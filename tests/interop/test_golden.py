@@ -149,6 +149,18 @@ class GoldenFrames(unittest.TestCase):
                         self.assertEqual(set(header), set(split(frame)[0]))
                         self.assert_same_message(decode(encode(message, style)), message)
 
+    def test_the_timing_extension_is_passed_over(self) -> None:
+        """Who does not know it reads the same messages, and nothing else."""
+        frames = {path.stem: path.read_bytes() for path in (VECTORS / "timing").glob("*.bin")}
+        self.assertEqual(set(frames), {"apply_action", "obs_request", "obs_response"})
+        for name, frame in frames.items():
+            self.assertEqual(report(decode(frame))["type"], name)
+        self.assertEqual(report(decode(frames["obs_request"])), {"type": "obs_request"})
+        action = report(decode(frames["apply_action"]))
+        self.assertEqual(set(action), {"type", "action", "obs_timestamps"})
+        self.assertEqual(action["obs_timestamps"], {"wrist": 12.5})
+        self.assertEqual(report(decode(frames["obs_response"]))["extra"]["chiral"]["applied"], 3)
+
     def assert_same_message(self, left: Message, right: Message) -> None:
         """Two messages that read the same."""
         self.assertEqual(report(left), report(right))

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use chiral_proto::client::{Config, NotQueuedReason};
-use chiral_proto::{Action, Array, Observation};
+use chiral_proto::timeline::{BasisError, Starved};
+use chiral_proto::{Action, ActionKind, ActionSpec, Array, Observation};
 use chiral_tests::{Entry, Recorder, Work};
 
 use crate::adapter::{ClientSettings, ServerSettings};
@@ -104,6 +105,65 @@ pub(crate) fn actions_older_than_max_age_are_never_sent(pair: Pair) {
         !served.robot.applied().is_empty()
     });
     assert_eq!(values(&served.robot.applied())[0].to_bits(), 2_f32.to_bits());
+}
+
+pub(crate) fn a_chunk_goes_on_where_the_robot_is(pair: Pair) {
+    let (served, policy) = pair.meet(Recorder::small());
+    let seen = soon(|| policy.observe()).unwrap();
+    let placement = policy.follow(&seen, actions(0..3)).unwrap();
+    assert_eq!((placement.base, placement.skipped), (0, 0));
+    policy.start_action_dispatch(hz(500.0)).unwrap();
+    served.robot.wait_for_applied(3);
+    // Of a plan that was made before the three left, they are past; of one made after, none is.
+    let later = soon(|| policy.observe()).unwrap();
+    let late = policy.follow(&seen, actions(100..105)).unwrap();
+    assert_eq!((late.skipped, late.first), (3, Some(3)));
+    served.robot.wait_for_applied(5);
+    let placement = policy.follow(&later, actions(200..203)).unwrap();
+    assert_eq!((placement.base, placement.skipped), (3, 2));
+    served.robot.wait_for_applied(6);
+    assert_eq!(values(&served.robot.applied()), [0.0, 1.0, 2.0, 103.0, 104.0, 202.0]);
+
+    soon(|| policy.reset()).unwrap();
+    let refused = policy.follow(&later, actions(0..3)).unwrap_err();
+    assert_eq!(refused.reason, NotQueuedReason::Basis(BasisError::FormerEpoch));
+}
+
+pub(crate) fn a_policy_waits_until_its_plan_is_low(pair: Pair) {
+    let (served, policy) = pair.meet(Recorder::small());
+    soon(|| policy.plan_low()).unwrap(); // it is empty
+    policy.refill_at(2);
+    policy.put_chunk(&Observation::default(), actions(0..5)).unwrap();
+    let waiting = ask(&policy, |policy| policy.plan_low());
+    std::thread::sleep(A_WHILE);
+    assert!(!waiting.is_done());
+    policy.start_action_dispatch(hz(500.0)).unwrap();
+    waiting.done().unwrap();
+    served.robot.wait_for_applied(5);
+    assert_eq!(policy.queued_actions(), 0);
+
+    policy.stop_action_dispatch();
+    policy.put_chunk(&Observation::default(), actions(5..10)).unwrap();
+    let waiting = ask(&policy, |policy| policy.plan_low());
+    served.server.shut_down();
+    waiting.done().unwrap_err();
+}
+
+pub(crate) fn a_starved_policy_sends_what_the_robot_declared(pair: Pair) {
+    let mut settings = ServerSettings::default();
+    settings.machine.action_spec = ActionSpec::any().kind(ActionKind::Velocity).hold([0.0]);
+    let served = pair.server.serve_with(Recorder::small(), settings);
+    let policy = pair.client.connect(&served.uri);
+    policy.set_starved(Starved::Declared).unwrap();
+    assert!(policy.set_starved(Starved::Repeat).is_err());
+    soon(|| policy.metadata()).unwrap();
+    assert_eq!(policy.declared_actions().kind, Some(ActionKind::Velocity));
+    policy.put_action(action(1)).unwrap();
+    policy.start_action_dispatch(hz(500.0)).unwrap();
+    served.robot.wait_for_applied(3);
+    policy.stop_action_dispatch();
+    assert_eq!(values(&served.robot.applied())[..3], [1.0, 0.0, 0.0]);
+    assert_eq!(policy.stats().steps, 1);
 }
 
 pub(crate) fn no_action_outlives_its_policys_connection(pair: Pair) {

@@ -31,6 +31,7 @@ mod several_policies;
 mod shutdown;
 mod streams;
 mod supervise;
+mod timing;
 
 use chiral_tests::{adapter, adapters};
 
@@ -177,6 +178,10 @@ macro_rules! common_cases {
                 a_call_times_out_and_its_late_reply_is_dropped
                 cloned_handles_share_one_connection
             }
+            timing {
+                both_sides_tell_where_the_time_of_an_action_went
+                an_observation_that_is_too_old_is_refused
+            }
             streams {
                 a_stream_delivers_new_observations_at_its_rate
                 a_stream_can_be_stopped_and_restarted
@@ -192,6 +197,9 @@ macro_rules! common_cases {
                 the_policy_can_clear_and_replace_queued_actions
                 dispatch_stays_on_its_grid_and_counts_starved_ticks
                 actions_older_than_max_age_are_never_sent
+                a_chunk_goes_on_where_the_robot_is
+                a_policy_waits_until_its_plan_is_low
+                a_starved_policy_sends_what_the_robot_declared
                 no_action_outlives_its_policys_connection
                 a_reset_is_ordered_with_slow_actions
                 a_step_is_ordered_with_slow_actions

@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 use crate::Recorder;
 pub use chiral_driver::client::ClientSettings;
 use chiral_driver::{CallError, ConnectError};
-use chiral_proto::client::{self, Misuse, NotQueued};
+use chiral_proto::client::{self, Misuse, NotFresh, NotQueued};
+use chiral_proto::timeline::{Placement, Starved};
 use chiral_proto::ws::{HandshakeError, Keepalive};
 use chiral_proto::{
-    Action, ConnectionError, Map, Observation, Rate, ResetResult, StepResult, server,
+    Action, ActionDeclaration, ConnectionError, Map, Observation, Rate, ResetResult, StepResult,
+    server,
 };
 
 /// A way to serve robots and to connect policies.
@@ -85,6 +87,8 @@ pub trait Policy: Send + Sync {
     fn next_obs_within(&self, timeout: Duration) -> Result<Option<Arc<Observation>>, CallError>;
     /// The next observation of the stream.
     fn next_obs(&self) -> Result<Arc<Observation>, CallError>;
+    /// Waits until few rows of the plan are left.
+    fn plan_low(&self) -> Result<(), CallError>;
     /// For all handles.
     fn close(&self);
 
@@ -98,10 +102,20 @@ pub trait Policy: Send + Sync {
     // Those that do not wait.
     /// The latest observation, if there is one.
     fn latest_obs(&self) -> Option<Arc<Observation>>;
+    /// The latest observation, unless it is older than this.
+    fn fresh_obs(&self, max_age: Duration) -> Result<Arc<Observation>, NotFresh>;
     /// Starts the stream of observations.
     fn start_obs_stream(&self, rate: Rate) -> Result<(), Misuse>;
     /// Stops it.
     fn stop_obs_stream(&self);
+    /// Puts a chunk where it belongs.
+    fn follow(&self, basis: &Observation, rows: Vec<Action>) -> Result<Placement, NotQueued>;
+    /// At how many rows the plan is low.
+    fn refill_at(&self, rows: usize);
+    /// What is sent at a tick that finds no row.
+    fn set_starved(&self, starved: Starved) -> Result<(), Misuse>;
+    /// What is known of the robot's actions.
+    fn declared_actions(&self) -> ActionDeclaration;
     /// Queues an action for the dispatch.
     fn put_action(&self, action: Action) -> Result<(), NotQueued>;
     /// Sends an action at once.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use chiral_proto::client::Stats;
+use chiral_proto::client::{LatencyStats, Stats};
 use chiral_proto::stats::Histogram;
 use chiral_sim::episode::{DISPATCH_HZ, OBSERVATION_HZ};
 use serde::Serialize;
@@ -62,6 +62,35 @@ struct Latencies {
     image_to_policy: Option<Quantiles>,
     /// From the capture of an image until the robot has an action that was decided on it.
     image_to_action: Option<Quantiles>,
+    /// What that consists of.
+    parts: Parts,
+}
+
+/// Where the time goes between an image's capture and the action that was decided on it.
+#[derive(Debug, Serialize)]
+struct Parts {
+    sensor_wait: Option<Quantiles>,
+    /// Both ways together.
+    network: Option<Quantiles>,
+    inference: Option<Quantiles>,
+    queue: Option<Quantiles>,
+    robot_queue: Option<Quantiles>,
+    /// In words.
+    #[serde(skip)]
+    line: String,
+}
+
+impl Parts {
+    fn new(latency: &LatencyStats) -> Self {
+        Self {
+            sensor_wait: quantiles(&latency.sensor_wait),
+            network: quantiles(&latency.network),
+            inference: quantiles(&latency.inference),
+            queue: quantiles(&latency.queue),
+            robot_queue: quantiles(&latency.robot_queue),
+            line: latency.to_string(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -144,6 +173,7 @@ impl Report {
                     .served
                     .reaction_ms
                     .map(|Reaction { p50, p99 }| Quantiles { p50, p99 }),
+                parts: Parts::new(&stats.latency),
             },
             bytes_per_s: BytesPerSecond {
                 received: per(received, seconds),
@@ -245,6 +275,7 @@ impl fmt::Display for Report {
             "                 image to action  {}",
             Shown(self.latency_ms.image_to_action)
         )?;
+        writeln!(f, "                 {}", self.latency_ms.parts.line)?;
         let BytesPerSecond { received, sent } = self.bytes_per_s;
         writeln!(f, "data             {:.1} MB/s in, {:.1} kB/s out", received / 1e6, sent / 1e3)?;
         if let Some(sheet) = &self.sheet {

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use chiral_proto::wire::{ClientMessage, Frame, Message, ServerMessage};
-use chiral_proto::{Action, Observation, Timestamps};
+use chiral_proto::{Action, Observation, Sent, Timestamps};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::json::{Camera, Described, Digests, Proprio};
@@ -72,7 +72,7 @@ impl Serialize for Report<'_> {
         map.serialize_entry("header_len", &self.frame.header().len())?;
         map.serialize_entry("payload_len", &self.frame.payload().len())?;
         let parts = self.parts();
-        if let Some(Observation { timestamp, cameras, proprios, extra }) = parts.observation {
+        if let Some(Observation { timestamp, cameras, proprios, extra, .. }) = parts.observation {
             let cameras: Vec<_> =
                 cameras.iter().map(|camera| Camera::new(camera, Digests::Yes)).collect();
             let proprios: Vec<_> =
@@ -88,9 +88,18 @@ impl Serialize for Report<'_> {
         if let Some(data) = parts.data {
             map.serialize_entry("data", &FreeForm::from(data))?;
         }
-        if let Some(Action { values, obs_timestamps }) = parts.action {
+        if let Some(Action { values, obs_timestamps, sent }) = parts.action {
             map.serialize_entry("action", &Described::new(values, Digests::Yes))?;
             map.serialize_entry("obs_timestamps", &Stamps(obs_timestamps.as_ref()))?;
+            if let Some(Sent { seq, hold }) = sent {
+                let snap = obs_timestamps.as_ref().and_then(Timestamps::snap);
+                map.serialize_entry("seq", seq)?;
+                for (key, time) in [("snap", snap), ("hold", *hold)] {
+                    if let Some(time) = time {
+                        map.serialize_entry(key, &Number(time.as_secs_f64()))?;
+                    }
+                }
+            }
         }
         if let Some((reward, terminated, truncated)) = parts.outcome {
             map.serialize_entry("reward", &Number(reward))?;
@@ -117,7 +126,7 @@ impl fmt::Display for Report<'_> {
         let name = self.message.message_type();
         writeln!(f, "{name}: {header} bytes of header, {payload} bytes of payload")?;
         let parts = self.parts();
-        if let Some(Observation { timestamp, cameras, proprios, extra }) = parts.observation {
+        if let Some(Observation { timestamp, cameras, proprios, extra, .. }) = parts.observation {
             writeln!(f, "timestamp {timestamp:?}")?;
             f.write_str(&text::cameras(cameras))?;
             f.write_str(&text::proprios(proprios))?;
@@ -151,6 +160,13 @@ fn describe_action(action: &Action) -> String {
     text.push_str(if elements.len() > MAX_ELEMENTS { " …\n" } else { "\n" });
     for (name, seconds) in action.obs_timestamps.iter().flat_map(Timestamps::iter) {
         let _ = writeln!(text, "decided on {} of {seconds:?}", crate::text::name(name));
+    }
+    if let Some(Sent { seq, hold }) = action.sent {
+        let _ = write!(text, "action number {seq}");
+        if let Some(hold) = hold {
+            let _ = write!(text, ", {hold:?} after its observation had arrived");
+        }
+        text.push('\n');
     }
     text
 }

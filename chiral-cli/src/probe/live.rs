@@ -24,6 +24,8 @@ pub(super) struct Live {
     obs_hz: Option<f64>,
     /// From asking to having it.
     latency_ms: Latency,
+    /// `null` when the robot does not say how old its images are.
+    image_age_ms: Option<ImageAge>,
     bytes: u64,
     bytes_per_second: f64,
     cameras: Vec<Freshness>,
@@ -34,6 +36,15 @@ struct Latency {
     p50: f64,
     p99: f64,
     max: f64,
+}
+
+/// How old the newest image of an observation was, the median.
+#[derive(Debug, Serialize)]
+struct ImageAge {
+    /// When the robot took the observation, and so at the least when it was here.
+    when_taken: f64,
+    /// When it was here, if the request took no time: no clock tells how long either way takes.
+    at_most: f64,
 }
 
 /// How often a camera's capture time changed from one observation to the next.
@@ -81,6 +92,8 @@ fn progress_bar(duration: Duration) -> ProgressBar {
 #[derive(Default)]
 struct Tally {
     latencies: Samples,
+    when_taken: Samples,
+    at_most: Samples,
     first: Option<Instant>,
     last: Option<Instant>,
     cameras: Vec<CameraTally>,
@@ -95,6 +108,11 @@ struct CameraTally {
 impl Tally {
     fn count(&mut self, asked: Instant, came: Instant, observation: &Observation) {
         self.latencies.push(came.duration_since(asked));
+        let ages = observation.timing().map(|timing| timing.ages).unwrap_or_default();
+        if let Some(age) = ages.into_iter().flatten().min() {
+            self.when_taken.push(age);
+            self.at_most.push(age.saturating_add(came.duration_since(asked)));
+        }
         // Rates count from request to request: the first answer takes longer than the rest.
         if self.first.is_none() {
             self.first = Some(asked);
@@ -113,6 +131,8 @@ impl Tally {
             (seconds > 0.0).then(|| count as f64 / seconds)
         };
         let quantile_ms = |q| self.latencies.quantile_ms(q).unwrap_or_default();
+        let ages = self.when_taken.quantile_ms(0.5).zip(self.at_most.quantile_ms(0.5));
+        let image_age_ms = ages.map(|(when_taken, at_most)| ImageAge { when_taken, at_most });
         let fresh = |tally: &CameraTally| Freshness {
             name: tally.name.to_string(),
             fresh_hz: hz(tally.changes),
@@ -127,6 +147,7 @@ impl Tally {
                 p99: quantile_ms(0.99),
                 max: quantile_ms(1.0),
             },
+            image_age_ms,
             bytes,
             bytes_per_second: bytes as f64 / elapsed.as_secs_f64(),
             cameras: self.cameras.iter().map(fresh).collect(),
@@ -155,6 +176,12 @@ impl fmt::Display for Live {
         writeln!(f, "  observations  {count} at {}", hz(self.obs_hz))?;
         let Latency { p50, p99, max } = self.latency_ms;
         writeln!(f, "  latency       p50 {p50:.2} ms, p99 {p99:.2} ms, max {max:.2} ms")?;
+        if let Some(ImageAge { when_taken, at_most }) = &self.image_age_ms {
+            writeln!(
+                f,
+                "  image age     {when_taken:.2} ms when taken, at most {at_most:.2} ms when here"
+            )?;
+        }
         writeln!(
             f,
             "  bandwidth     {:.2} MB/s, {:.3} MB an observation",
@@ -208,6 +235,23 @@ mod tests {
                new frames    \"cam\" at 10.00 Hz\n  \
                new frames    \"cam\" at 0.00 Hz\n"
         );
+    }
+
+    #[test]
+    fn the_age_of_images_lies_between_two_bounds() {
+        let timing = chiral_proto::Value::Map(vec![
+            ("v".into(), 1.into()),
+            ("applied".into(), 0.into()),
+            ("snap".into(), 1.into()),
+            ("ages".into(), chiral_proto::Value::Array(vec![0.25.into(), 0.125.into()])),
+        ]);
+        let mut seen = observation([1.0, 2.0]);
+        seen.extra.insert("chiral", timing);
+        let (mut tally, now) = (Tally::default(), Instant::now());
+        tally.count(now, now + Duration::from_millis(5), &seen);
+        let live = tally.sum_up(Duration::from_secs(1), Rate::hz(1.0).unwrap(), 1).to_string();
+        let expected = "  image age     125.00 ms when taken, at most 130.00 ms when here\n";
+        assert!(live.contains(expected), "{live}");
     }
 
     #[test]

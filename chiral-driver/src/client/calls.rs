@@ -2,8 +2,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use chiral_proto::client::{Client, Config, Misuse, NotQueued, RequestError, RequestId, Stats};
-use chiral_proto::{Action, ConnectionError, Map, Observation, Rate, ResetResult, StepResult};
+use chiral_proto::client::{
+    Client, Config, Misuse, NotFresh, NotQueued, RequestError, RequestId, Stats,
+};
+use chiral_proto::timeline::{BasisError, FollowOptions, Placement, PlanContext, Starved};
+use chiral_proto::{
+    Action, ActionDeclaration, ConnectionError, Map, Observation, Rate, ResetResult, StepResult,
+};
 use event_listener::{EventListener, Listener as _};
 
 use super::state::{Answer, Call, ClientState, Pending};
@@ -48,7 +53,9 @@ fn start_closing(connection: &Connection<ClientState>) {
 
 impl ClientCalls {
     pub(super) fn new(config: Config, settings: CallSettings) -> Self {
-        let connection = Connection::new(ClientState::new(Client::new(config)));
+        let mut machine = Client::new(config);
+        machine.refill_at(0);
+        let connection = Connection::new(ClientState::new(machine));
         let connection = Arc::new(CloseOnDrop(connection));
         Self { connection, seen: AtomicU64::new(0), settings }
     }
@@ -170,6 +177,42 @@ impl ClientCalls {
         }
     }
 
+    /// `None` when few rows of the plan are left; else what to wait for.
+    fn poll_plan_low(&self) -> Result<Option<EventListener>, CallError> {
+        let state = self.connection.0.lock();
+        if let Some(error) = state.machine.error() {
+            return Err(RequestError::Disconnected(error.clone()).into());
+        }
+        Ok((!state.machine.is_plan_low()).then(|| state.listen_plan_low()))
+    }
+
+    /// Waits until no more rows of the plan are left than [`refill_at`](Self::refill_at) says.
+    ///
+    /// # Errors
+    /// When the connection has ended.
+    pub async fn wait_plan_low(&self) -> Result<(), CallError> {
+        while let Some(low) = self.poll_plan_low()? {
+            low.await;
+        }
+        Ok(())
+    }
+
+    /// As [`wait_plan_low`](Self::wait_plan_low), blocking the thread; false when more rows are left
+    /// at the deadline.
+    ///
+    /// # Errors
+    /// When the connection has ended.
+    pub fn wait_plan_low_blocking(&self, deadline: Option<Instant>) -> Result<bool, CallError> {
+        while let Some(low) = self.poll_plan_low()? {
+            match deadline {
+                None => low.wait(),
+                Some(deadline) if low.wait_deadline(deadline).is_none() => return Ok(false),
+                Some(_) => {}
+            }
+        }
+        Ok(true)
+    }
+
     /// Begins to close the connection, for all handles: what was [sent](Self::send_action) goes out
     /// before.
     pub fn start_closing(&self) {
@@ -197,6 +240,17 @@ impl ClientCalls {
         Some(Arc::clone(&self.connection.0.lock().latest()?.observation))
     }
 
+    /// As [`latest_obs`](Self::latest_obs), unless it is known to be older than this; see
+    /// [`Client::fresh_observation`](chiral_proto::client::Client::fresh_observation). Never waits.
+    ///
+    /// # Errors
+    /// When it is older, or there is none.
+    pub fn fresh_obs(&self, max_age: Duration) -> Result<Arc<Observation>, NotFresh> {
+        let state = self.connection.0.lock();
+        let latest = state.machine.fresh_observation(Instant::now(), max_age)?;
+        Ok(Arc::clone(&latest.observation))
+    }
+
     /// The newest observation that this handle has not returned yet, if there is one. Never waits.
     ///
     /// # Errors
@@ -206,6 +260,60 @@ impl ClientCalls {
     }
 
     // ---- actions ------------------------------------------------------------------------------
+
+    /// Puts a chunk where it belongs: row `i` is for the `i`-th step after the observation on which
+    /// the policy decided it was taken. Rows whose step was sent in the meantime are skipped, the
+    /// others replace what is left of the old plan; see
+    /// [`Client::follow`](chiral_proto::client::Client::follow). Never waits.
+    ///
+    /// # Errors
+    /// When the rows do not all fit, the observation is of before the last reset or came through
+    /// another connection, or the connection has ended; the actions are in the error.
+    pub fn follow<A: Into<Action>>(
+        &self,
+        observation: &Observation,
+        rows: impl IntoIterator<Item = A>,
+    ) -> Result<Placement, NotQueued> {
+        self.follow_with(observation, rows, &FollowOptions::new())
+    }
+
+    /// As [`follow`](Self::follow), with another anchor or merge, or a longest delay; see
+    /// [`Client::follow_with`](chiral_proto::client::Client::follow_with). Never waits.
+    ///
+    /// # Errors
+    /// As there; also when the anchor is behind the end of the plan, or rows cannot be averaged.
+    pub fn follow_with<A: Into<Action>>(
+        &self,
+        observation: &Observation,
+        rows: impl IntoIterator<Item = A>,
+        options: &FollowOptions,
+    ) -> Result<Placement, NotQueued> {
+        let rows: Vec<Action> = rows.into_iter().map(Into::into).collect();
+        self.connection
+            .0
+            .call(|state, now| state.machine.follow_with(now, observation, rows, options))
+    }
+
+    /// What a policy needs to know before it infers from an observation: which rows of its chunks
+    /// the robot executes from there on, and how many steps the inference will take; see
+    /// [`PlanContext`].
+    ///
+    /// # Errors
+    /// When the observation is of before the last reset or came through another connection.
+    pub fn plan_context(&self, observation: &Observation) -> Result<PlanContext, BasisError> {
+        self.connection.0.lock().machine.plan_context(observation)
+    }
+
+    /// Sets at how many rows of the plan, or fewer, it is time for the next chunk. Each adapter's
+    /// `PolicyClient` has a `plan_low` that waits for it. Default: none are left.
+    pub fn refill_at(&self, rows: usize) {
+        self.connection.0.call(|state, _| state.machine.refill_at(rows));
+    }
+
+    /// Whether no more rows of the plan are left than [`refill_at`](Self::refill_at) says.
+    pub fn is_plan_low(&self) -> bool {
+        self.connection.0.lock().machine.is_plan_low()
+    }
 
     /// Appends an action to the queue; see
     /// [`Client::put_action`](chiral_proto::client::Client::put_action). Never waits.
@@ -278,6 +386,36 @@ impl ClientCalls {
     /// Stops sending queued actions; they stay in the queue.
     pub fn stop_action_dispatch(&self) {
         self.connection.0.call(|state, _| state.machine.stop_action_dispatch());
+    }
+
+    /// What is sent at a tick that finds no row; see
+    /// [`Client::set_starved`](chiral_proto::client::Client::set_starved).
+    ///
+    /// # Errors
+    /// When it does not fit what is known of the robot's actions.
+    pub fn set_starved(&self, starved: Starved) -> Result<(), Misuse> {
+        self.connection.0.call(|state, _| state.machine.set_starved(starved))
+    }
+
+    /// Sends `points` actions to a row, on the straight line between the rows; see
+    /// [`Client::interpolate`](chiral_proto::client::Client::interpolate).
+    ///
+    /// # Errors
+    /// When it does not fit what is known of the robot's actions, or would be too fast.
+    pub fn interpolate(&self, points: u32) -> Result<(), Misuse> {
+        self.connection.0.call(|state, now| state.machine.interpolate(now, points))
+    }
+
+    /// What is known of the robot's actions: what its metadata declared when it last came, or what
+    /// [`declare_actions`](Self::declare_actions) said since.
+    pub fn declared_actions(&self) -> ActionDeclaration {
+        self.connection.0.lock().machine.declared_actions().clone()
+    }
+
+    /// Says what the robot's actions are, for a robot whose metadata does not. The log has a line if
+    /// a setting does not fit, and is undone.
+    pub fn declare_actions(&self, declared: ActionDeclaration) {
+        self.connection.0.call(|state, now| state.machine.declare_actions(now, declared));
     }
 
     // ---- the connection -----------------------------------------------------------------------

@@ -121,6 +121,28 @@ impl<R> PolicyClient<R> {
         self.calls.wait_next_obs().await
     }
 
+    /// Waits until so few rows of the plan are left that it is time for the next chunk: no more than
+    /// [`refill_at`](ClientCalls::refill_at) says.
+    ///
+    /// ```no_run
+    /// # async fn run<R: chiral_driver::Runtime>(robot: chiral_driver::PolicyClient<R>) -> Result<(), Box<dyn std::error::Error>> {
+    /// # fn infer(_: &chiral_driver::proto::Observation) -> Vec<[f32; 7]> { Vec::new() }
+    /// robot.refill_at(10);
+    /// loop {
+    ///     robot.plan_low().await?;
+    ///     let observation = robot.observe().await?;
+    ///     let rows = infer(&observation);
+    ///     robot.follow(&observation, rows)?;
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When the connection has ended.
+    pub async fn plan_low(&self) -> Result<(), CallError> {
+        self.calls.wait_plan_low().await
+    }
+
     /// Closes the connection, for all handles, and waits until the server knows. What was
     /// [sent](ClientCalls::send_action) goes out before; what waits for a tick does not.
     pub async fn close(self) {

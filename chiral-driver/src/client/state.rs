@@ -26,6 +26,8 @@ pub struct ClientState {
     silent: bool,
     /// Notified by each observation, and at the end.
     on_observation: event_listener::Event,
+    /// Notified when few rows of the plan are left, and at the end.
+    on_plan_low: event_listener::Event,
 }
 
 pub(super) type Answer<T> = oneshot::Sender<Result<T, RequestError>>;
@@ -47,6 +49,7 @@ impl ClientState {
             stream_error: None,
             silent: false,
             on_observation: event_listener::Event::new(),
+            on_plan_low: event_listener::Event::new(),
         }
     }
 
@@ -72,6 +75,10 @@ impl ClientState {
 
     pub(super) fn listen(&self) -> EventListener {
         self.on_observation.listen()
+    }
+
+    pub(super) fn listen_plan_low(&self) -> EventListener {
+        self.on_plan_low.listen()
     }
 
     // A caller who no longer waits has dropped the other end; the answer goes with it.
@@ -111,8 +118,19 @@ impl ClientState {
                 tracing::info!("the robot is there again after {silent_for:.1?}");
                 self.silent = false;
             }
+            Event::PlanLow { .. } => {
+                self.on_plan_low.notify(usize::MAX);
+            }
+            Event::Undone(unfit) => tracing::warn!("a setting has been undone: {unfit}"),
+            Event::CameraStalled { name, unchanged_for } => {
+                tracing::warn!("camera {name:?} has shown the same image for {unchanged_for:.1?}");
+            }
+            Event::CameraResumed { name, stalled_for } => {
+                tracing::info!("camera {name:?} is there again after {stalled_for:.1?}");
+            }
             Event::Disconnected(_) => {
                 self.on_observation.notify(usize::MAX);
+                self.on_plan_low.notify(usize::MAX);
             }
             _ => {}
         }

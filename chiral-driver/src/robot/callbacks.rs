@@ -108,7 +108,8 @@ impl<B: Robot, F: Fn() + Send + Sync> Dispatcher<B, F> {
     async fn dispatch_motion(&self) {
         loop {
             let event = wait_for(self.connection(), ServerState::listen_motion, |state| {
-                let event = (state.motion == Motion::Idle).then(|| state.machine.poll_motion())?;
+                let event = (state.motion == Motion::Idle)
+                    .then(|| state.machine.poll_motion(Instant::now()))?;
                 if event.is_some() {
                     state.motion = Motion::Moving;
                 }
@@ -194,7 +195,7 @@ impl<B: Robot, F: Fn() + Send + Sync> Dispatcher<B, F> {
                     }
                 }
             }
-            _ => {}
+            other => log_camera(&other),
         }
     }
 
@@ -275,6 +276,15 @@ impl<B: Robot, F: Fn() + Send + Sync> Dispatcher<B, F> {
         };
         self.connection().call(|state, _| state.machine.fail(told));
         None
+    }
+}
+
+/// Tells the log of a camera that has stalled, or is there again.
+pub(super) fn log_camera(event: &Event) {
+    match event {
+        Event::CameraStalled(stale) => tracing::warn!("{stale}"),
+        Event::CameraResumed { name } => tracing::info!("camera {name:?} is there again"),
+        _ => {}
     }
 }
 

@@ -6,6 +6,7 @@ use chiral_proto::sensors::Sensors;
 use chiral_proto::server::{Event, ReplyError, ResetReply, Server, Stats, StepReply};
 use chiral_proto::{Action, ConnectionError, Map, ResetResult, StepResult};
 
+use super::callbacks::log_camera;
 use crate::server::{Lease, ServerConfig};
 
 /// What a policy wants of a robot that [pulls its commands](Commands).
@@ -246,7 +247,7 @@ impl Commands {
         if !connection.lock().has_event() {
             return None;
         }
-        match connection.call(|state, _| state.machine.poll_event())? {
+        match connection.call(|state, now| state.machine.poll_event(now))? {
             Event::Action(action) => Some(Command::Action(action)),
             Event::Watchdog { silent_for } => Some(Command::Hold(Hold::Watchdog { silent_for })),
             Event::Disconnected(reason) => {
@@ -261,8 +262,11 @@ impl Commands {
                 }
                 self.poll()
             }
-            // The machine answers the others itself.
-            _ => self.poll(),
+            // The machine answers requests itself.
+            other => {
+                log_camera(&other);
+                self.poll()
+            }
         }
     }
 }

@@ -1,19 +1,172 @@
-//! The calls about actions: the queue, its dispatch, and actions that are sent at once.
+//! The calls about actions: the plan, its dispatch, and actions that are sent at once.
 
 use std::time::Instant;
 
 use super::{Client, Misuse, NotQueued, NotQueuedReason};
-use crate::{Action, Observation, Rate, Timestamps};
+use crate::timeline::{
+    Anchor, BasisError, FollowOptions, Merge, Placement, PlanContext, Refusal, Starved,
+};
+use crate::{Action, ActionDeclaration, Observation, Rate, Timestamps};
 
 impl Client {
-    /// Appends an action to the queue. Unless it is bound to an observation, it is stamped with
+    // ---- the plan -----------------------------------------------------------------------------
+
+    /// Puts a chunk where it belongs: row `i` is for the `i`-th step after the observation on which
+    /// the policy decided it was taken. Rows whose step was sent in the meantime are skipped; the
+    /// others replace what is left of the old plan. See the [timeline](crate::timeline).
+    ///
+    /// ```
+    /// # use std::time::Instant;
+    /// # use chiral_proto::{Action, client::{Client, Event}, wire::ServerMessage};
+    /// # #[expect(clippy::disallowed_methods, reason = "an application reads its clock")]
+    /// # let now = Instant::now();
+    /// # let mut client = Client::new(Default::default());
+    /// # client.request_observation(now, None)?;
+    /// # client.poll_transmit(now);
+    /// # client.handle_message(now, ServerMessage::Observation(Default::default()).encode().to_bytes());
+    /// # let Some(Event::Observation { observation, .. }) = client.poll_event() else { panic!() };
+    /// let rows = (0..50_u8).map(|target| Action::from([f32::from(target)]));
+    /// let placement = client.follow(now, &observation, rows)?;
+    /// assert_eq!(placement.skipped, 0); // nothing was sent since
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the rows do not all fit, the observation is of before the last reset or came through
+    /// another client, or the connection has ended. The actions are in the error, and the plan is as
+    /// it was.
+    pub fn follow(
+        &mut self,
+        now: Instant,
+        observation: &Observation,
+        rows: impl IntoIterator<Item = Action>,
+    ) -> Result<Placement, NotQueued> {
+        self.follow_with(now, observation, rows, &FollowOptions::new())
+    }
+
+    /// As [`follow`](Self::follow), with another anchor or merge, or a longest delay. The rows are
+    /// bound to the observation in any case: they carry its camera timestamps whenever they leave.
+    ///
+    /// # Errors
+    /// As there; also when the anchor is behind the end of the plan, or rows cannot be averaged.
+    pub fn follow_with(
+        &mut self,
+        now: Instant,
+        observation: &Observation,
+        rows: impl IntoIterator<Item = Action>,
+        options: &FollowOptions,
+    ) -> Result<Placement, NotQueued> {
+        self.place(now, Some(observation), bind(observation, rows), options)
+    }
+
+    /// What a policy needs to know before it infers from an observation: which rows of its chunks
+    /// the robot executes from there on, and how many steps the inference will take.
+    ///
+    /// # Errors
+    /// When the observation is of before the last reset or came through another client.
+    pub fn plan_context(&self, observation: &Observation) -> Result<PlanContext, BasisError> {
+        self.dispatch.timeline.context(observation, self.dispatch.period())
+    }
+
+    /// Tells by [`Event::PlanLow`](super::Event::PlanLow) when so many rows or fewer are left of the
+    /// plan, now and from now on.
+    pub fn refill_at(&mut self, rows: usize) {
+        self.dispatch.timeline.set_refill_at(rows);
+        self.tell_low();
+    }
+
+    /// Whether no more rows are left than [`refill_at`](Self::refill_at) says, or none if it was
+    /// not called.
+    pub fn is_plan_low(&self) -> bool {
+        let timeline = &self.dispatch.timeline;
+        timeline.len() <= timeline.refill_at().unwrap_or(0)
+    }
+
+    /// Appends an action to the plan. Unless it is bound to an observation, it is stamped with
     /// the latest one when it leaves.
     ///
     /// # Errors
     /// When the queue is full or the connection has ended; the action is in the error.
     pub fn put_action(&mut self, now: Instant, action: Action) -> Result<(), NotQueued> {
-        self.put(now, vec![action])
+        let options = FollowOptions::new().anchor(Anchor::End).merge(Merge::Append);
+        self.place(now, None, vec![action], &options).map(drop)
     }
+
+    /// Appends the actions of a plan, all or none, bound to the observation on which the policy
+    /// decided them: they carry its camera timestamps whenever they leave. The first follows the
+    /// last that is planned, however old the observation is; [`follow`](Self::follow) puts them
+    /// where they belong.
+    ///
+    /// # Errors
+    /// When they do not all fit, the observation is of before the last reset, or the connection has
+    /// ended; the actions are in the error.
+    pub fn put_chunk(
+        &mut self,
+        now: Instant,
+        observation: &Observation,
+        actions: impl IntoIterator<Item = Action>,
+    ) -> Result<(), NotQueued> {
+        let options = FollowOptions::new().anchor(Anchor::End).merge(Merge::Append);
+        self.follow_with(now, observation, actions, &options).map(drop)
+    }
+
+    /// Puts a new plan in the place of what is left of the old one, and returns how many old
+    /// actions were dropped. There is no moment at which a tick finds neither. Its first action is
+    /// the next to leave, however old the observation is; [`follow`](Self::follow) skips what is
+    /// past. What was given to [`send_action`](Self::send_action) is no part of the plan and still
+    /// leaves.
+    ///
+    /// # Errors
+    /// When the new plan does not fit into the empty queue, the observation is of before the last
+    /// reset, or the connection has ended; the new actions are in the error, and the old ones stay.
+    pub fn replace_actions(
+        &mut self,
+        now: Instant,
+        observation: &Observation,
+        actions: impl IntoIterator<Item = Action>,
+    ) -> Result<usize, NotQueued> {
+        let options = FollowOptions::new().anchor(Anchor::Next);
+        self.follow_with(now, observation, actions, &options).map(|placement| placement.replaced)
+    }
+
+    /// Drops the actions that have not left yet, and returns how many there were.
+    pub fn clear_actions(&mut self) -> usize {
+        let dropped = self.dispatch.clear();
+        self.tell_low();
+        dropped
+    }
+
+    /// How many actions wait in the plan.
+    pub fn queued_actions(&self) -> usize {
+        self.dispatch.timeline.len()
+    }
+
+    fn place(
+        &mut self,
+        now: Instant,
+        observation: Option<&Observation>,
+        rows: Vec<Action>,
+        options: &FollowOptions,
+    ) -> Result<Placement, NotQueued> {
+        if let Some(error) = self.lifecycle.refusal() {
+            let reason = NotQueuedReason::Disconnected(error.clone());
+            return Err(NotQueued { actions: rows, reason });
+        }
+        self.dispatch.drop_expired(now);
+        let placed = self.dispatch.timeline.place(now, observation, rows, options);
+        self.tell_low();
+        placed.map_err(|(actions, refusal)| {
+            let reason = match refusal {
+                Refusal::Full { waiting, capacity } => NotQueuedReason::Full { waiting, capacity },
+                Refusal::Basis(error) => error.into(),
+                Refusal::Gap { at, end } => NotQueuedReason::Gap { at, end },
+                Refusal::Merge(error) => error.into(),
+            };
+            NotQueued { actions, reason }
+        })
+    }
+
+    // ---- without the plan ---------------------------------------------------------------------
 
     /// Sends an action with the next frame, ahead of everything, without waiting for a tick: for a
     /// policy that keeps time itself, and for teleoperation. It needs no dispatch.
@@ -27,70 +180,30 @@ impl Client {
             return Err(NotQueued { actions: vec![action], reason });
         }
         let (waiting, capacity) = (self.dispatch.urgent_len(), self.dispatch.capacity);
-        self.dispatch.put_urgent(now, action).map_err(|action| {
-            let reason = NotQueuedReason::Full { waiting, capacity };
-            NotQueued { actions: vec![action], reason }
-        })
-    }
-
-    /// Appends the actions of a plan, all or none, bound to the observation on which the policy
-    /// decided them: they carry its camera timestamps whenever they leave.
-    ///
-    /// # Errors
-    /// When they do not all fit or the connection has ended; the actions are in the error.
-    pub fn put_chunk(
-        &mut self,
-        now: Instant,
-        observation: &Observation,
-        actions: impl IntoIterator<Item = Action>,
-    ) -> Result<(), NotQueued> {
-        self.put(now, bind(observation, actions))
-    }
-
-    /// Puts a new plan in the place of what is left of the old one, and returns how many old
-    /// actions were dropped. There is no moment at which a tick finds neither. What was given to
-    /// [`send_action`](Self::send_action) is no part of the plan and still leaves.
-    ///
-    /// # Errors
-    /// When the new plan does not fit into the empty queue or the connection has ended; the new
-    /// actions are in the error, and the old ones stay.
-    pub fn replace_actions(
-        &mut self,
-        now: Instant,
-        observation: &Observation,
-        actions: impl IntoIterator<Item = Action>,
-    ) -> Result<usize, NotQueued> {
-        let actions = bind(observation, actions);
-        if self.lifecycle.is_open() && actions.len() > self.dispatch.capacity {
-            let reason = NotQueuedReason::Full { waiting: 0, capacity: self.dispatch.capacity };
-            return Err(NotQueued { actions, reason });
+        match self.dispatch.put_urgent(now, action) {
+            None => Ok(()),
+            Some(action) => {
+                let reason = NotQueuedReason::Full { waiting, capacity };
+                Err(NotQueued { actions: vec![action], reason })
+            }
         }
-        let dropped = self.dispatch.clear_queue();
-        self.put(now, actions).map(|()| dropped)
     }
 
-    /// Drops the actions that have not left yet, and returns how many there were.
-    pub fn clear_actions(&mut self) -> usize {
-        self.dispatch.clear()
-    }
+    // ---- the dispatch -------------------------------------------------------------------------
 
-    /// How many actions wait in the queue.
-    pub fn queued_actions(&self) -> usize {
-        self.dispatch.len()
-    }
-
-    /// Starts sending one action a tick, on a grid that begins now. A running dispatch goes over
-    /// to the new rate. A tick that finds the queue empty sends nothing.
+    /// Starts sending one row of the plan a tick, on a grid that begins now. A running dispatch goes
+    /// over to the new rate. What is sent at a tick that finds none, [`Starved`] says; by default
+    /// nothing.
     ///
     /// # Errors
-    /// When the connection has ended.
+    /// When the connection has ended, or the ticks would be too fast with
+    /// [points](Self::interpolate) between the rows.
     pub fn start_action_dispatch(&mut self, now: Instant, rate: Rate) -> Result<(), Misuse> {
         self.check_connected()?;
-        self.dispatch.start(now, rate);
-        Ok(())
+        self.dispatch.start(now, rate)
     }
 
-    /// Stops sending. What is in the queue stays there.
+    /// Stops sending. What is in the plan stays there.
     pub fn stop_action_dispatch(&mut self) {
         self.dispatch.stop();
     }
@@ -100,15 +213,36 @@ impl Client {
         self.dispatch.is_running()
     }
 
-    fn put(&mut self, now: Instant, actions: Vec<Action>) -> Result<(), NotQueued> {
-        if let Some(error) = self.lifecycle.refusal() {
-            let reason = NotQueuedReason::Disconnected(error.clone());
-            return Err(NotQueued { actions, reason });
-        }
-        self.dispatch.put(now, actions).map_err(|actions| {
-            let (waiting, capacity) = (self.dispatch.len(), self.dispatch.capacity);
-            NotQueued { actions, reason: NotQueuedReason::Full { waiting, capacity } }
-        })
+    /// What is sent at a tick that finds no row. Default: [`Starved::SendNothing`].
+    ///
+    /// # Errors
+    /// When it does not fit what is known of the robot's actions.
+    pub fn set_starved(&mut self, starved: Starved) -> Result<(), Misuse> {
+        Ok(self.dispatch.set_starved(starved)?)
+    }
+
+    /// Sends `points` actions to a row, evenly spaced in time and value: the row, and between it and
+    /// the next `points - 1` on the straight line from the one to the other. Only rows count as
+    /// steps. The rate of the dispatch stays that of the rows; a running one begins anew. Default: 1,
+    /// the rows alone; 0 is taken for 1. Between rows that are not floats of one shape nothing is
+    /// sent.
+    ///
+    /// # Errors
+    /// When it does not fit what is known of the robot's actions, or would be too fast.
+    pub fn interpolate(&mut self, now: Instant, points: u32) -> Result<(), Misuse> {
+        self.dispatch.set_ticks_per_row(now, points.max(1))
+    }
+
+    /// What is known of the robot's actions: what its metadata declared when it last came, or what
+    /// [`declare_actions`](Self::declare_actions) said since.
+    pub fn declared_actions(&self) -> &ActionDeclaration {
+        self.dispatch.declared()
+    }
+
+    /// Says what the robot's actions are, for a robot whose metadata does not. A setting that does
+    /// not fit is undone, and [told](super::Event::Undone).
+    pub fn declare_actions(&mut self, now: Instant, declared: ActionDeclaration) {
+        self.declare(now, declared);
     }
 }
 

@@ -44,10 +44,18 @@ pub struct Config {
     /// all has come from the server for this long. It is not measured while the robot is at a
     /// reset or a step. Less than a millisecond counts as one. Default: 2 s; `None` never tells.
     pub silence: Option<Duration>,
+    /// [`Event::CameraStalled`](super::Event::CameraStalled) tells when the observations that come
+    /// have shown the same image of a camera for this long. Default: 2 s; `None` never tells.
+    pub camera_stall: Option<Duration>,
     /// Whether actions leave as `float32`, whatever dtype they were given in. Default: true, as
     /// every existing robot server reads `float32`, and the C++ one nothing else. With `false`
     /// they keep their dtype.
     pub float32_actions: bool,
+    /// Whether actions are numbered and say how long their observation was held. A robot that
+    /// understands it tells in its observations which action was the last, how old the images are,
+    /// and where the time went ([`Observation::timing`](crate::Observation::timing),
+    /// [`Stats::latency`](super::Stats::latency)); others ignore it. Default: true.
+    pub timing: bool,
     /// For a transport that may lose or repeat messages. Default: `None`, a reliable one.
     pub lossy: Option<Lossy>,
 }
@@ -63,7 +71,9 @@ impl Default for Config {
             request_timeout: Some(Duration::from_secs(10)),
             motion_timeout: Some(Duration::from_secs(120)),
             silence: Some(Duration::from_secs(2)),
+            camera_stall: Some(Duration::from_secs(2)),
             float32_actions: true,
+            timing: true,
             lossy: None,
         }
     }

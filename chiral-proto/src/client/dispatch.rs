@@ -1,34 +1,64 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::Action;
+use super::event::{Misuse, Unfit};
 use crate::pacer::{Pacer, Rate};
+use crate::timeline::{self, Row, Starved, Timeline};
+use crate::{Action, ActionDeclaration, ActionKind, DtypeKind};
 
-/// The bounded queue of actions and the grid on which they leave: one action a tick, an expired
-/// one never, a missed tick skipped.
+/// The grid on which the rows of the timeline leave: one a tick, an expired one never, a missed
+/// tick skipped; and the actions that wait for no tick.
 #[derive(Debug)]
 pub(super) struct Dispatch {
-    queue: VecDeque<Queued>,
-    /// Actions that wait for no tick.
-    urgent: VecDeque<Queued>,
+    pub(super) timeline: Timeline,
+    urgent: VecDeque<Departing>,
     pub(super) capacity: usize,
     max_age: Option<Duration>,
-    pacer: Option<Pacer>,
-    /// A tick has come and its action has not left yet.
-    due: bool,
+    grid: Option<Grid>,
+    /// What is to leave at the tick that has come, and has not left yet.
+    due: Option<Due>,
+    /// Ticks to a row: one, or more with points between the rows.
+    ticks_per_row: u32,
+    starved: Starved,
+    /// What the robot says of its actions, as far as it is known.
+    declared: ActionDeclaration,
+    /// The last row that left, as it left, if it may be needed again.
+    last: Option<(Action, Instant)>,
     pub(super) counts: Counts,
 }
 
+/// An action, and when it was put.
 #[derive(Debug)]
-struct Queued {
-    action: Action,
-    put_at: Instant,
+struct Grid {
+    /// The rate of the rows.
+    rate: Rate,
+    pacer: Pacer,
+    /// Ticks since the last one that was for a row.
+    since_row: u32,
 }
 
-/// What became of the ticks and of the actions that never left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Row,
+    /// A point between the last row and the next.
+    Point,
+    /// The tick found no row.
+    Held,
+}
+
+/// An action that leaves.
+#[derive(Debug)]
+pub(super) struct Departing {
+    pub(super) action: Action,
+    pub(super) put_at: Instant,
+    pub(super) is_row: bool,
+}
+
+/// What became of the ticks and of the actions that wait for none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) starved: u64,
+    pub(super) held: u64,
     pub(super) missed: u64,
     pub(super) expired: u64,
     pub(super) dropped: u64,
@@ -37,52 +67,115 @@ pub(super) struct Counts {
 impl Dispatch {
     pub(super) fn new(capacity: usize, max_age: Option<Duration>) -> Self {
         Self {
-            queue: VecDeque::new(),
+            timeline: Timeline::new(capacity, max_age),
             urgent: VecDeque::new(),
             capacity,
             max_age,
-            pacer: None,
-            due: false,
+            grid: None,
+            due: None,
+            ticks_per_row: 1,
+            starved: Starved::default(),
+            declared: ActionDeclaration::default(),
+            last: None,
             counts: Counts::default(),
         }
     }
 
-    pub(super) fn start(&mut self, now: Instant, rate: Rate) {
+    /// Starts a grid of rows at this rate.
+    pub(super) fn start(&mut self, now: Instant, rate: Rate) -> Result<(), Misuse> {
+        let ticks = tick_rate(rate, self.ticks_per_row)?;
         self.stop();
-        self.pacer = Some(Pacer::new(now, rate));
+        // The first tick is for a row.
+        let since_row = self.ticks_per_row - 1;
+        self.grid = Some(Grid { rate, pacer: Pacer::new(now, ticks), since_row });
+        Ok(())
     }
 
     pub(super) fn stop(&mut self) {
-        self.pacer = None;
-        self.counts.missed += u64::from(std::mem::take(&mut self.due));
+        self.grid = None;
+        self.counts.missed += u64::from(self.due.take().is_some());
     }
 
     pub(super) fn is_running(&self) -> bool {
-        self.pacer.is_some()
+        self.grid.is_some()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.queue.len()
+    /// The time between two rows, if they are being sent.
+    pub(super) fn period(&self) -> Option<Duration> {
+        self.grid.as_ref().map(|grid| grid.rate.period())
     }
 
-    /// Appends actions, all or none; expired ones leave their places to them.
-    pub(super) fn put(&mut self, now: Instant, actions: Vec<Action>) -> Result<(), Vec<Action>> {
-        self.drop_expired(now);
-        if actions.len() > self.capacity - self.queue.len() {
-            return Err(actions);
+    // ---- settings -----------------------------------------------------------------------------
+
+    /// What is known of the robot's actions.
+    pub(super) fn declared(&self) -> &ActionDeclaration {
+        &self.declared
+    }
+
+    /// Takes a declaration of the robot's actions; says what of the settings does not fit it and
+    /// was undone.
+    pub(super) fn declare(&mut self, now: Instant, declared: ActionDeclaration) -> Vec<Unfit> {
+        self.declared = declared;
+        let mut undone = Vec::new();
+        if let Err(unfit) = self.check_starved(&self.starved) {
+            self.starved = Starved::SendNothing;
+            undone.push(unfit);
         }
-        self.queue.extend(actions.into_iter().map(|action| Queued { action, put_at: now }));
+        if let Err(unfit) = self.check_interpolation(self.ticks_per_row) {
+            self.ticks_per_row = 1;
+            if let Some(rate) = self.grid.as_ref().map(|grid| grid.rate) {
+                self.start(now, rate).expect("slower than before");
+            }
+            undone.push(unfit);
+        }
+        undone
+    }
+
+    pub(super) fn set_starved(&mut self, starved: Starved) -> Result<(), Unfit> {
+        self.check_starved(&starved)?;
+        self.starved = starved;
         Ok(())
     }
 
-    /// Takes an action that leaves with the next frame.
-    pub(super) fn put_urgent(&mut self, now: Instant, action: Action) -> Result<(), Action> {
+    /// Sets how many ticks there are to a row. A running grid begins anew.
+    pub(super) fn set_ticks_per_row(&mut self, now: Instant, count: u32) -> Result<(), Misuse> {
+        self.check_interpolation(count)?;
+        let rate = self.grid.as_ref().map(|grid| grid.rate);
+        if let Some(rate) = rate {
+            tick_rate(rate, count)?;
+        }
+        if std::mem::replace(&mut self.ticks_per_row, count) != count
+            && let Some(rate) = rate
+        {
+            self.start(now, rate)?;
+        }
+        Ok(())
+    }
+
+    fn check_starved(&self, starved: &Starved) -> Result<(), Unfit> {
+        let is_fit = self.declared.kind == Some(ActionKind::Absolute);
+        match starved {
+            Starved::Repeat if !is_fit => Err(Unfit::Repeat { kind: self.declared.kind }),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_interpolation(&self, ticks_per_row: u32) -> Result<(), Unfit> {
+        let kind = self.declared.kind;
+        let is_fit = matches!(kind, Some(ActionKind::Absolute | ActionKind::Velocity));
+        if is_fit || ticks_per_row == 1 { Ok(()) } else { Err(Unfit::Interpolation { kind }) }
+    }
+
+    // ---- actions that wait for no tick --------------------------------------------------------
+
+    /// Takes an action that leaves with the next frame; gives it back when there is no room.
+    pub(super) fn put_urgent(&mut self, now: Instant, action: Action) -> Option<Action> {
         self.drop_expired(now);
         if self.urgent.len() >= self.capacity {
-            return Err(action);
+            return Some(action);
         }
-        self.urgent.push_back(Queued { action, put_at: now });
-        Ok(())
+        self.urgent.push_back(Departing { action, put_at: now, is_row: false });
+        None
     }
 
     /// How many actions wait for no tick.
@@ -90,67 +183,154 @@ impl Dispatch {
         self.urgent.len()
     }
 
-    /// Empties the queue and returns how many actions were in it.
-    pub(super) fn clear_queue(&mut self) -> usize {
-        let dropped = self.queue.drain(..).count();
-        self.counts.dropped += dropped as u64;
-        dropped
-    }
-
-    /// As [`clear_queue`](Self::clear_queue), with the actions that wait for no tick.
+    /// Drops everything that has not left, and returns how many actions that was.
     pub(super) fn clear(&mut self) -> usize {
         let urgent = self.urgent.drain(..).count();
         self.counts.dropped += urgent as u64;
-        urgent + self.clear_queue()
+        urgent + self.timeline.clear()
     }
+
+    /// A reset was asked for: nothing that was planned before it is sent any more, nor repeated.
+    pub(super) fn begin_epoch(&mut self) {
+        self.timeline.begin_epoch();
+        self.last = None;
+    }
+
+    // ---- ticks --------------------------------------------------------------------------------
 
     /// Notes the ticks that have come up to `now`.
     pub(super) fn advance(&mut self, now: Instant) {
-        let Some(pacer) = &mut self.pacer else { return };
-        let ticks = pacer.ticks(now);
+        let Some(grid) = &mut self.grid else { return };
+        let ticks = grid.pacer.ticks(now);
         if ticks == 0 {
             return;
         }
         // Of several ticks that came at once, and of one whose action could not leave before the
         // next, all but the last are missed.
-        self.counts.missed += ticks - 1 + u64::from(self.due);
+        self.counts.missed += ticks - 1 + u64::from(self.due.is_some());
+        grid.since_row = grid.since_row.saturating_add(u32::try_from(ticks).unwrap_or(u32::MAX));
+        // A row that could not leave is still the next thing to leave.
+        let is_for_row = grid.since_row >= self.ticks_per_row || self.due == Some(Due::Row);
+        if is_for_row {
+            grid.since_row = 0;
+        }
         self.drop_expired(now);
-        self.due = !self.queue.is_empty();
-        self.counts.starved += u64::from(!self.due);
+        self.due = match self.timeline.is_empty() {
+            false if is_for_row => Some(Due::Row),
+            false => self.last.is_some().then_some(Due::Point),
+            true if is_for_row => {
+                self.counts.starved += 1;
+                self.held(now).is_some().then_some(Due::Held)
+            }
+            true => None,
+        };
     }
 
-    /// The next action that waits for no tick, or the action of the tick that has come, if it has
+    /// The next action that waits for no tick, or what is due at the tick that has come, if it has
     /// not left yet.
-    pub(super) fn transmit(&mut self, now: Instant) -> Option<Action> {
+    pub(super) fn transmit(&mut self, now: Instant) -> Option<Departing> {
         self.drop_expired(now);
         if let Some(urgent) = self.urgent.pop_front() {
-            return Some(urgent.action);
+            return Some(urgent);
         }
-        if !std::mem::take(&mut self.due) {
-            return None;
+        match self.due.take()? {
+            Due::Row => {
+                let Some(Row { action, put_at, .. }) = self.timeline.take_step(now) else {
+                    self.counts.starved += 1;
+                    return self.hold(now);
+                };
+                Some(Departing { action, put_at, is_row: true })
+            }
+            Due::Point => self.point(),
+            Due::Held => self.hold(now),
         }
-        let next = self.queue.pop_front();
-        self.counts.starved += u64::from(next.is_none());
-        next.map(|queued| queued.action)
+    }
+
+    /// Notes an action as it has left; of a row, when it was put.
+    pub(super) fn note_left(&mut self, action: &Action, row_put_at: Option<Instant>) {
+        if let Some(sent) = action.sent {
+            self.timeline.note_sent(sent.seq);
+        }
+        let is_needed = self.ticks_per_row > 1
+            || match self.starved {
+                Starved::Repeat => true,
+                Starved::Declared => self.declared.hold.is_none(),
+                _ => false,
+            };
+        if let Some(put_at) = row_put_at {
+            self.last = is_needed.then(|| (action.clone(), put_at));
+        }
     }
 
     /// Whether an action may leave now.
     pub(super) fn has_due(&self) -> bool {
-        self.due || !self.urgent.is_empty()
+        self.due.is_some() || !self.urgent.is_empty()
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.pacer.as_ref().map(Pacer::next_tick)
+        self.grid.as_ref().map(|grid| grid.pacer.next_tick())
+    }
+
+    // ---- without a row ------------------------------------------------------------------------
+
+    fn hold(&mut self, now: Instant) -> Option<Departing> {
+        let action = self.held(now)?;
+        self.counts.held += 1;
+        Some(Departing { action, put_at: now, is_row: false })
+    }
+
+    /// What is sent at a tick that finds no row.
+    fn held(&self, now: Instant) -> Option<Action> {
+        match &self.starved {
+            Starved::SendNothing => None,
+            Starved::Hold(action) => Some(action.clone()),
+            Starved::Repeat => self.repeated(now),
+            Starved::Declared => match &self.declared.hold {
+                Some(action) => Some(action.clone()),
+                None => self.repeated(now),
+            },
+        }
+    }
+
+    fn repeated(&self, now: Instant) -> Option<Action> {
+        let (action, put_at) = self.last.as_ref()?;
+        let is_fit = self.declared.kind == Some(ActionKind::Absolute);
+        let is_old = |max_age| now.duration_since(*put_at) > max_age;
+        (is_fit && !self.max_age.is_some_and(is_old)).then(|| action.clone())
+    }
+
+    /// The point between the last row and the next, as far on as there were ticks between them;
+    /// none between what are not floats of one shape.
+    fn point(&self) -> Option<Departing> {
+        let (last, _) = self.last.as_ref()?;
+        let next = self.timeline.next_row()?;
+        let are_floats = [last, &next.action]
+            .iter()
+            .all(|action| DtypeKind::Float.contains(action.values.dtype()));
+        if !are_floats || last.shape() != next.action.shape() {
+            return None;
+        }
+        let since_row = self.grid.as_ref()?.since_row;
+        let weight = f64::from(since_row) / f64::from(self.ticks_per_row);
+        let values = timeline::mix(&last.values, &next.action.values, weight, |_| true);
+        let action = Action { values, ..next.action.clone() };
+        Some(Departing { action, put_at: next.put_at, is_row: false })
     }
 
     // Actions were put one after the other, so the oldest is always in front.
-    fn drop_expired(&mut self, now: Instant) {
+    pub(super) fn drop_expired(&mut self, now: Instant) {
+        self.timeline.drop_expired(now);
         let Some(max_age) = self.max_age else { return };
-        for queue in [&mut self.urgent, &mut self.queue] {
-            while queue.front().is_some_and(|oldest| now.duration_since(oldest.put_at) > max_age) {
-                queue.pop_front();
-                self.counts.expired += 1;
-            }
+        while self.urgent.front().is_some_and(|oldest| now.duration_since(oldest.put_at) > max_age)
+        {
+            self.urgent.pop_front();
+            self.counts.expired += 1;
         }
     }
+}
+
+/// The rate of the ticks for rows at this rate.
+fn tick_rate(rate: Rate, ticks_per_row: u32) -> Result<Rate, Misuse> {
+    let ticks = rate.as_hz() * f64::from(ticks_per_row);
+    Rate::hz(ticks).map_err(|_| Misuse::TooFast { points: ticks_per_row })
 }

@@ -3,8 +3,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::request::{RequestId, RequestKey};
+use crate::timeline::{BasisError, MergeError};
 use crate::wire::RequestKind;
-use crate::{Action, ConnectionError, Map, Observation, ResetResult, StepResult};
+use crate::{
+    Action, ActionKind, Age, ConnectionError, Map, Name, Observation, Rate, ResetResult, StepResult,
+};
 
 /// What a [`Client`](super::Client) has to tell.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,6 +61,21 @@ pub enum Event {
         /// How long the silence was.
         silent_for: Duration,
     },
+    /// The observations that come have shown the same image of a camera, by its timestamp, for
+    /// [`Config::camera_stall`](super::Config::camera_stall). Told once, until another comes.
+    CameraStalled {
+        /// The camera.
+        name: Name,
+        /// For how long.
+        unchanged_for: Duration,
+    },
+    /// Another image of a camera came after [`CameraStalled`](Self::CameraStalled).
+    CameraResumed {
+        /// The camera.
+        name: Name,
+        /// For how long it had shown the same image.
+        stalled_for: Duration,
+    },
     /// A request that will not be answered.
     Failed {
         /// The request.
@@ -65,6 +83,16 @@ pub enum Event {
         /// Why not.
         error: RequestError,
     },
+    /// So few rows of the plan are left that it is time for the next chunk; see
+    /// [`Client::refill_at`](super::Client::refill_at). Told once for each time that the plan was
+    /// put or changed; of several not polled yet, the last.
+    PlanLow {
+        /// How many rows are left.
+        remaining: usize,
+    },
+    /// The robot's metadata says something of its actions that a setting does not fit: the setting
+    /// has been undone.
+    Undone(Unfit),
     /// The connection has ended; nothing comes after this.
     Disconnected(ConnectionError),
 }
@@ -138,6 +166,23 @@ impl fmt::Display for TimeoutCause {
     }
 }
 
+/// Why there is no observation as young as was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotFresh {
+    /// No observation has come yet.
+    #[error("no observation has come yet: start the stream, or ask for one")]
+    Nothing,
+    /// The latest one is older.
+    #[error("the latest observation is {age} old, over {max_age:.1?}")]
+    Old {
+        /// How old it is.
+        age: Age,
+        /// The age allowed.
+        max_age: Duration,
+    },
+}
+
 /// A call that the client's state does not allow. The connection goes on as before.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -145,6 +190,15 @@ pub enum Misuse {
     /// The connection has ended.
     #[error("the connection has ended ({0}): connect again")]
     Disconnected(ConnectionError),
+    /// A setting that does not fit the robot's actions.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    /// The ticks would be too fast, with those between the rows.
+    #[error("{points} points to a row would be more than {max} a second: ask for fewer", max = Rate::MAX_HZ)]
+    TooFast {
+        /// How many were asked for.
+        points: u32,
+    },
     /// As many requests as allowed are waiting.
     #[error(
         "{limit} requests are waiting for their answer: wait for one, or raise `Config::pending_requests`"
@@ -153,6 +207,45 @@ pub enum Misuse {
         /// How many may wait.
         limit: usize,
     },
+}
+
+/// A setting that does not fit what is known of the robot's actions. It is known from the robot's
+/// metadata, or from [`Client::declare_actions`](super::Client::declare_actions).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unfit {
+    /// [`Starved::Repeat`](crate::timeline::Starved::Repeat), for actions that are not known to be
+    /// absolute.
+    #[error(
+        "`Starved::Repeat` is for absolute actions, and {}: repeated, a delta or a velocity keeps the robot moving; {}",
+        said(*.kind),
+        remedy(*.kind, "use `Starved::Hold`")
+    )]
+    Repeat {
+        /// What the robot's actions are, if it is known.
+        kind: Option<ActionKind>,
+    },
+    /// Points between the rows, for actions that are deltas or not known.
+    #[error(
+        "points between the rows are for absolute actions and velocities, and {}: more deltas move the robot further; {}",
+        said(*.kind),
+        remedy(*.kind, "interpolate by 1")
+    )]
+    Interpolation {
+        /// What the robot's actions are, if it is known.
+        kind: Option<ActionKind>,
+    },
+}
+
+fn said(kind: Option<ActionKind>) -> String {
+    kind.map_or_else(
+        || "what the robot's are is not known".to_owned(),
+        |kind| format!("the robot's are declared as {kind}"),
+    )
+}
+
+fn remedy(kind: Option<ActionKind>, known: &'static str) -> &'static str {
+    kind.map_or("ask for its metadata first, or say it with `declare_actions`", |_| known)
 }
 
 /// Actions that did not go into the queue; they are given back, and the queue is as it was.
@@ -179,6 +272,20 @@ pub enum NotQueuedReason {
         /// Actions that fit into it.
         capacity: usize,
     },
+    /// The observation is none on which a chunk can be placed.
+    #[error(transparent)]
+    Basis(#[from] BasisError),
+    /// The chunk would begin behind the end of the plan.
+    #[error("step {at} is behind the end of the plan, which is step {end}: use a step up to it")]
+    Gap {
+        /// The step at which the chunk was to begin.
+        at: u64,
+        /// The first step for which nothing is planned.
+        end: u64,
+    },
+    /// The rows cannot be averaged as was asked for.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
     /// The connection has ended.
     #[error("the connection has ended ({0}): connect again")]
     Disconnected(ConnectionError),

@@ -54,29 +54,38 @@ mod request;
 mod silence;
 mod stats;
 mod stream;
+mod timing;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 pub use cameras::CameraStats;
 pub use config::{Config, Lossy};
-pub use event::{Event, Misuse, NotQueued, NotQueuedReason, RequestError, TimeoutCause};
+pub use event::{
+    Event, Misuse, NotFresh, NotQueued, NotQueuedReason, RequestError, TimeoutCause, Unfit,
+};
 pub use latest::Latest;
 pub use request::{RequestId, RequestKey};
 pub use stats::Stats;
+pub use timing::{ActionLatency, LatencyStats};
 
 use crate::machine::ToldTimeout;
-use crate::wire::{ClientMessage, Frame, RequestKind, ServerMessage};
-use crate::{Action, ConnectionError, Map, Observation, Rate, ResetResult, StepResult};
+use crate::timeline::Asked;
+use crate::wire::{self, ClientMessage, Frame, RequestKind, ServerMessage};
+use crate::{
+    Action, ActionDeclaration, Arrival, ConnectionError, Map, Observation, Rate, ResetResult,
+    StepResult,
+};
 use cameras::Cameras;
-use dispatch::Dispatch;
+use dispatch::{Departing, Dispatch};
 use lifecycle::Lifecycle;
 use request::{Answered, Deadline, Expired, Outgoing, Owner, Requests};
 use silence::Silence;
 use stream::ObservationStream;
+use timing::ActionClock;
 
 /// The policy's side of one connection. See the [module](self) for how to drive it.
 #[derive(Debug)]
@@ -88,6 +97,7 @@ pub struct Client {
     dispatch: Dispatch,
     latest: Option<Latest>,
     cameras: Cameras,
+    clock: ActionClock,
     silence: Silence,
     /// How many requests of each kind were answered.
     answered: [u64; RequestKind::ALL.len()],
@@ -108,7 +118,8 @@ impl Client {
             stream: ObservationStream::default(),
             dispatch: Dispatch::new(config.queue_capacity, config.max_age),
             latest: None,
-            cameras: Cameras::default(),
+            cameras: Cameras::new(config.camera_stall),
+            clock: ActionClock::default(),
             silence: Silence::new(config.silence),
             answered: [0; RequestKind::ALL.len()],
             stream_overdue: false,
@@ -235,7 +246,12 @@ impl Client {
         if next.is_none() && self.lifecycle.is_shutting_down() {
             self.close(now);
         }
-        let frame = next?.encode();
+        let frame = match next? {
+            ClientMessage::Observe if self.config.timing => {
+                wire::timing::observe(self.clock.sent())
+            }
+            message => message.encode(),
+        };
         self.stats.frames_sent += 1;
         self.stats.bytes_sent += frame.len() as u64;
         Some(frame)
@@ -305,16 +321,21 @@ impl Client {
         self.request(now, RequestKind::Metadata, deadline, None)
     }
 
-    /// Asks the robot to reset itself.
+    /// Asks the robot to reset itself. Begins a new epoch of the [timeline](crate::timeline): what
+    /// is planned is dropped, and a chunk that was decided on an observation of before the reset is
+    /// refused from now on.
     ///
     /// # Errors
-    /// When the connection has ended or too many requests are waiting.
+    /// When the connection has ended or too many requests are waiting; the plan goes on then.
     pub fn request_reset(
         &mut self,
         now: Instant,
         deadline: Option<Instant>,
     ) -> Result<RequestId<ResetResult>, Misuse> {
-        self.request(now, RequestKind::Reset, deadline, None)
+        let id = self.request(now, RequestKind::Reset, deadline, None)?;
+        self.dispatch.begin_epoch();
+        self.tell_low();
+        Ok(id)
     }
 
     /// Asks for an observation, beside those of the stream.
@@ -388,6 +409,19 @@ impl Client {
         self.latest.as_ref()
     }
 
+    /// The newest observation, unless it is known to be [older](Observation::age) than this: its
+    /// oldest camera image, where the robot tells the ages of the images.
+    ///
+    /// # Errors
+    /// When it is older, or there is none.
+    pub fn fresh_observation(&self, now: Instant, max_age: Duration) -> Result<&Latest, NotFresh> {
+        let latest = self.latest.as_ref().ok_or(NotFresh::Nothing)?;
+        match latest.observation.age(now) {
+            Some(age) if age.at_least > max_age => Err(NotFresh::Old { age, max_age }),
+            _ => Ok(latest),
+        }
+    }
+
     /// Starts asking for observations on a grid that begins now. A running stream goes over to the
     /// new rate.
     ///
@@ -414,16 +448,23 @@ impl Client {
 
     /// What was counted so far, and how old the latest observation is at `now`.
     pub fn stats(&self, now: Instant) -> Stats {
-        let counts = self.dispatch.counts;
+        let (counts, rows) = (self.dispatch.counts, self.dispatch.timeline.counts);
         let age = |latest: &Latest| now.saturating_duration_since(latest.arrived);
         Stats {
             observation_age: self.latest.as_ref().map(age),
             cameras: self.cameras.stats(now),
+            latency: self.clock.stats.clone(),
             stream_ticks_missed: self.stream.missed,
             starvations: counts.starved,
+            steps: self.dispatch.timeline.steps(),
+            held: counts.held,
             dispatch_ticks_missed: counts.missed,
-            actions_expired: counts.expired,
-            actions_dropped: counts.dropped,
+            actions_expired: counts.expired + rows.expired,
+            actions_dropped: counts.dropped + rows.dropped,
+            rows_skipped: rows.skipped,
+            rows_blended: rows.blended,
+            chunks_late: rows.late,
+            chunks_discarded: rows.discarded,
             ..self.stats.clone()
         }
     }
@@ -449,6 +490,7 @@ impl Client {
     fn advance_parts(&mut self, now: Instant) {
         self.stream.advance(now);
         self.dispatch.advance(now);
+        self.tell_low();
         let waiting_since = self.requests.waiting_since();
         if let Some(silent_for) = self.silence.advance(now, waiting_since) {
             self.stats.silences += 1;
@@ -457,6 +499,14 @@ impl Client {
         let mut expired = Vec::new();
         self.requests.advance(now, |request| expired.push(request));
         expired.into_iter().for_each(|request| self.expired(now, request));
+    }
+
+    /// Tells when it is time for the next chunk.
+    fn tell_low(&mut self) {
+        if let Some(remaining) = self.dispatch.timeline.take_low() {
+            self.events.retain(|event| !matches!(event, Event::PlanLow { .. }));
+            self.events.push_back(Event::PlanLow { remaining });
+        }
     }
 
     fn expired(&mut self, now: Instant, request: Expired) {
@@ -493,14 +543,20 @@ impl Client {
     }
 
     fn next_message(&mut self, now: Instant) -> Option<ClientMessage> {
-        if let Some(action) = self.dispatch.transmit(now) {
+        if let Some(Departing { action, put_at, is_row }) = self.dispatch.transmit(now) {
             self.stats.actions.record(now);
-            return Some(ClientMessage::ApplyAction(self.stamped(action)));
+            let mut action = self.stamped(action);
+            self.clock.leave(now, put_at, &mut action, self.config.timing);
+            self.dispatch.note_left(&action, is_row.then_some(put_at));
+            self.tell_low();
+            return Some(ClientMessage::ApplyAction(action));
         }
+        self.tell_low();
         if self.lifecycle.is_shutting_down() {
             return None;
         }
-        if let Some((request, again)) = self.requests.transmit(now) {
+        let asked = self.dispatch.timeline.asked();
+        if let Some((request, again)) = self.requests.transmit(now, asked) {
             self.stats.retries += u64::from(again);
             return Some(match request {
                 Outgoing::Metadata => ClientMessage::Metadata,
@@ -514,7 +570,7 @@ impl Client {
         let room = self.requests.streaming() < self.config.stream_window
             && self.requests.len() < self.config.pending_requests;
         let deadline = self.default_deadline(RequestKind::Observe, now);
-        if self.stream.due && room && self.requests.transmit_stream(now, deadline) {
+        if self.stream.due && room && self.requests.transmit_stream(now, deadline, asked) {
             self.stream.due = false;
             return Some(ClientMessage::Observe);
         }
@@ -541,26 +597,34 @@ impl Client {
             .answer(kind, now)
             .map_err(|expected| ConnectionError::UnexpectedReply { found, expected })?;
         self.answered[kind as usize] += 1;
-        let Some(Answered { owner, sent_at }) = answered else {
+        let Some(Answered { owner, sent_at, asked }) = answered else {
             self.stats.strays += 1;
             return Ok(());
         };
         if let Some(sent_at) = sent_at {
             self.stats.round_trip.record(now.duration_since(sent_at));
         }
+        let arrival = Arrival { requested: sent_at, received: now };
         match reply {
             ServerMessage::Metadata(metadata) => {
+                let declared = ActionDeclaration::of_metadata(&metadata);
+                if !declared.is_empty() {
+                    self.declare(now, declared);
+                }
                 self.answer(owner, |id| Event::Metadata { id, metadata });
             }
-            ServerMessage::Reset(result) => {
+            ServerMessage::Reset(mut result) => {
+                self.receive(arrival, asked, &mut result.observation);
                 self.observed(now, result.observation.clone());
                 self.answer(owner, |id| Event::Reset { id, result });
             }
-            ServerMessage::Step(result) => {
+            ServerMessage::Step(mut result) => {
+                self.receive(arrival, asked, &mut result.observation);
                 self.observed(now, result.observation.clone());
                 self.answer(owner, |id| Event::Step { id, result });
             }
-            ServerMessage::Observation(observation) => {
+            ServerMessage::Observation(mut observation) => {
+                self.receive(arrival, asked, &mut observation);
                 let observation = self.observed(now, observation);
                 if owner == Owner::Stream {
                     self.stream_overdue = false;
@@ -574,9 +638,23 @@ impl Client {
         Ok(())
     }
 
+    /// Notes on an observation when it came, and where in the timeline it was taken.
+    fn receive(&self, arrival: Arrival, asked: Asked, observation: &mut Observation) {
+        let applied = observation.timing().map(|timing| timing.applied);
+        observation.arrival = Some(arrival);
+        observation.stamp = self.dispatch.timeline.stamp(asked, applied);
+    }
+
+    fn declare(&mut self, now: Instant, declared: ActionDeclaration) {
+        let undone = self.dispatch.declare(now, declared);
+        self.events.extend(undone.into_iter().map(Event::Undone));
+    }
+
     fn observed(&mut self, now: Instant, observation: Observation) -> Arc<Observation> {
         self.stats.observations.record(now);
-        self.cameras.observe(now, &observation);
+        let events = &mut self.events;
+        self.cameras.observe(now, &observation, |news| cameras::tell(events, news, &observation));
+        self.clock.observe(&observation);
         let number = self.latest.as_ref().map_or(0, |latest| latest.number) + 1;
         let observation = Arc::new(observation);
         self.latest = Some(Latest { number, arrived: now, observation: observation.clone() });

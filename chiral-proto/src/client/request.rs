@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::config::Lossy;
 use crate::Action;
 use crate::pacer::after;
+use crate::timeline::Asked;
 use crate::wire::{MessageType, RequestKind};
 
 /// A request that was made, by the answer that it will get: `RequestId<Map>` for metadata,
@@ -166,6 +167,8 @@ struct InFlight {
     repeated: bool,
     /// It is to be sent again, as soon as the transport takes it.
     again: bool,
+    /// Where the timeline was when it was sent, the first time.
+    asked: Asked,
 }
 
 impl InFlight {
@@ -181,6 +184,8 @@ pub(super) struct Answered {
     pub(super) owner: Owner,
     /// When the request was sent, if the answer is surely of that sending.
     pub(super) sent_at: Option<Instant>,
+    /// Where the timeline was then.
+    pub(super) asked: Asked,
 }
 
 /// The ledger of requests: those not sent yet and, in the order in which the answers must come,
@@ -235,7 +240,7 @@ impl Requests {
     }
 
     /// The next request of the user to send, and whether it is one that is sent again.
-    pub(super) fn transmit(&mut self, now: Instant) -> Option<(Outgoing, bool)> {
+    pub(super) fn transmit(&mut self, now: Instant, asked: Asked) -> Option<(Outgoing, bool)> {
         if let Some(again) = self.transmit_again(now) {
             return Some((again, true));
         }
@@ -244,7 +249,7 @@ impl Requests {
             return None;
         }
         let Queued { serial, made_at, deadline, action, .. } = self.queued.pop_front()?;
-        self.sent(kind, Owner::User(serial), made_at, deadline, now);
+        self.sent(kind, Owner::User(serial), made_at, deadline, now, asked);
         let outgoing = match kind {
             RequestKind::Metadata => Outgoing::Metadata,
             RequestKind::Reset => Outgoing::Reset,
@@ -257,10 +262,15 @@ impl Requests {
     }
 
     /// Sends a request of the stream, unless an answer of its kind is not yet told apart.
-    pub(super) fn transmit_stream(&mut self, now: Instant, deadline: Deadline) -> bool {
+    pub(super) fn transmit_stream(
+        &mut self,
+        now: Instant,
+        deadline: Deadline,
+        asked: Asked,
+    ) -> bool {
         let may = self.may_send(RequestKind::Observe);
         if may {
-            self.sent(RequestKind::Observe, Owner::Stream, now, deadline, now);
+            self.sent(RequestKind::Observe, Owner::Stream, now, deadline, now, asked);
         }
         may
     }
@@ -292,7 +302,11 @@ impl Requests {
         made_at: Instant,
         deadline: Deadline,
         now: Instant,
+        mut asked: Asked,
     ) {
+        // A reset that waits behind it has begun an epoch of which its answer is not.
+        let behind = self.queued.iter().filter(|request| request.kind == RequestKind::Reset);
+        asked.epoch -= behind.count() as u64;
         self.in_flight.push_back(InFlight {
             kind,
             owner,
@@ -303,6 +317,7 @@ impl Requests {
             due_since: now,
             repeated: false,
             again: false,
+            asked,
         });
     }
 
@@ -326,7 +341,7 @@ impl Requests {
             self.lingering[kind as usize] = Some(after(now, lossy.linger));
         }
         let sent_at = (!request.repeated).then_some(request.sent_at);
-        Ok(Some(Answered { owner: request.owner, sent_at }))
+        Ok(Some(Answered { owner: request.owner, sent_at, asked: request.asked }))
     }
 
     /// As [`answer`](Self::answer), on a reliable transport: the answer is that of the oldest
@@ -344,6 +359,7 @@ impl Requests {
                     return Ok(Some(Answered {
                         owner: request.owner,
                         sent_at: Some(request.sent_at),
+                        asked: request.asked,
                     }));
                 }
                 self.passed_over[request.kind as usize] += 1;

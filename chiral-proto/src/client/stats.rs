@@ -2,6 +2,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::cameras::CameraStats;
+use super::timing::LatencyStats;
 use crate::stats::{Histogram, Meter};
 
 /// What a [`Client`](super::Client) has counted since it was made.
@@ -32,16 +33,35 @@ pub struct Stats {
     pub stream_ticks_missed: u64,
     /// Actions handed to the transport.
     pub actions: Meter,
-    /// Dispatch ticks that found no action to send.
+    /// Rows of the plan handed to the transport, each of which is a step of the
+    /// [timeline](crate::timeline).
+    pub steps: u64,
+    /// Dispatch ticks that found no row to send, whether something was sent in its place or not.
     pub starvations: u64,
+    /// Of the starved ticks, those at which an action was repeated or held, as
+    /// [`Starved`](crate::timeline::Starved) says.
+    pub held: u64,
     /// Dispatch ticks that were skipped, because the caller or the transport was late, or because
     /// the dispatch was stopped before the action left.
     pub dispatch_ticks_missed: u64,
     /// Actions that were not sent because they had waited longer than
     /// [`Config::max_age`](super::Config::max_age).
     pub actions_expired: u64,
-    /// Actions that were not sent because they were cleared, replaced, or left at the end.
+    /// Actions that were not sent because they were cleared, replaced, discarded, not needed, or
+    /// left at the end.
     pub actions_dropped: u64,
+    /// Rows that were not sent because their step had passed when their chunk came.
+    pub rows_skipped: u64,
+    /// Rows that were averaged into a newer one.
+    pub rows_blended: u64,
+    /// Chunks that came later than their
+    /// [`max_delay`](crate::timeline::FollowOptions::max_delay).
+    pub chunks_late: u64,
+    /// Of these, the chunks that were discarded for it.
+    pub chunks_discarded: u64,
+    /// Where the time went between what the sensors captured and the actions that the robot was
+    /// given, as far as the robot tells.
+    pub latency: LatencyStats,
     /// Requests that got no answer in time, of the stream too.
     pub requests_timed_out: u64,
     /// How often nothing came for [`Config::silence`](super::Config::silence) although an answer
@@ -51,6 +71,15 @@ pub struct Stats {
     pub retries: u64,
     /// Answers that nobody waited for: on a lossy transport, or to requests given up.
     pub strays: u64,
+}
+
+impl Stats {
+    /// The share of repeated and held actions in all that were sent on ticks, from 0 to 1; `None`
+    /// before the first.
+    pub fn held_ratio(&self) -> Option<f64> {
+        let sent = self.steps + self.held;
+        (sent > 0).then(|| self.held as f64 / sent as f64)
+    }
 }
 
 /// A table of a few lines, for a log or a terminal.
@@ -77,6 +106,17 @@ impl fmt::Display for Stats {
             self.actions_expired,
             self.actions_dropped
         )?;
+        writeln!(
+            f,
+            "timeline      {} steps, {} held; {} rows skipped, {} blended; {} chunks late, {} discarded",
+            self.steps,
+            self.held,
+            self.rows_skipped,
+            self.rows_blended,
+            self.chunks_late,
+            self.chunks_discarded
+        )?;
+        writeln!(f, "latency       {}", self.latency)?;
         write!(
             f,
             "requests      {} timed out, {} retried, {} strays, {} silences",

@@ -111,6 +111,11 @@ impl CameraSlot {
             .then(|| Stale { camera: StaleCamera { name: name(), age, max_age }, action })
     }
 
+    /// The camera as one that is over its maximal age, if it is.
+    pub(super) fn stale(&self, times: Option<Times>) -> Option<StaleCamera> {
+        self.find_stale(&lock(&self.latest), times).map(|stale| stale.camera)
+    }
+
     pub(super) fn stats(&self, times: Option<Times>, now: Option<f64>) -> CameraStats {
         let latest = lock(&self.latest);
         let state = if latest.is_stopped {

@@ -93,8 +93,10 @@ pub use reading::{Reading, SensorBuffer};
 pub use stats::{CameraState, CameraStats};
 
 use crate::sync::Arc;
+use crate::timeline::Stamp;
 use crate::{
-    CameraConfig, Map, Observation, ProprioConfig, Timestamps, UnknownName, Value, WhenStale,
+    Camera, CameraConfig, Map, Name, Observation, ProprioConfig, Timestamps, UnknownName, Value,
+    WhenStale,
 };
 use camera::{CameraSlot, Stale, Times};
 use proprio::ProprioSlot;
@@ -181,13 +183,27 @@ impl Sensors {
     /// that of a camera that had not delivered.
     pub fn observation_age(&self, timestamps: &Timestamps) -> Option<Duration> {
         let now = self.now()?;
-        let known = timestamps.iter().filter(|(_, timestamp)| *timestamp != 0.0);
-        let ages = known.filter_map(|(name, timestamp)| {
-            let slot = self.0.cameras.iter().find(|slot| slot.config.name == *name)?;
-            slot.age_of(timestamp, now)
-        });
+        let ages = timestamps.iter().filter_map(|(name, time)| self.age_of(name, time, now));
         let newest = ages.min_by(f64::total_cmp)?;
         Some(Duration::try_from_secs_f64(newest).unwrap_or(Duration::MAX))
+    }
+
+    /// How old the images of these cameras are, in their order, each as
+    /// [`observation_age`](Self::observation_age) has it.
+    pub(crate) fn ages_of(&self, cameras: &[Camera]) -> Vec<Option<Duration>> {
+        let Some(now) = self.now() else { return Vec::new() };
+        let age = |camera: &Camera| {
+            let age = self.age_of(&camera.name, camera.timestamp, now)?;
+            Some(Duration::try_from_secs_f64(age).unwrap_or(Duration::MAX))
+        };
+        cameras.iter().map(age).collect()
+    }
+
+    /// The age of a camera's image with this timestamp, in seconds, if it can be told.
+    fn age_of(&self, name: &Name, timestamp: f64, now: f64) -> Option<f64> {
+        let has_delivered = timestamp != 0.0;
+        let slot = self.0.cameras.iter().find(|slot| has_delivered && slot.config.name == *name)?;
+        slot.age_of(timestamp, now)
     }
 
     /// The latest of all sensors, in declaration order: cameras, then proprioception streams.
@@ -240,8 +256,10 @@ impl Sensors {
 
     fn fill(&self, timestamp: f64, observation: &mut Observation) -> Result<(), StaleCamera> {
         let times = self.0.times();
-        let Observation { timestamp: time, cameras, proprios, extra } = observation;
+        let Observation { timestamp: time, cameras, proprios, extra, arrival, stamp } = observation;
         *time = timestamp;
+        *arrival = None;
+        *stamp = Stamp::default();
         *extra = Map::new();
         cameras.clear();
         proprios.clear();
@@ -268,6 +286,15 @@ impl Sensors {
             extra.insert("stale_cameras", Value::Map(flagged));
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    /// The cameras over their [`max_age`](CameraConfig::max_age), and how old the image of each is;
+    /// of one that has never delivered, how long it has been waited for.
+    pub(crate) fn stale_cameras(&self) -> impl Iterator<Item = StaleCamera> {
+        let times = self.0.times();
+        // Without times no camera can be stale.
+        let cameras = self.0.cameras.iter().filter(move |_| times.is_some());
+        cameras.filter_map(move |slot| slot.stale(times))
     }
 
     /// What is known of every camera, in declaration order: how old its latest image is, and

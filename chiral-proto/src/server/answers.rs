@@ -23,8 +23,11 @@ pub(super) struct Pending {
     request: RequestKind,
     pub(super) arrived: Instant,
     pub(super) state: State,
+    /// The number of the last action that the robot was done with when it gave the answer.
+    pub(super) applied: u64,
 }
 
+#[expect(clippy::large_enum_variant, reason = "few wait, and each is moved a few times at most")]
 pub(super) enum State {
     Awaited,
     Deferred,
@@ -55,7 +58,7 @@ impl Answers {
         arrived: Instant,
         state: State,
     ) {
-        self.0.push_back(Pending { place, request, arrived, state });
+        self.0.push_back(Pending { place, request, arrived, state, applied: 0 });
     }
 
     pub(super) fn len(&self) -> usize {
@@ -75,11 +78,12 @@ impl Answers {
         self.0.front().is_some_and(|first| !matches!(first.state, State::Awaited))
     }
 
-    /// The first, if its answer is ready.
-    pub(super) fn take_first(&mut self) -> Option<(Instant, Reply)> {
+    /// The first, if its answer is ready: when its request came, the answer, and which action was
+    /// the last when it was given.
+    pub(super) fn take_first(&mut self) -> Option<(Instant, Reply, u64)> {
         let first = self.0.pop_front()?;
         match first.state {
-            State::Ready(reply) => Some((first.arrived, reply)),
+            State::Ready(reply) => Some((first.arrived, reply, first.applied)),
             State::Awaited | State::Deferred => {
                 self.0.push_front(first);
                 None

@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use super::drops::DropReason;
 use super::reply::{MetadataReply, ObserveReply, ResetReply, StepReply};
-use crate::{Action, ConnectionError};
+use crate::sensors::StaleCamera;
+use crate::{Action, ConnectionError, Name};
 
 /// What a [`Server`](super::Server) has to tell.
 ///
@@ -37,6 +38,15 @@ pub enum Event {
         /// The time since the last action, or since the connection began or the last reset or step
         /// was answered.
         silent_for: Duration,
+    },
+    /// A camera of the [sensors](super::Server::set_sensors) is over its
+    /// [`max_age`](crate::CameraConfig::max_age), as was found when an observation left. Told once,
+    /// until it delivers again.
+    CameraStalled(StaleCamera),
+    /// A camera is no longer over its maximal age.
+    CameraResumed {
+        /// The camera.
+        name: Name,
     },
     /// The connection has ended: hold the robot still. What was not told before is dropped, and
     /// nothing comes after this.

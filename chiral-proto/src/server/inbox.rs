@@ -191,14 +191,19 @@ impl Inbox {
         self.working = None;
     }
 
-    /// The next action that nothing holds back.
-    pub(super) fn poll_action(&mut self) -> Option<Action> {
+    /// The next action that nothing holds back, and since when it has waited.
+    pub(super) fn poll_action(&mut self) -> Option<(Action, Instant)> {
         if !self.may_tell_action() {
             return None;
         }
-        let WaitingAction { action, .. } = self.actions.pop_front()?;
+        let WaitingAction { action, since, .. } = self.actions.pop_front()?;
         self.bytes -= size_of_action(&action);
-        Some(action)
+        Some((action, since))
+    }
+
+    /// The number of the first action that waits, of those that have one.
+    pub(super) fn first_waiting(&self) -> Option<u64> {
+        self.actions.iter().find_map(|waiting| Some(waiting.action.sent?.seq))
     }
 
     /// The next request that nothing holds back: not a reset or step being worked on, nor, for

@@ -29,8 +29,8 @@
 //! server.handle_message(now, ClientMessage::ApplyAction([0.5].into()).encode().to_bytes());
 //!
 //! // The action does not wait behind the observation.
-//! assert!(matches!(server.poll_event(), Some(Event::Action(action)) if *action.to_f32() == [0.5]));
-//! let Some(Event::Observe(reply)) = server.poll_event() else { panic!("the request is next") };
+//! assert!(matches!(server.poll_event(now), Some(Event::Action(action)) if *action.to_f32() == [0.5]));
+//! let Some(Event::Observe(reply)) = server.poll_event(now) else { panic!("the request is next") };
 //! server.reply_observation(reply, Observation { timestamp: 1.5, ..Default::default() })?;
 //! assert!(server.poll_transmit(now).is_some());
 //! # Ok::<(), chiral_proto::server::ReplyError>(())
@@ -43,10 +43,12 @@ mod event;
 mod inbox;
 mod lifecycle;
 mod reply;
+mod stalls;
 mod stats;
+mod timing;
 mod watchdog;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -55,15 +57,18 @@ pub use drops::{DropCounts, DropReason};
 pub use event::Event;
 pub use reply::{Answer, MetadataReply, ObserveReply, ReplyError, ResetReply, StepReply};
 pub use stats::Stats;
+pub use timing::LatencyStats;
 
 use crate::machine::ToldTimeout;
 use crate::sensors::Sensors;
-use crate::wire::{ClientMessage, Frame, ServerMessage};
+use crate::wire::{self, ClientMessage, Frame, ServerMessage};
 use crate::{Action, ConnectionError, Map, ResetResult, StepResult};
 use answers::{Answers, Reply, State};
 use inbox::{Inbox, Request};
 use lifecycle::Lifecycle;
 use reply::Place;
+use stalls::Stalls;
+use timing::ActionClock;
 use watchdog::Watchdog;
 
 /// The robot's side of one connection. See the [module](self) for how to drive it.
@@ -74,6 +79,8 @@ pub struct Server {
     inbox: Inbox,
     answers: Answers,
     watchdog: Watchdog,
+    clock: ActionClock,
+    stalls: Stalls,
     sensors: Option<Sensors>,
     /// Requests for an observation are answered with a snapshot of the sensors.
     answers_observe: bool,
@@ -95,6 +102,8 @@ impl Server {
             inbox: Inbox::new(config.action_queue, config.queue_bytes),
             answers: Answers::default(),
             watchdog: Watchdog::new(now, config.watchdog),
+            clock: ActionClock::new(now),
+            stalls: Stalls::default(),
             sensors: None,
             answers_observe: false,
             metadata: None,
@@ -125,8 +134,10 @@ impl Server {
         self.answers_observe = true;
     }
 
-    /// Answers requests for metadata with this map, as they come: they are no events any more.
-    pub fn set_default_metadata(&mut self, metadata: Map) {
+    /// Answers requests for metadata with this map, as they come: they are no events any more. What
+    /// the [action's specification](Config::action_spec) declares is added under the key `chiral`.
+    pub fn set_default_metadata(&mut self, mut metadata: Map) {
+        self.config.action_spec.declaration().add_to(&mut metadata);
         self.metadata = Some(metadata);
     }
 
@@ -162,7 +173,12 @@ impl Server {
         self.stats.bytes_received += frame.len() as u64;
         let handled = ClientMessage::decode(frame, &self.config.limits)
             .map_err(ConnectionError::from)
-            .and_then(|message| self.handle_client(now, message));
+            .and_then(|message| {
+                if matches!(message, ClientMessage::Observe) && wire::timing::is_numbered(frame) {
+                    self.clock.understand();
+                }
+                self.handle_client(now, message)
+            });
         if let Err(error) = handled {
             self.end(error);
         }
@@ -241,17 +257,23 @@ impl Server {
         if let Some(place) = self.answers.recall_first() {
             self.inbox.push_due(place);
         }
-        let (arrived, reply) = self.answers.take_first()?;
-        let message = match reply {
+        let (arrived, reply, mut applied) = self.answers.take_first()?;
+        let mut message = match reply {
             Reply::Message(message) => message,
-            Reply::Observation(answer) => match answer.take(now) {
-                Ok(observation) => ServerMessage::Observation(observation),
-                Err(stale) => {
-                    self.fail(stale.to_string());
-                    return None;
+            Reply::Observation(answer) => {
+                if answer.is_taken_late() {
+                    applied = self.applied();
                 }
-            },
+                match answer.take(now) {
+                    Ok(observation) => ServerMessage::Observation(observation),
+                    Err(stale) => {
+                        self.fail(stale.to_string());
+                        return None;
+                    }
+                }
+            }
         };
+        self.tell_timing(now, applied, &mut message);
         let frame = message.encode();
         self.stats.frames_sent += 1;
         self.stats.bytes_sent += frame.len() as u64;
@@ -274,8 +296,10 @@ impl Server {
     }
 
     /// The next event: what concerns the robot's motion first, then requests.
-    pub fn poll_event(&mut self) -> Option<Event> {
-        self.poll_motion().or_else(|| self.poll_request())
+    ///
+    /// The time is that at which the robot is given what comes out.
+    pub fn poll_event(&mut self, now: Instant) -> Option<Event> {
+        self.poll_motion(now).or_else(|| self.poll_request())
     }
 
     /// The next event that concerns the robot's motion: an action, the watchdog's alarm, actions
@@ -285,15 +309,19 @@ impl Server {
     /// [`poll_event`](Self::poll_event), are for a robot that moves and answers requests in
     /// threads or tasks of their own, so that a slow observation delays no action. It begins a
     /// reset or a step only when it is done with the actions that it took before.
-    pub fn poll_motion(&mut self) -> Option<Event> {
+    pub fn poll_motion(&mut self, now: Instant) -> Option<Event> {
         self.check_abandoned();
         if self.lifecycle.is_ended() {
             return self.lifecycle.tell_end().map(Event::Disconnected);
         }
-        while let Some(action) = self.inbox.poll_action() {
+        while let Some((action, since)) = self.inbox.poll_action() {
             // It may have waited for long.
-            match self.check_age(&action) {
-                Ok(()) => return Some(Event::Action(action)),
+            let age = self.age_of(&action);
+            match self.check_age(age) {
+                Ok(()) => {
+                    self.clock.give(now, &action, now.saturating_duration_since(since), age);
+                    return Some(Event::Action(action));
+                }
                 Err(reason) => self.inbox.drops.record(reason),
             }
         }
@@ -314,13 +342,13 @@ impl Server {
 
     /// Whether [`poll_request`](Self::poll_request) has something to tell.
     pub fn has_request(&self) -> bool {
-        self.inbox.may_tell_request()
+        self.inbox.may_tell_request() || self.stalls.is_untold()
     }
 
-    /// The next request to answer.
+    /// The next request to answer, or news of a camera.
     pub fn poll_request(&mut self) -> Option<Event> {
         self.check_abandoned();
-        self.inbox.poll_request()
+        self.inbox.poll_request().or_else(|| self.stalls.poll())
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called next; `None` if only a frame
@@ -359,12 +387,18 @@ impl Server {
     // ---- answers ------------------------------------------------------------------------------
     // The handles are taken by value: a request is answered once.
 
-    /// Answers a metadata request.
+    /// Answers a metadata request. What the [action's specification](Config::action_spec) declares is
+    /// added under the key `chiral`.
     ///
     /// # Errors
     /// When the connection has ended, or the handle is of another one.
     #[expect(clippy::needless_pass_by_value, reason = "the handle is used up")]
-    pub fn reply_metadata(&mut self, reply: MetadataReply, data: Map) -> Result<(), ReplyError> {
+    pub fn reply_metadata(
+        &mut self,
+        reply: MetadataReply,
+        mut data: Map,
+    ) -> Result<(), ReplyError> {
+        self.config.action_spec.declaration().add_to(&mut data);
         self.reply(&reply.0, State::Ready(Reply::Message(ServerMessage::Metadata(data))))
     }
 
@@ -445,7 +479,9 @@ impl Server {
         if let Some(error) = self.lifecycle.error() {
             return Err(ReplyError::Disconnected(error.clone()));
         }
-        self.answers.find(place).ok_or(ReplyError::ForeignHandle)?.state = state;
+        let applied = self.applied();
+        let pending = self.answers.find(place).ok_or(ReplyError::ForeignHandle)?;
+        (pending.state, pending.applied) = (state, applied);
         self.inbox.answered(place);
         Ok(())
     }
@@ -456,6 +492,7 @@ impl Server {
     pub fn stats(&self) -> Stats {
         Stats {
             actions_dropped: self.inbox.drops.counts,
+            latency: self.clock.stats.clone(),
             cameras: self.sensors.as_ref().map(Sensors::camera_stats).unwrap_or_default(),
             ..self.stats.clone()
         }
@@ -470,7 +507,7 @@ impl Server {
     ) -> Result<(), ConnectionError> {
         let request = match message {
             ClientMessage::ApplyAction(action) => {
-                self.handle_action(now, &action);
+                self.handle_action(now, action);
                 return Ok(());
             }
             ClientMessage::Metadata => Request::Metadata,
@@ -519,10 +556,11 @@ impl Server {
         }
     }
 
-    fn handle_action(&mut self, now: Instant, action: &Action) {
+    fn handle_action(&mut self, now: Instant, mut action: Action) {
         self.stats.actions.record(now);
-        let fits = self.config.action_spec.check(action).map_err(DropReason::Refused);
-        if let Err(reason) = fits.and_then(|()| self.check_age(action)) {
+        self.clock.arrive(&mut action.sent);
+        let fits = self.config.action_spec.check(&action).map_err(DropReason::Refused);
+        if let Err(reason) = fits.and_then(|()| self.check_age(self.age_of(&action))) {
             self.inbox.drops.record(reason);
             return;
         }
@@ -530,16 +568,33 @@ impl Server {
         self.inbox.push_action(now, action.compact());
     }
 
-    fn check_age(&self, action: &Action) -> Result<(), DropReason> {
-        let judged = self.config.max_obs_age.zip(self.sensors.as_ref());
-        if let Some((limit, sensors)) = judged
-            && let Some(timestamps) = &action.obs_timestamps
-            && let Some(age) = sensors.observation_age(timestamps)
-            && age > limit
-        {
-            return Err(DropReason::StaleObservation { age, limit });
+    /// How old the observation is that an action was decided on, if it can be told.
+    fn age_of(&self, action: &Action) -> Option<Duration> {
+        self.sensors.as_ref()?.observation_age(action.obs_timestamps.as_ref()?)
+    }
+
+    fn check_age(&self, age: Option<Duration>) -> Result<(), DropReason> {
+        match age.zip(self.config.max_obs_age) {
+            Some((age, limit)) if age > limit => Err(DropReason::StaleObservation { age, limit }),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// The number of the last action that the robot is done with.
+    fn applied(&self) -> u64 {
+        self.clock.applied(self.inbox.first_waiting())
+    }
+
+    /// Tells the policy of time in an observation that leaves now, if it understands it.
+    fn tell_timing(&mut self, now: Instant, applied: u64, message: &mut ServerMessage) {
+        let Self { sensors, stalls, clock, .. } = self;
+        let Some(observation) = message.observation_mut() else { return };
+        let sensors = sensors.as_ref();
+        sensors.into_iter().for_each(|sensors| stalls.look(sensors));
+        let ages = || sensors.map_or_else(Vec::new, |all| all.ages_of(&observation.cameras));
+        if let Some(timing) = clock.tell(now, applied, ages) {
+            wire::timing::attach(&timing, &mut observation.extra);
+        }
     }
 
     /// Ends the connection when a handle was dropped: its answer, and all behind it, would never
@@ -554,6 +609,7 @@ impl Server {
     fn end(&mut self, error: ConnectionError) {
         if self.lifecycle.end(error) {
             self.inbox.end();
+            self.stalls.end();
             self.answers.clear();
         }
     }

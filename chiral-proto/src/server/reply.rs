@@ -135,6 +135,11 @@ impl Answer {
         Self::WhenSent(Box::new(snapshot))
     }
 
+    /// Whether the observation is taken only when it leaves.
+    pub(super) fn is_taken_late(&self) -> bool {
+        !matches!(self, Self::Ready(_))
+    }
+
     pub(super) fn take(self, now: Instant) -> Result<Observation, StaleCamera> {
         match self {
             Self::Ready(observation) => Ok(observation),

@@ -1,6 +1,7 @@
 use std::fmt;
 
 use super::drops::DropCounts;
+use super::timing::LatencyStats;
 use crate::sensors::CameraStats;
 use crate::stats::{Histogram, Meter};
 
@@ -24,6 +25,8 @@ pub struct Stats {
     pub actions: Meter,
     /// Those of them that the robot was never told, by reason.
     pub actions_dropped: DropCounts,
+    /// Where the time went between what the sensors captured and the actions decided on it.
+    pub latency: LatencyStats,
     /// How often the robot was told to hold still because no action had come.
     pub watchdog_alarms: u64,
     /// The cameras of the [sensors](super::Server::set_sensors), if they were given: the age of
@@ -47,6 +50,7 @@ impl fmt::Display for Stats {
             "actions       {}; dropped {}; {} watchdog alarms",
             self.actions, self.actions_dropped, self.watchdog_alarms
         )?;
+        write!(f, "\nlatency       {}", self.latency)?;
         self.cameras.iter().try_for_each(|camera| write!(f, "\ncamera        {camera}"))
     }
 }

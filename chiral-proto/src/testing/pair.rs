@@ -64,7 +64,7 @@ impl Pair {
         let mut stuck = 0;
         loop {
             self.exchange();
-            if let Some(event) = self.server.poll_event() {
+            if let Some(event) = self.server.poll_event(self.now) {
                 return Some(Happening::Server(event));
             }
             if let Some(event) = self.client.poll_event() {

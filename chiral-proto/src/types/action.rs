@@ -4,6 +4,7 @@ use super::action_spec::is_vector;
 use super::array::Array;
 use super::observation::{Observation, Timestamps};
 use super::shape::Shape;
+use super::timing::Sent;
 use super::value::Map;
 
 /// What the policy tells the robot to do: an array of any shape, usually `float32` of `[D]`, or
@@ -34,7 +35,9 @@ use super::value::Map;
 /// let joints = nalgebra::SVector::<f64, 7>::repeat(0.5);
 /// assert_eq!(*Action::from(joints).shape(), [7]);
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+///
+/// Two are equal when they tell the robot the same, decided on the same, whenever they were sent.
+#[derive(Debug, Clone)]
 pub struct Action {
     /// The action's values.
     pub values: Array,
@@ -43,12 +46,23 @@ pub struct Action {
     /// On the robot's side, what the frame says (empty where it says nothing). On the policy's
     /// side, `None` means: stamp the action when it leaves, with the latest observation.
     pub obs_timestamps: Option<Timestamps>,
+    /// The action's number and how long the policy held its observation, on the robot's side;
+    /// `None` from a policy that does not say it. On the policy's side the client fills it in when
+    /// the action leaves.
+    pub sent: Option<Sent>,
+}
+
+impl PartialEq for Action {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { values, obs_timestamps, sent: _ } = self;
+        *values == other.values && *obs_timestamps == other.obs_timestamps
+    }
 }
 
 impl Action {
     /// An action that will be stamped with the latest observation when it leaves.
     pub fn new(values: Array) -> Self {
-        Self { values, obs_timestamps: None }
+        Self { values, obs_timestamps: None, sent: None }
     }
 
     /// A 1-D action that travels as `float64`. The existing Python peer casts it to `float32`; the
@@ -71,6 +85,7 @@ impl Action {
         Self {
             values: values.expect("as many bytes as before"),
             obs_timestamps: self.obs_timestamps.as_ref().map(Timestamps::compact),
+            sent: self.sent,
         }
     }
 

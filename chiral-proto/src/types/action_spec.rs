@@ -1,6 +1,7 @@
 use std::fmt;
 
 use super::action::Action;
+use super::action_kind::{ActionDeclaration, ActionKind};
 use super::array::Array;
 use super::dtype::Dtype;
 use super::shape::Shape;
@@ -29,6 +30,7 @@ pub struct ActionSpec {
     dtypes: DtypeKind,
     allows_empty: bool,
     allows_non_finite: bool,
+    declared: ActionDeclaration,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -84,6 +86,7 @@ impl ActionSpec {
             dtypes: DtypeKind::Any,
             allows_empty: false,
             allows_non_finite: false,
+            declared: ActionDeclaration { kind: None, hold: None },
         }
     }
 
@@ -118,6 +121,36 @@ impl ActionSpec {
     pub fn allow_non_finite(mut self) -> Self {
         self.allows_non_finite = true;
         self
+    }
+
+    /// The specification that says what the actions mean. A server tells it to the policy, in the
+    /// metadata under the key `chiral`: so the policy's client knows what it may send when the policy
+    /// is late.
+    ///
+    /// ```
+    /// use chiral_proto::{ActionKind, ActionSpec};
+    ///
+    /// let arm = ActionSpec::vector(7).kind(ActionKind::Velocity).hold([0.0; 7]);
+    /// assert_eq!(arm.declaration().kind, Some(ActionKind::Velocity));
+    /// ```
+    #[must_use]
+    pub fn kind(mut self, kind: ActionKind) -> Self {
+        self.declared.kind = Some(kind);
+        self
+    }
+
+    /// The specification with an action that makes the robot stay where it is, such as zeros for
+    /// velocities; it travels as a vector of numbers. A server tells it to the policy, as it does the
+    /// [`kind`](Self::kind).
+    #[must_use]
+    pub fn hold(mut self, action: impl Into<Action>) -> Self {
+        self.declared.hold = Some(action.into());
+        self
+    }
+
+    /// What is declared of the actions.
+    pub fn declaration(&self) -> &ActionDeclaration {
+        &self.declared
     }
 
     /// Checks an action.

@@ -2,6 +2,7 @@
 
 mod action;
 mod action_from;
+mod action_kind;
 mod action_spec;
 mod array;
 mod camera;
@@ -10,10 +11,12 @@ mod name;
 mod observation;
 mod proprio;
 mod shape;
+mod timing;
 mod value;
 mod views;
 
 pub use action::{Action, ActionShapeError, ResetResult, StepResult};
+pub use action_kind::{ActionDeclaration, ActionKind};
 pub use action_spec::{ActionError, ActionSpec, DtypeKind};
 pub use array::{Array, DtypeMismatch, SizeMismatch};
 pub use camera::{Camera, CameraConfig, WhenStale};
@@ -22,6 +25,7 @@ pub use name::{Name, UnknownName};
 pub use observation::{Observation, Timestamps};
 pub use proprio::{Proprio, ProprioConfig};
 pub use shape::Shape;
+pub use timing::{ActionTiming, Age, Arrival, Sent, Timing};
 pub use value::{Map, Value, ValueError};
 #[cfg(feature = "image")]
 pub use views::{Picture, PictureError};

@@ -1,16 +1,23 @@
 use std::ops::Index;
 
+use std::time::{Duration, Instant};
+
 use super::camera::Camera;
 use super::name::{Name, UnknownName};
 use super::proprio::Proprio;
+use super::timing::{Age, Arrival, Timing};
 use super::value::Map;
+use crate::timeline::Stamp;
+use crate::wire::timing;
 
 /// What the robot senses at one moment: all cameras, then all proprioception streams, in the order
 /// in which the robot declared them.
 ///
 /// `observation["wrist_cam"]` is the camera of that name and panics, naming the cameras there are,
 /// when there is none; [`camera`](Self::camera) returns the same as an error.
-#[derive(Debug, Clone, Default, PartialEq)]
+///
+/// Equality is of what was observed, whenever it arrived.
+#[derive(Debug, Clone, Default)]
 pub struct Observation {
     /// A time chosen by the robot's application, in seconds.
     pub timestamp: f64,
@@ -20,6 +27,20 @@ pub struct Observation {
     pub proprios: Vec<Proprio>,
     /// Whatever else the robot has to say.
     pub extra: Map,
+    /// When it came, on the policy's side; `None` on the robot's.
+    pub arrival: Option<Arrival>,
+    /// Where in the timeline it was taken, on the policy's side.
+    pub stamp: Stamp,
+}
+
+impl PartialEq for Observation {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { timestamp, cameras, proprios, extra, arrival: _, stamp: _ } = self;
+        *timestamp == other.timestamp
+            && *cameras == other.cameras
+            && *proprios == other.proprios
+            && *extra == other.extra
+    }
 }
 
 impl Observation {
@@ -47,7 +68,44 @@ impl Observation {
 
     /// The capture time of each camera, by its name.
     pub fn camera_timestamps(&self) -> Timestamps {
-        self.cameras.iter().map(|camera| (camera.name.clone(), camera.timestamp)).collect()
+        let cameras = self.cameras.iter().map(|camera| (camera.name.clone(), camera.timestamp));
+        let snap = timing::read_snap(&self.extra);
+        let received = self.arrival.map(|arrival| arrival.received);
+        Timestamps { snap, received, ..cameras.collect() }
+    }
+
+    /// What the robot says of time, if it knows the timing extension and the client
+    /// [uses](crate::client::Config::timing) it, as it does by default.
+    pub fn timing(&self) -> Option<Timing> {
+        timing::read(&self.extra, self.cameras.len())
+    }
+
+    /// How old the observation is at `now`, on the policy's side: how old its oldest image is, of
+    /// the cameras whose age the robot tells. Where it tells none, the time since the observation
+    /// was taken. `None` for an observation that did not come over a connection.
+    pub fn age(&self, now: Instant) -> Option<Age> {
+        let ages = self.timing().map(|timing| timing.ages).unwrap_or_default();
+        self.age_since(ages.into_iter().flatten().max().unwrap_or_default(), now)
+    }
+
+    /// How old the image of a camera is at `now`, on the policy's side; `None` when the robot does
+    /// not tell.
+    ///
+    /// # Errors
+    /// When no camera bears the name; the error lists the names that exist.
+    pub fn camera_age(&self, name: &str, now: Instant) -> Result<Option<Age>, UnknownName> {
+        self.camera(name)?;
+        let index = self.cameras.iter().position(|camera| camera.name == *name);
+        let age = |timing: Timing| *timing.ages.get(index?)?;
+        let age = self.timing().and_then(age);
+        Ok(age.and_then(|age| self.age_since(age, now)))
+    }
+
+    /// The age at `now` of what was this old when the observation was taken.
+    fn age_since(&self, age: Duration, now: Instant) -> Option<Age> {
+        let Arrival { requested, received } = self.arrival?;
+        let since = |instant| age.saturating_add(now.saturating_duration_since(instant));
+        Some(Age { at_least: since(received), at_most: requested.map(since) })
     }
 }
 
@@ -65,9 +123,22 @@ impl Index<&str> for Observation {
 
 /// Capture times by camera name: what an action was decided on.
 ///
-/// Cloning is cheap, so that every action of a chunk carries it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Timestamps(std::sync::Arc<[(Name, f64)]>);
+/// Cloning is cheap, so that every action of a chunk carries it. Two are equal when the capture
+/// times are.
+#[derive(Debug, Clone)]
+pub struct Timestamps {
+    cameras: std::sync::Arc<[(Name, f64)]>,
+    /// When the robot took the observation, as it [says](Timing::snap) itself.
+    pub(crate) snap: Option<Duration>,
+    /// When the policy had received the observation.
+    pub(crate) received: Option<Instant>,
+}
+
+impl PartialEq for Timestamps {
+    fn eq(&self, other: &Self) -> bool {
+        self.cameras == other.cameras
+    }
+}
 
 impl Timestamps {
     /// The capture time of a camera, in monotonic seconds of the robot's clock.
@@ -77,31 +148,43 @@ impl Timestamps {
 
     /// The capture times, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Name, f64)> {
-        self.0.iter().map(|(name, timestamp)| (name, *timestamp))
+        self.cameras.iter().map(|(name, timestamp)| (name, *timestamp))
+    }
+
+    /// When the robot took the observation, as it [says](Timing::snap) itself: the time since the
+    /// connection began. `None` where it does not say so.
+    pub fn snap(&self) -> Option<Duration> {
+        self.snap
+    }
+
+    /// The same, of an observation that the robot took then.
+    #[must_use]
+    pub fn with_snap(self, snap: Option<Duration>) -> Self {
+        Self { snap, ..self }
     }
 
     /// How many cameras there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.cameras.len()
     }
 
     /// Whether there are no cameras.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.cameras.is_empty()
     }
 
     /// The same in memory of its own: decoded names share the header that they came in.
     pub(crate) fn compact(&self) -> Self {
-        let text: String = self.0.iter().map(|(name, _)| name.as_str()).collect();
+        let text: String = self.cameras.iter().map(|(name, _)| name.as_str()).collect();
         let text = bytes::Bytes::from(text);
         let mut start = 0;
-        let compacted = self.0.iter().map(|(name, timestamp)| {
+        let compacted = self.cameras.iter().map(|(name, timestamp)| {
             let end = start + name.len();
             let name = Name::from_checked(text.slice(start..end));
             start = end;
             (name, *timestamp)
         });
-        Self(compacted.collect())
+        Self { cameras: compacted.collect(), ..*self }
     }
 }
 
@@ -116,13 +199,13 @@ impl<N: Into<Name>> FromIterator<(N, f64)> for Timestamps {
                 kept.push((name, timestamp));
             }
         }
-        Self(kept.into())
+        Self { cameras: kept.into(), snap: None, received: None }
     }
 }
 
 impl Default for Timestamps {
     fn default() -> Self {
-        Self([].into())
+        Self { cameras: [].into(), snap: None, received: None }
     }
 }
 

@@ -134,6 +134,19 @@ impl Map {
         5 + self.entries.len()
     }
 
+    /// The entries as msgpack, key after value after key.
+    pub(crate) fn encoded_entries(&self) -> &[u8] {
+        &self.entries
+    }
+
+    /// Appends an entry whose key is not there yet and whose value is msgpack already.
+    pub(crate) fn push_encoded(&mut self, key: &str, value: &[u8]) {
+        let mut entry = Vec::with_capacity(5 + key.len() + value.len());
+        rmp::encode::write_str(&mut entry, key).expect("a Vec takes every write");
+        entry.extend_from_slice(value);
+        self.push_entry(&entry);
+    }
+
     /// A map over entries whose structure was already checked.
     pub(crate) fn from_checked(len: u32, entries: Bytes) -> Self {
         Self { len, entries }
@@ -143,10 +156,14 @@ impl Map {
         let mut entry = Vec::new();
         rmp::encode::write_str(&mut entry, key).expect("a Vec takes every write");
         rmpv::encode::write_value(&mut entry, value).expect("a Vec takes every write");
+        self.push_entry(&entry);
+    }
+
+    fn push_entry(&mut self, entry: &[u8]) {
         let entries = std::mem::take(&mut self.entries);
         let mut entries =
             entries.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-        entries.extend_from_slice(&entry);
+        entries.extend_from_slice(entry);
         self.entries = entries.freeze();
         self.len += 1;
     }

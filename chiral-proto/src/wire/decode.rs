@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::time::Duration;
 
 use bytes::Bytes;
 use nalgebra::{Matrix3, Matrix4};
@@ -10,15 +11,16 @@ use super::limits::Limits;
 use super::message::{ClientMessage, Message, ServerMessage};
 use super::message_type::MessageType;
 use super::reader::Reader;
+use crate::timeline::Stamp;
 use crate::types::byte_len;
 use crate::{
-    Action, Array, Camera, Dtype, Map, Name, Observation, Proprio, ResetResult, Shape, StepResult,
-    Timestamps,
+    Action, Array, Camera, Dtype, Map, Name, Observation, Proprio, ResetResult, Sent, Shape,
+    StepResult, Timestamps,
 };
 
 type Result<T> = std::result::Result<T, WireError>;
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 16] = [
     "type",
     "timestamp",
     "cameras",
@@ -29,6 +31,9 @@ const KEYS: [&str; 13] = [
     "shape",
     "dtype",
     "obs_timestamps",
+    "seq",
+    "snap",
+    "hold",
     "reward",
     "terminated",
     "truncated",
@@ -124,7 +129,19 @@ impl<'a> Header<'a> {
                 .expected("a payload of exactly the action's size"));
         }
         let values = Array::new(dtype, shape, payload.contiguous()).expect("just checked");
-        Ok(Action { values, obs_timestamps: Some(self.obs_timestamps()?) })
+        let obs_timestamps = self.obs_timestamps()?.with_snap(self.seconds("snap"));
+        Ok(Action { values, obs_timestamps: Some(obs_timestamps), sent: self.sent() })
+    }
+
+    /// The keys of the timing extension, of which a peer may make what it likes: what cannot be
+    /// read counts as missing.
+    fn sent(&self) -> Option<Sent> {
+        let seq = self.fields.present("seq")?.whole()?;
+        Some(Sent { seq, hold: self.seconds("hold") })
+    }
+
+    fn seconds(&self, field: &'static str) -> Option<Duration> {
+        self.fields.present(field)?.seconds()
     }
 
     fn obs_timestamps(&self) -> Result<Timestamps> {
@@ -161,6 +178,8 @@ impl<'a> Header<'a> {
                 |reader| self.proprio(reader, &mut buffers),
             )?,
             extra: self.map("extra")?,
+            arrival: None,
+            stamp: Stamp::default(),
         })
     }
 

@@ -3,6 +3,7 @@ use rmp::encode::{write_array_len, write_bool, write_f64, write_map_len, write_s
 use super::frame::{Frame, PREFIX_LEN, Payload};
 use super::message::{ClientMessage, ServerMessage};
 use super::message_type::MessageType;
+use super::timing::SEQ;
 use crate::{Action, Array, Camera, Map, Observation, Proprio, Timestamps};
 
 /// Writes a header in the key order of the Python peer, and collects the payload that it
@@ -15,20 +16,45 @@ struct Writer {
 /// Bytes of the head that one camera takes without its name: 12 keys and 25 floats.
 const CAMERA_LEN: usize = 448;
 const PROPRIO_LEN: usize = 64;
-const REST_LEN: usize = 160;
+const REST_LEN: usize = 200;
 
 pub(super) fn client_message(message: &ClientMessage) -> Frame {
     let (keys, action) = match message {
         ClientMessage::Metadata | ClientMessage::Reset | ClientMessage::Observe => (1, None),
         ClientMessage::ApplyAction(action) | ClientMessage::Step(action) => (4, Some(action)),
     };
+    let sent = match message {
+        ClientMessage::ApplyAction(Action { sent: Some(sent), .. }) => Some(sent),
+        _ => None,
+    };
     let timestamps = action.and_then(|action| action.obs_timestamps.as_ref());
     let names: usize =
         timestamps.map_or(0, |all| all.iter().map(|(name, _)| name.len() + 14).sum());
+    let snap = sent.and_then(|_| timestamps?.snap);
+    let hold = sent.and_then(|sent| sent.hold);
+    let more = [sent.is_some(), snap.is_some(), hold.is_some()];
+    let keys = keys + more.into_iter().map(u32::from).sum::<u32>();
     let mut writer = Writer::new(message.message_type(), keys, REST_LEN + names, 1);
     if let Some(action) = action {
         writer.action(action);
     }
+    if let Some(sent) = sent {
+        writer.key(SEQ);
+        writer.whole(sent.seq);
+    }
+    for (key, time) in [("snap", snap), ("hold", hold)] {
+        if let Some(time) = time {
+            writer.float(key, time.as_secs_f64());
+        }
+    }
+    writer.finish()
+}
+
+/// A request for an observation, with the number of actions that were sent before it.
+pub(super) fn numbered_observe(sent: u64) -> Frame {
+    let mut writer = Writer::new(MessageType::Observe, 2, REST_LEN, 0);
+    writer.key(SEQ);
+    writer.whole(sent);
     writer.finish()
 }
 
@@ -79,7 +105,7 @@ impl Writer {
         more_keys: u32,
         more_len: usize,
     ) -> Self {
-        let Observation { timestamp, cameras, proprios, extra } = observation;
+        let Observation { timestamp, cameras, proprios, extra, arrival: _, stamp: _ } = observation;
         let names = cameras.iter().map(|camera| CAMERA_LEN + camera.name.len()).sum::<usize>()
             + proprios.iter().map(|proprio| PROPRIO_LEN + proprio.name.len()).sum::<usize>();
         let mut writer = Self::new(
@@ -144,15 +170,15 @@ impl Writer {
     fn placed(&mut self, offset: &str, size: &str, array: &Array) {
         let at = self.payload.push(array.bytes().clone());
         self.key(offset);
-        let _ = write_uint(&mut self.head, at as u64);
+        self.whole(at as u64);
         self.key(size);
-        let _ = write_uint(&mut self.head, array.bytes().len() as u64);
+        self.whole(array.bytes().len() as u64);
     }
 
     fn shape(&mut self, key: &str, array: &Array) {
         self.array_of(key, array.shape().len());
         for &dim in &**array.shape() {
-            let _ = write_uint(&mut self.head, dim as u64);
+            self.whole(dim as u64);
         }
     }
 
@@ -161,6 +187,10 @@ impl Writer {
         for &value in values {
             let _ = write_f64(&mut self.head, value);
         }
+    }
+
+    fn whole(&mut self, value: u64) {
+        let _ = write_uint(&mut self.head, value);
     }
 
     fn float(&mut self, key: &str, value: f64) {

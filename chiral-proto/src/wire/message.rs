@@ -84,6 +84,16 @@ impl ServerMessage {
         }
     }
 
+    /// The observation that the message carries.
+    pub(crate) fn observation_mut(&mut self) -> Option<&mut Observation> {
+        match self {
+            Self::Metadata(_) => None,
+            Self::Observation(observation)
+            | Self::Reset(ResetResult { observation, .. })
+            | Self::Step(StepResult { observation, .. }) => Some(observation),
+        }
+    }
+
     /// The frame of the message. Images, depth maps and proprioception are shared, not copied.
     pub fn encode(&self) -> Frame {
         encode::server_message(self)

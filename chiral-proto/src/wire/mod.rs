@@ -24,6 +24,7 @@
 //! | elements of `intrinsics`, `extrinsics`, `obs_timestamps` | an error | any integer or float; a bool as 0 or 1 |
 //! | shapes, offsets, sizes | an error; of all four `depth_` keys: no depth | any integer; a float without a fraction |
 //! | `type`, `name`, `dtype`, `shape`, the matrices | an error | |
+//! | `seq`, `snap`, `hold` of an action | not known | any integer or float; anything else: not known |
 //!
 //! ```
 //! use chiral_proto::wire::{Frame, Limits, ServerMessage};
@@ -49,6 +50,7 @@ mod limits;
 mod message;
 mod message_type;
 mod reader;
+pub(crate) mod timing;
 
 pub use error::{ErrorKind, WireError};
 pub use frame::{Frame, Payload};

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::time::Duration;
 
 use rmp::Marker;
 
@@ -31,16 +32,14 @@ impl Number {
         }
     }
 
-    /// The number as a count of bytes or elements, if it is one.
-    fn as_usize(self) -> Option<usize> {
+    /// The number as one that counts, if it is whole and not negative.
+    fn as_u64(self) -> Option<u64> {
         // 2^53: every integer up to it is a float of its own.
         const EXACT: f64 = 9_007_199_254_740_992.0;
         match self {
-            Self::Unsigned(n) => n.try_into().ok(),
+            Self::Unsigned(n) => Some(n),
             Self::Signed(n) => n.try_into().ok(),
-            Self::Float(x) if (0.0..=EXACT).contains(&x) && x.fract() == 0.0 => {
-                (x as u64).try_into().ok()
-            }
+            Self::Float(x) if (0.0..=EXACT).contains(&x) && x.fract() == 0.0 => Some(x as u64),
             Self::Float(_) => None,
         }
     }
@@ -262,11 +261,21 @@ impl<'a> Reader<'a> {
     pub(super) fn size(&mut self, field: &str) -> Result<usize, WireError> {
         let offset = self.offset();
         let number = self.number(field)?;
-        number.as_usize().ok_or_else(|| {
+        number.as_u64().and_then(|size| size.try_into().ok()).ok_or_else(|| {
             WireError::at(ErrorKind::OutOfRange, field, offset)
                 .found(number)
                 .expected("a whole number that is not negative and fits the memory")
         })
+    }
+
+    /// A whole number that is not negative, if one stands here.
+    pub(super) fn whole(&mut self) -> Option<u64> {
+        self.number("").ok()?.as_u64()
+    }
+
+    /// A time in seconds, if a number stands here that can be one.
+    pub(super) fn seconds(&mut self) -> Option<Duration> {
+        Duration::try_from_secs_f64(self.float("").ok()?).ok()
     }
 
     /// Steps over one value of any kind, checking its structure against the limits. `budget`

@@ -77,7 +77,7 @@ fn a_window_of_three_hides_the_round_trip() {
 
 #[test]
 fn actions_keep_their_rate_on_a_low_bandwidth_link() {
-    let mut pair = pair(Config { stream_window: 8, ..Config::default() });
+    let mut pair = pair(Config { stream_window: 8, timing: false, ..Config::default() });
     let observation_len =
         chiral_proto::wire::ServerMessage::Observation(observation(1)).encode().len();
     // Five observations a second fit through, although fifty are asked for.

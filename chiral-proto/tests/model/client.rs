@@ -165,10 +165,9 @@ impl Run {
                 let on = observation(decided_on);
                 let (put, fits) = if matches!(op, Op::Replace(_)) {
                     let dropped = self.client.replace_actions(now, &on, actions);
-                    let before = self.reference.queued();
-                    let fits = self.reference.replace(self.now, &numbers, Some(decided_on));
-                    prop_assert!(dropped.as_ref().is_ok_and(|d| *d == before) || dropped.is_err());
-                    (dropped.map(drop), fits)
+                    let expected = self.reference.replace(self.now, &numbers, Some(decided_on));
+                    prop_assert_eq!(dropped.as_ref().ok().copied(), expected);
+                    (dropped.map(drop), expected.is_some())
                 } else {
                     let put = self.client.put_chunk(now, &on, actions);
                     (put, self.reference.put(self.now, &numbers, Some(decided_on)))

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use chiral_proto::client::{self, Event, Lossy, RequestKey};
 use chiral_proto::testing::{Happening, Network, Pair};
 use chiral_proto::wire::ClientMessage;
-use chiral_proto::{ConnectionError, Rate, server};
+use chiral_proto::{ConnectionError, Rate, Sent, server};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -288,7 +288,9 @@ impl World {
         if let Some(max_age) = scenario.client.max_age
             && made + steps.len() == 0
         {
-            let stamped = action(0).decided_on(&observation(0));
+            let mut stamped = action(0).decided_on(&observation(0));
+            stamped.sent = Some(Sent { seq: u64::MAX, hold: Some(max_age) });
+            stamped.obs_timestamps = stamped.obs_timestamps.map(|it| it.with_snap(Some(max_age)));
             let longest = ClientMessage::ApplyAction(stamped).encode().len();
             let bound = max_age + scenario.to_server.longest(longest);
             for (number, told) in acted {

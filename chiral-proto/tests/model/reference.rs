@@ -180,6 +180,11 @@ impl Reference {
         if room {
             self.unsent.push_back(Request { id, kind, deadline, action });
         }
+        if room && kind == Kind::Reset {
+            // Nothing that was planned before it is sent any more.
+            self.dropped += self.queue.len() as u64;
+            self.queue.clear();
+        }
         room
     }
 
@@ -229,14 +234,25 @@ impl Reference {
         fit
     }
 
-    pub(crate) fn replace(&mut self, now: u64, numbers: &[u32], bound_to: Option<u32>) -> bool {
-        let fit = !self.ended && numbers.len() <= self.capacity;
-        if fit {
-            self.dropped += self.queue.len() as u64;
-            self.queue.clear();
-            self.put(now, numbers, bound_to);
+    /// How many made way; `None` when the new ones do not fit.
+    pub(crate) fn replace(
+        &mut self,
+        now: u64,
+        numbers: &[u32],
+        bound_to: Option<u32>,
+    ) -> Option<usize> {
+        if self.ended {
+            return None;
         }
-        fit
+        self.drop_expired(now);
+        if numbers.len() > self.capacity {
+            return None;
+        }
+        let dropped = self.queue.len();
+        self.dropped += dropped as u64;
+        self.queue.clear();
+        self.put(now, numbers, bound_to);
+        Some(dropped)
     }
 
     /// False when there is no room for it.

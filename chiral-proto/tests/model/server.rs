@@ -353,11 +353,12 @@ impl Run {
 
     /// Whether something was told.
     fn poll(&mut self, of: Of) -> Result<bool, TestCaseError> {
+        let now = self.now();
         let server = &mut self.server;
         let (announced, event) = match of {
-            Of::Motion => (server.has_motion(), server.poll_motion()),
+            Of::Motion => (server.has_motion(), server.poll_motion(now)),
             Of::Requests => (server.has_request(), server.poll_request()),
-            Of::All => (server.has_motion() || server.has_request(), server.poll_event()),
+            Of::All => (server.has_motion() || server.has_request(), server.poll_event(now)),
         };
         // A handle that was dropped is noticed by polling.
         prop_assert!(announced == event.is_some() || self.arrivals.abandoned);

@@ -105,7 +105,7 @@ fn by_default_the_latest_action_supersedes_earlier_ones() {
     for number in 0..100 {
         robot.hears_action(number);
     }
-    assert_eq!(robot.server.poll_motion().map(|told| is_action(&told)), Some(Some(99)));
+    assert_eq!(robot.server.poll_motion(robot.now).map(|told| is_action(&told)), Some(Some(99)));
     is_told_of_drops(&mut robot, 99, &DropReason::Superseded);
     assert!(robot.is_told().is_none());
     let stats = robot.server.stats();

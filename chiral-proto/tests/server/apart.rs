@@ -13,16 +13,16 @@ fn each_poll_returns_its_own_events_and_has_a_matching_check() {
     assert!(!robot.server.has_motion() && !robot.server.has_request());
     robot.hears(ClientMessage::Observe);
     assert!(!robot.server.has_motion() && robot.server.has_request());
-    assert!(robot.server.poll_motion().is_none());
+    assert!(robot.server.poll_motion(robot.now).is_none());
     robot.hears_action(1);
     assert!(robot.server.has_motion());
     let Some(Event::Observe(_reply)) = robot.server.poll_request() else { panic!() };
-    assert!(matches!(robot.server.poll_motion(), Some(Event::Action(_))));
+    assert!(matches!(robot.server.poll_motion(robot.now), Some(Event::Action(_))));
     assert!(!robot.server.has_motion() && !robot.server.has_request());
     robot.server.handle_disconnect(robot.now, ConnectionError::Lost(String::new()));
     assert!(robot.server.has_motion() && !robot.server.has_request());
     assert!(robot.server.poll_request().is_none());
-    assert!(matches!(robot.server.poll_motion(), Some(Event::Disconnected(_))));
+    assert!(matches!(robot.server.poll_motion(robot.now), Some(Event::Disconnected(_))));
     assert!(!robot.server.has_motion());
 }
 
@@ -35,7 +35,7 @@ fn a_reset_is_delivered_after_the_actions_before_it() {
     let Some(Event::Observe(_reply)) = robot.server.poll_request() else { panic!() };
     assert!(!robot.server.has_request());
     assert!(robot.server.poll_request().is_none(), "the action is still to be told");
-    assert!(matches!(robot.server.poll_motion(), Some(Event::Action(_))));
+    assert!(matches!(robot.server.poll_motion(robot.now), Some(Event::Action(_))));
     assert!(robot.server.has_request());
     drop(robot.is_told_to_reset());
 }
@@ -47,8 +47,11 @@ fn a_step_and_its_preceding_actions_are_delivered_in_order() {
     robot.hears(ClientMessage::Step(action(2)));
     robot.hears_action(3);
     assert!(robot.server.poll_request().is_none());
-    assert!(matches!(robot.server.poll_motion(), Some(Event::Action(_))));
-    assert!(robot.server.poll_motion().is_none(), "the step is an action, and the next one");
+    assert!(matches!(robot.server.poll_motion(robot.now), Some(Event::Action(_))));
+    assert!(
+        robot.server.poll_motion(robot.now).is_none(),
+        "the step is an action, and the next one"
+    );
     let Some(Event::Step(_, _reply)) = robot.server.poll_request() else { panic!() };
-    assert!(matches!(robot.server.poll_motion(), Some(Event::Action(_))));
+    assert!(matches!(robot.server.poll_motion(robot.now), Some(Event::Action(_))));
 }

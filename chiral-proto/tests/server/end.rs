@@ -53,8 +53,10 @@ fn stale_actions_and_requests_are_dropped_on_disconnect() {
         robot.hears(ClientMessage::Observe);
         ends(&mut robot);
         assert!(robot.server.has_motion() && !robot.server.has_request());
-        assert!(matches!(robot.server.poll_motion(), Some(Event::Disconnected(_))));
-        assert!(robot.server.poll_motion().is_none() && robot.server.poll_request().is_none());
+        assert!(matches!(robot.server.poll_motion(robot.now), Some(Event::Disconnected(_))));
+        assert!(
+            robot.server.poll_motion(robot.now).is_none() && robot.server.poll_request().is_none()
+        );
         let dropped = robot.server.stats().actions_dropped;
         assert_eq!((dropped.disconnected, dropped.refused), (5, 1), "the step's is one of them");
     }

@@ -58,7 +58,7 @@ impl Robot {
     }
 
     fn is_told(&mut self) -> Option<Event> {
-        self.server.poll_event()
+        self.server.poll_event(self.now)
     }
 
     fn is_told_to_observe(&mut self) -> ObserveReply {

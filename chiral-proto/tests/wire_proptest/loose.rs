@@ -25,6 +25,18 @@ impl Loose {
         if let ClientMessage::ApplyAction(action) | ClientMessage::Step(action) = message {
             self.action(&mut fields, action);
         }
+        if let ClientMessage::ApplyAction(Action { sent: Some(sent), obs_timestamps, .. }) = message
+        {
+            fields.push(("seq".into(), self.size(sent.seq as usize)));
+            let snap = obs_timestamps.as_ref().and_then(Timestamps::snap);
+            for (key, time) in [("snap", snap), ("hold", sent.hold)] {
+                match time {
+                    Some(time) => fields.push((key.into(), self.number(time.as_secs_f64()))),
+                    None if self.rng.coin() => fields.push((key.into(), NIL.into())),
+                    None => {}
+                }
+            }
+        }
         self.frame(fields)
     }
 
@@ -83,7 +95,7 @@ impl Loose {
     }
 
     fn observation(&mut self, fields: &mut Entries, observation: &Observation) {
-        let Observation { timestamp, cameras, proprios, extra } = observation;
+        let Observation { timestamp, cameras, proprios, extra, .. } = observation;
         let arrays = cameras.iter().flat_map(|camera| [Some(&camera.image), camera.depth.as_ref()]);
         let arrays = arrays.flatten().chain(proprios.iter().map(|proprio| &proprio.values));
         let mut offsets = self.lay_out(&arrays.collect::<Vec<_>>()).into_iter();

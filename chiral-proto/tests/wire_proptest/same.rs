@@ -1,7 +1,9 @@
 //! Equality to the bit: NaN equals the same NaN, and zero does not equal minus zero.
 
+use std::time::Duration;
+
 use chiral_proto::wire::{ClientMessage, ServerMessage};
-use chiral_proto::{Action, Camera, Observation, Timestamps};
+use chiral_proto::{Action, Camera, Observation, Sent, Timestamps};
 
 fn same_floats<'a>(
     a: impl IntoIterator<Item = &'a f64>,
@@ -36,11 +38,20 @@ fn same_action(a: &Action, b: &Action) -> bool {
     a.values == b.values && timestamps(a) == timestamps(b)
 }
 
+/// What an action that leaves says of itself. Without a number it says nothing.
+fn same_sending(a: &Action, b: &Action) -> bool {
+    fn sending(action: &Action) -> Option<(Sent, Option<Duration>)> {
+        Some((action.sent?, action.obs_timestamps.as_ref().and_then(Timestamps::snap)))
+    }
+    sending(a) == sending(b)
+}
+
 pub(crate) fn same_client_message(a: &ClientMessage, b: &ClientMessage) -> bool {
     use ClientMessage::{ApplyAction, Metadata, Observe, Reset, Step};
     match (a, b) {
         (Metadata, Metadata) | (Reset, Reset) | (Observe, Observe) => true,
-        (ApplyAction(a), ApplyAction(b)) | (Step(a), Step(b)) => same_action(a, b),
+        (ApplyAction(a), ApplyAction(b)) => same_action(a, b) && same_sending(a, b),
+        (Step(a), Step(b)) => same_action(a, b),
         _ => false,
     }
 }

@@ -3,9 +3,11 @@
 //! The larger strategies are boxed: proptest keeps the others by value, which a debug build moves
 //! over the test thread's small stack.
 
+use std::time::Duration;
+
 use chiral_proto::wire::{ClientMessage, ServerMessage};
 use chiral_proto::{
-    Action, Array, Camera, Dtype, Map, Observation, Proprio, ResetResult, Shape, StepResult,
+    Action, Array, Camera, Dtype, Map, Observation, Proprio, ResetResult, Sent, Shape, StepResult,
     Timestamps, Value,
 };
 use nalgebra::{Matrix3, Matrix4};
@@ -116,14 +118,19 @@ fn observation() -> BoxedStrategy<Observation> {
             cameras,
             proprios,
             extra,
+            arrival: None,
         })
         .boxed()
 }
 
 fn action() -> impl Strategy<Value = Action> {
-    let timestamps = vec((name(), float()), 0..20).prop_map(Timestamps::from_iter);
-    (array(), prop::option::of(timestamps))
-        .prop_map(|(values, obs_timestamps)| Action { values, obs_timestamps })
+    // Nanoseconds of a month, which a float of seconds can tell apart.
+    let time = || prop::option::of((0_u64..1 << 51).prop_map(Duration::from_nanos));
+    let timestamps = (vec((name(), float()), 0..20), time())
+        .prop_map(|(times, snap)| Timestamps::from_iter(times).with_snap(snap));
+    let sent = (any::<u64>(), time()).prop_map(|(seq, hold)| Sent { seq, hold });
+    (array(), prop::option::of(timestamps), prop::option::of(sent))
+        .prop_map(|(values, obs_timestamps, sent)| Action { values, obs_timestamps, sent })
 }
 
 pub(crate) fn client_message() -> BoxedStrategy<ClientMessage> {

@@ -63,7 +63,7 @@ fn requests_and_replies_are_exchanged() {
     let now = epoch();
     let id = policy.machine.request_metadata(now, None).unwrap();
     settle(now, &mut policy, &mut robot);
-    let Some(server::Event::Metadata(reply)) = robot.machine.poll_event() else { panic!() };
+    let Some(server::Event::Metadata(reply)) = robot.machine.poll_event(now) else { panic!() };
     let metadata = Map::new().with("robot", "arm");
     robot.machine.reply_metadata(reply, metadata.clone()).unwrap();
     settle(now, &mut policy, &mut robot);

@@ -177,7 +177,7 @@ impl Robot {
                     if is_stopped() {
                         server.shut_down(Instant::now() + SOON);
                     }
-                    while let Some(event) = server.poll_event() {
+                    while let Some(event) = server.poll_event(Instant::now()) {
                         let seen = answer(server, event, name, &sensors);
                         if matches!(seen, Some(Seen::Gone(_))) {
                             return seen;

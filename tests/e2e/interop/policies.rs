@@ -94,6 +94,9 @@ async fn actions_of_every_dtype_and_shape_arrive_unchanged() {
         let expected = report::action("apply_action", &action.decided_on(&observation));
         assert_eq!(robot.message().await, expected);
     }
+    // It was not asked to tell of time, and its observations say nothing of it.
+    assert_eq!(observation.timing(), None);
+    assert_eq!(client.stats().latency.last, None);
     // The robot has counted them.
     let reset = soon(client.reset()).await.unwrap();
     assert_eq!(reset.info.get("actions").unwrap().as_u64(), Some(actions().len() as u64 + 1));

@@ -99,6 +99,9 @@ async fn observations_stream_alongside_actions() {
     known.push(json!({}));
     assert!(actions.iter().all(|action| known.contains(&action["obs_timestamps"])));
     assert!(answers.len() >= 5 && actions.len() >= 10, "{summary}");
+    // A policy that numbers nothing is told nothing of time.
+    assert!(answers.iter().all(|answer| answer["extra"].get("chiral").is_none()));
+    assert!(theirs.iter().all(|answer| answer["extra"].get("chiral").is_none()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,7 +8,7 @@ use crate::Recorder;
 use chiral_blocking::{
     Builder, CallError, ConnectError, PolicyClient, PolicyServer, Robot, ServerConfig,
 };
-use chiral_proto::client::{self, Misuse, NotQueued};
+use chiral_proto::client::{self, Misuse, NotFresh, NotQueued};
 use chiral_proto::{
     Action, ConnectionError, Map, Observation, Rate, ResetResult, StepResult, server,
 };
@@ -123,6 +123,10 @@ impl Policy for BlockingPolicy {
 
     fn next_obs(&self) -> Result<Arc<Observation>, CallError> {
         Ok(self.0.next_obs(None)?.expect("it comes, or the connection ends"))
+    }
+
+    fn plan_low(&self) -> Result<(), CallError> {
+        self.0.plan_low(None).map(|is_low| assert!(is_low, "without a timeout it is"))
     }
 
     fn close(&self) {

@@ -10,7 +10,7 @@ use crate::{Recorder, SOON};
 use chiral_driver::{
     Builder, CallError, ConnectError, PolicyClient, PolicyServer, Robot, Runtime, ServerConfig,
 };
-use chiral_proto::client::{self, Misuse, NotQueued};
+use chiral_proto::client::{self, Misuse, NotFresh, NotQueued};
 use chiral_proto::{
     Action, ConnectionError, Map, Observation, Rate, ResetResult, StepResult, server,
 };
@@ -208,6 +208,10 @@ impl<E: Executor> Policy for DrivenPolicy<E> {
 
     fn next_obs(&self) -> Result<Arc<Observation>, CallError> {
         E::block_on(self.0.next_obs())
+    }
+
+    fn plan_low(&self) -> Result<(), CallError> {
+        E::block_on(self.0.plan_low())
     }
 
     fn close(&self) {

@@ -16,12 +16,36 @@ macro_rules! calls_that_do_not_wait {
             self.0.latest_obs()
         }
 
+        fn fresh_obs(&self, max_age: Duration) -> Result<Arc<Observation>, NotFresh> {
+            self.0.fresh_obs(max_age)
+        }
+
         fn start_obs_stream(&self, rate: Rate) -> Result<(), Misuse> {
             self.0.start_obs_stream(rate)
         }
 
         fn stop_obs_stream(&self) {
             self.0.stop_obs_stream();
+        }
+
+        fn follow(
+            &self,
+            basis: &Observation,
+            rows: Vec<Action>,
+        ) -> Result<chiral_proto::timeline::Placement, NotQueued> {
+            self.0.follow(basis, rows)
+        }
+
+        fn refill_at(&self, rows: usize) {
+            self.0.refill_at(rows);
+        }
+
+        fn set_starved(&self, starved: chiral_proto::timeline::Starved) -> Result<(), Misuse> {
+            self.0.set_starved(starved)
+        }
+
+        fn declared_actions(&self) -> chiral_proto::ActionDeclaration {
+            self.0.declared_actions()
         }
 
         fn put_action(&self, action: Action) -> Result<(), NotQueued> {

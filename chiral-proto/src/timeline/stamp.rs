@@ -1,0 +1,48 @@
+use std::sync::Arc;
+
+/// The timeline that an observation belongs to, and where in it the observation was taken: what a
+/// client notes on each observation that it receives. An observation that was made otherwise has the
+/// default, which says nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Stamp(pub(super) Option<Noted>);
+
+#[derive(Debug, Clone)]
+pub(super) struct Noted {
+    /// The client: one connection.
+    pub(super) client: Arc<()>,
+    /// Resets before it was taken.
+    pub(super) epoch: u64,
+    /// Steps that were sent when the request left, and when the reply arrived.
+    pub(super) asked: u64,
+    pub(super) arrived: u64,
+    /// Steps that the robot had executed, if it is known.
+    pub(super) executed: Option<u64>,
+}
+
+impl Noted {
+    /// The first step that the robot had not executed.
+    pub(super) fn base(&self) -> u64 {
+        self.executed.unwrap_or(self.arrived)
+    }
+}
+
+/// Where the timeline was when a request left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) steps: u64,
+    pub(crate) epoch: u64,
+}
+
+/// An observation on which no chunk can be placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BasisError {
+    /// A reset was asked for after the observation was taken.
+    #[error("the observation was taken before the last reset: decide on one of after it")]
+    FormerEpoch,
+    /// The observation did not come through this client.
+    #[error(
+        "the observation did not come through this connection, so the steps since are not known: follow one that did, or use `Anchor::Next`"
+    )]
+    Foreign,
+}
