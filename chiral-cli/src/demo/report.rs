@@ -307,7 +307,8 @@ impl fmt::Display for Shown {
 
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { delay_ms, jitter_ms, planned_rad_per_s, aligned, unaligned, plot } = self;
+        let Self { delay_ms, jitter_ms, planned_rad_per_s, aligned, unaligned, latency, plot } =
+            self;
         write!(f, "inference        {delay_ms} ms")?;
         if *jitter_ms > 0.0 {
             write!(f, " ± {jitter_ms} ms")?;
@@ -322,6 +323,7 @@ impl fmt::Display for Comparison {
                 largest_jump_rad * 1e3,
             )?;
         }
+        writeln!(f, "                 {latency}")?;
         writeln!(f, "plot             {}", plot.display())
     }
 }

@@ -163,7 +163,15 @@ impl chiral_blocking::Robot for DemoRobot {
             lock_step.wait_for_change();
         }
         let (arm, sensors) = (Arc::clone(&self.arm), self.sensors.clone());
-        Ok(Answer::when_sent(move |_| look(&arm, &sensors)))
+        let real_time = self.lock_step.is_none();
+        Ok(Answer::when_sent(move |_| {
+            if real_time {
+                // The joints of this very moment: a chunk begins where they are.
+                arm.pass_time();
+                arm.read_joints();
+            }
+            look(&arm, &sensors)
+        }))
     }
 
     fn on_disconnect(&self, _reason: &ConnectionError) {

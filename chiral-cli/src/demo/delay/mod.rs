@@ -50,6 +50,8 @@ pub(super) struct Comparison {
     pub(super) planned_rad_per_s: f64,
     pub(super) aligned: Run,
     pub(super) unaligned: Run,
+    /// Where the time went, of the actions of both runs.
+    pub(super) latency: String,
     pub(super) plot: PathBuf,
 }
 
@@ -85,11 +87,16 @@ pub(super) fn compare(uri: &str, inference: Inference, plot: &Path) -> anyhow::R
         .connect_timeout(CONNECT_TIMEOUT)
         .request_timeout(REQUEST_TIMEOUT)
         .connect(uri)?;
-    client.start_obs_stream(Rate::hz(OBSERVATION_HZ)?)?;
     client.start_action_dispatch(Rate::hz(ROW_HZ)?)?;
+    // Not at the same moments as the rows: a joint that has only just been told where to go is not
+    // there yet.
+    let observations = Rate::hz(OBSERVATION_HZ)?;
+    thread::sleep(observations.period() / 2);
+    client.start_obs_stream(observations)?;
     let mut random = Pcg32::seed_from_u64(inference.seed);
     let unaligned = run(&client, Chunks::Unaligned, inference, &mut random)?;
     let aligned = run(&client, Chunks::Aligned, inference, &mut random)?;
+    let latency = client.stats().latency.to_string();
     client.close();
     plot::write(plot, &[("unaligned", &unaligned.trace), ("aligned", &aligned.trace)])
         .with_context(|| format!("cannot write the plot {}", plot.display()))?;
@@ -99,6 +106,7 @@ pub(super) fn compare(uri: &str, inference: Inference, plot: &Path) -> anyhow::R
         planned_rad_per_s: SPEED,
         aligned,
         unaligned,
+        latency,
         plot: plot.to_owned(),
     })
 }
@@ -152,7 +160,7 @@ fn infer(
             Action::from(target)
         });
         match chunks {
-            Chunks::Aligned => drop(client.replace_actions(&observation, rows)?),
+            Chunks::Aligned => drop(client.follow(&observation, rows)?),
             Chunks::Unaligned => drop(client.replace_actions(&observation, rows)?),
         }
         begun.push((observation.timestamp, joints[0].into()));

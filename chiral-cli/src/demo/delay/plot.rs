@@ -39,10 +39,13 @@ fn draw(panel: &Panel<'_>, name: &str, trace: &Trace) -> Result<(), Box<dyn std:
         .y_desc("first joint [rad]")
         .draw()?;
     let planned = [(first, start), (LENGTH, start + SPEED * (LENGTH - first))];
-    chart
-        .draw_series(DashedLineSeries::new(planned, 6, 4, BLACK.into()))?
-        .label("planned")
-        .legend(|(x, y)| DashedPathElement::new([(x, y), (x + 16, y)], 4, 3, BLACK));
+    chart.draw_series(DashedLineSeries::new(planned, 6, 4, BLACK.into()))?.label("planned").legend(
+        |(x, y)| {
+            EmptyElement::at((x, y))
+                + PathElement::new([(0, 0), (6, 0)], BLACK)
+                + PathElement::new([(10, 0), (16, 0)], BLACK)
+        },
+    );
     let chunks = trace.chunks.iter().map(|&(at, angle)| {
         let length = (f64::from(ROWS) / f64::from(ROW_HZ)).min(LENGTH - at);
         PathElement::new([(at, angle), (at + length, angle + SPEED * length)], GREY)
