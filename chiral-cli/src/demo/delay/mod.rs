@@ -160,8 +160,12 @@ fn infer(
             Action::from(target)
         });
         match chunks {
-            Chunks::Aligned => drop(client.follow(&observation, rows)?),
-            Chunks::Unaligned => drop(client.replace_actions(&observation, rows)?),
+            Chunks::Aligned => {
+                client.follow(&observation, rows)?;
+            }
+            Chunks::Unaligned => {
+                client.replace_actions(&observation, rows)?;
+            }
         }
         begun.push((observation.timestamp, joints[0].into()));
     }
