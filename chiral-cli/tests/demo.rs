@@ -89,6 +89,33 @@ fn a_demo_in_real_time_solves_its_episodes_and_prints_a_table() {
     assert!(output.stderr.is_empty(), "no terminal, no progress: {:?}", output.stderr);
 }
 
+#[test]
+fn with_an_inference_time_only_aligned_chunks_carry_the_motion_out() {
+    let plot = scratch_file("delay.svg");
+    let output = chiral()
+        .args(["demo", "--episodes", "1", "--size", "96x72", "--no-sheet", "--json"])
+        .args(["--delay-ms", "150", "--jitter-ms", "80", "--plot"])
+        .arg(&plot)
+        .output()
+        .expect("it starts");
+    assert!(output.status.success(), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    let executed = |run| number(&report, &format!("/timeline/{run}/executed_over_planned"));
+    // A busy machine keeps neither from losing a little more.
+    assert!(executed("aligned") > executed("unaligned") + 0.15, "{report}");
+    let jump = |run| number(&report, &format!("/timeline/{run}/largest_jump_rad"));
+    assert!(jump("aligned") <= jump("unaligned"), "{report}");
+    let svg = std::fs::read_to_string(plot).expect("the plot was written");
+    assert!(svg.starts_with("<svg") && svg.contains("unaligned") && svg.contains("executed"));
+}
+
+#[test]
+fn a_delay_needs_real_time() {
+    let output =
+        chiral().args(["demo", "--fast", "--delay-ms", "150"]).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
 /// The policy needs every part of an observation: with any of them wrong the demo fails and says so.
 #[track_caller]
 fn assert_fails_with_broken(part: &str) {

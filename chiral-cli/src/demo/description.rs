@@ -56,6 +56,10 @@ pub(super) struct Served {
     /// From the capture of the images on which an action was decided to its coming; `None`
     /// without actions that say so.
     pub(super) reaction_ms: Option<Reaction>,
+    /// The most by which one command's angle, in radians, differed from the one before, since the
+    /// last reset.
+    #[serde(rename = "largest_jump_rad")]
+    pub(super) largest_jump: f32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

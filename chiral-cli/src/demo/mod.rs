@@ -1,6 +1,7 @@
 //! `chiral demo`: a simulated arm in one process, and in this one a policy that drives it from
 //! the pixels, over a real socket.
 
+mod delay;
 mod description;
 mod episode;
 mod pictures;
@@ -26,6 +27,7 @@ use crate::output;
 use crate::robot::Size;
 use crate::robot::fault::Fault;
 use crate::transport::Transport;
+use delay::Inference;
 use description::Description;
 use episode::Driver;
 use report::Report;
@@ -63,6 +65,23 @@ pub(crate) struct Options {
     /// Write no PNG.
     #[arg(long, conflicts_with = "sheet")]
     no_sheet: bool,
+    /// After the episodes, move the arm with a policy that takes so many milliseconds for each
+    /// chunk: with chunks that are aligned with what was done in the meantime, and without.
+    #[arg(long, value_name = "MS", conflicts_with = "fast",
+          value_parser = clap::value_parser!(u32).range(..=5_000))]
+    delay_ms: Option<u32>,
+    /// By how much the time for a chunk varies, to both sides.
+    #[arg(long, value_name = "MS", requires = "delay_ms", default_value_t = 0,
+          value_parser = clap::value_parser!(u32).range(..=5_000))]
+    jitter_ms: u32,
+    /// Where to write what was planned and what was done with that delay, as an SVG.
+    #[arg(
+        long,
+        value_name = "PATH",
+        requires = "delay_ms",
+        default_value = "chiral-demo-delay.svg"
+    )]
+    plot: PathBuf,
     /// What the robot is to get wrong; then the demo must fail.
     #[arg(long = "break", value_enum, hide = true)]
     fault: Option<Fault>,
@@ -79,6 +98,13 @@ impl Options {
         if self.fast { SPEED.into() } else { 1.0 }
     }
 
+    /// What the policy of the runs with a delay takes.
+    fn inference(&self) -> Option<Inference> {
+        let ms = |ms: u32| Duration::from_millis(ms.into());
+        let (jitter, seed) = (ms(self.jitter_ms), self.seed);
+        self.delay_ms.map(|delay| Inference { delay: ms(delay), jitter, seed })
+    }
+
     /// How many episodes must be solved.
     fn needed(&self) -> usize {
         let episodes = self.episodes as usize;
@@ -90,7 +116,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     // Before a process is started that could not serve it.
     options.transport.loopback(process::NAME)?;
     let (robot, uri) = process::start(options).context("the robot did not start")?;
-    let report = drive(options, &uri).context("the demo broke off")?;
+    let mut report = drive(options, &uri).context("the demo broke off")?;
+    if let Some(inference) = options.inference() {
+        let comparison = delay::compare(&uri, inference, &options.plot);
+        report.set_timeline(comparison.context("the runs with a delay broke off")?);
+    }
     robot.stop()?;
     if options.json {
         output::print(&format!("{}\n", serde_json::to_string(&report)?))?;

@@ -9,6 +9,7 @@ use chiral_sim::episode::{DISPATCH_HZ, OBSERVATION_HZ};
 use serde::Serialize;
 
 use super::Options;
+use super::delay::{Comparison, Run};
 use super::description::{Description, Reaction};
 use super::episode::{Driver, Episode, Traffic};
 use crate::transport::Transport;
@@ -41,6 +42,9 @@ pub(super) struct Report {
     dispatch_ticks_missed: u64,
     outcomes: Vec<Outcome>,
     sheet: Option<PathBuf>,
+    /// The runs with an inference time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeline: Option<Comparison>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -185,7 +189,12 @@ impl Report {
             dispatch_ticks_missed: stats.dispatch_ticks_missed,
             outcomes,
             sheet,
+            timeline: None,
         }
+    }
+
+    pub(super) fn set_timeline(&mut self, timeline: Comparison) {
+        self.timeline = Some(timeline);
     }
 
     pub(super) fn solved(&self) -> usize {
@@ -272,6 +281,9 @@ impl fmt::Display for Report {
         if let Some(sheet) = &self.sheet {
             writeln!(f, "contact sheet    {}", sheet.display())?;
         }
+        if let Some(timeline) = &self.timeline {
+            write!(f, "{timeline}")?;
+        }
         Ok(())
     }
 }
@@ -290,5 +302,28 @@ impl fmt::Display for Shown {
             Some(Quantiles { p50, p99 }) => write!(f, "p50 {p50:.2} ms, p99 {p99:.2} ms"),
             None => f.write_str("not measured"),
         }
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { delay_ms, jitter_ms, planned_rad_per_s, aligned, unaligned, latency, plot } =
+            self;
+        write!(f, "inference        {delay_ms} ms")?;
+        if *jitter_ms > 0.0 {
+            write!(f, " ± {jitter_ms} ms")?;
+        }
+        writeln!(f, ", a joint planned to turn at {planned_rad_per_s} rad/s")?;
+        for (name, run) in [("aligned", aligned), ("unaligned", unaligned)] {
+            let Run { executed_over_planned, largest_jump_rad, .. } = run;
+            writeln!(
+                f,
+                "                 {name:<16} {:.0} % of the motion, largest jump {:.1} mrad",
+                executed_over_planned * 100.0,
+                largest_jump_rad * 1e3,
+            )?;
+        }
+        writeln!(f, "                 {latency}")?;
+        writeln!(f, "plot             {}", plot.display())
     }
 }

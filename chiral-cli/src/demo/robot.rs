@@ -32,6 +32,23 @@ pub(super) struct DemoRobot {
 struct Record {
     actions: u64,
     reaction: Histogram,
+    jumps: Jumps,
+}
+
+/// How much one command differs from the one before.
+#[derive(Default)]
+struct Jumps {
+    previous: Vec<f32>,
+    largest: f32,
+}
+
+impl Jumps {
+    fn note(&mut self, command: &[f32]) {
+        let differences = command.iter().zip(&self.previous).map(|(now, before)| now - before);
+        self.largest = differences.map(f32::abs).fold(self.largest, f32::max);
+        self.previous.clear();
+        self.previous.extend_from_slice(command);
+    }
 }
 
 impl DemoRobot {
@@ -68,6 +85,7 @@ impl DemoRobot {
         let reaction = oldest.map(|oldest| monotonic_seconds() - oldest);
         let mut record = self.record();
         record.actions += 1;
+        record.jumps.note(&action.to_f32());
         if let Some(reaction) = reaction.and_then(|s| Duration::try_from_secs_f64(s).ok()) {
             record.reaction.record(reaction);
         }
@@ -118,11 +136,11 @@ impl chiral_blocking::Robot for DemoRobot {
 
     fn metadata(&self) -> Result<Map, RobotError> {
         let served = {
-            let Record { actions, reaction } = &*self.record();
+            let Record { actions, reaction, jumps } = &*self.record();
             let ms = |q| reaction.quantile(q).as_secs_f64() * 1e3;
             let reaction_ms =
                 (reaction.count() > 0).then(|| Reaction { p50: ms(0.5), p99: ms(0.99) });
-            Served { actions: *actions, reaction_ms }
+            Served { actions: *actions, reaction_ms, largest_jump: jumps.largest }
         };
         let real_time = self.lock_step.is_none();
         Ok(Map::from_serialize(&Description::new(&self.spec, real_time, served))?)
@@ -130,6 +148,7 @@ impl chiral_blocking::Robot for DemoRobot {
 
     fn reset(&self) -> Result<ResetResult, RobotError> {
         let info = self.arm.reset();
+        self.record().jumps = Jumps::default();
         if let Some(lock_step) = &self.lock_step {
             lock_step.start_over();
         }
@@ -144,7 +163,15 @@ impl chiral_blocking::Robot for DemoRobot {
             lock_step.wait_for_change();
         }
         let (arm, sensors) = (Arc::clone(&self.arm), self.sensors.clone());
-        Ok(Answer::when_sent(move |_| look(&arm, &sensors)))
+        let real_time = self.lock_step.is_none();
+        Ok(Answer::when_sent(move |_| {
+            if real_time {
+                // The joints of this very moment: a chunk begins where they are.
+                arm.pass_time();
+                arm.read_joints();
+            }
+            look(&arm, &sensors)
+        }))
     }
 
     fn on_disconnect(&self, _reason: &ConnectionError) {
