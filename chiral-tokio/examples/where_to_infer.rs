@@ -74,7 +74,7 @@ async fn policy(uri: String, inline: bool, duration: Duration) -> anyhow::Result
             let observation = observation.clone();
             tokio::task::spawn_blocking(move || infer(&observation)).await?
         };
-        robot.replace_actions(&observation, plan)?;
+        robot.follow(&observation, plan)?;
     }
     let stats = robot.stats();
     robot.close().await;

@@ -208,6 +208,19 @@ pub(crate) fn a_rejected_request_disturbs_nobody(adapter: Server) {
     assert_eq!(served.robot.history(), [Entry::Connected]);
 }
 
+/// A browser lets any page connect to any computer, and says from where the page is.
+pub(crate) fn web_pages_are_refused(adapter: Server) {
+    let served = adapter.serve(Recorder::small());
+    let request = String::from_utf8(Raw::request().to_vec()).expect("text");
+    let mut page = Raw::connect(served.socket());
+    let line = "GET / HTTP/1.1\r\nOrigin: https://example.com\r\n";
+    page.send(request.replace("GET / HTTP/1.1\r\n", line).as_bytes());
+    let response = refusal(&mut page);
+    assert!(response.starts_with("HTTP/1.1 403 "), "{response}");
+    assert!(response.contains("the web page at https://example.com may not drive"), "{response}");
+    assert_eq!(served.robot.history(), []);
+}
+
 pub(crate) fn pings_are_answered_while_the_robot_is_busy(adapter: Server) {
     // At an observation that is waited for, and at one that blocks its thread.
     for robot in [Recorder::small(), Recorder::small().blocking()] {

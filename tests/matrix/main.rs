@@ -123,6 +123,7 @@ macro_rules! server_cases {
                 non_websocket_requests_get_an_http_response
                 a_client_of_another_protocol_takes_no_place
                 a_rejected_request_disturbs_nobody
+                web_pages_are_refused
                 pings_are_answered_while_the_robot_is_busy
                 connections_during_shutdown_are_refused_with_a_reason
             }

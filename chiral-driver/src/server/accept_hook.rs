@@ -10,7 +10,7 @@ use crate::panic::panic_message;
 
 type Look = dyn Fn(&Request) -> Result<(), Rejection> + Send + Sync;
 
-/// Looks at requests; by default every one is accepted.
+/// Looks at requests; by default all are accepted but those of web pages.
 #[derive(Clone, Default)]
 pub struct Accept(Option<Arc<Look>>);
 
@@ -30,7 +30,7 @@ impl Accept {
     /// # Errors
     /// When it is rejected.
     pub fn check(&self, request: &Request) -> Result<(), Rejection> {
-        let Some(look) = &self.0 else { return Ok(()) };
+        let Some(look) = &self.0 else { return refuse_web_pages(request) };
         catch_unwind(AssertUnwindSafe(|| look(request))).unwrap_or_else(|panic| {
             tracing::error!("`accept` panicked: {}", panic_message(&*panic));
             Err(Rejection::new(500, "the server failed to look at the request"))
@@ -38,9 +38,24 @@ impl Accept {
     }
 }
 
+/// Any page that a browser shows may open a WebSocket to any computer that the browser's reaches,
+/// loopback included. The browser says from where the page is.
+fn refuse_web_pages(request: &Request) -> Result<(), Rejection> {
+    match request.header("Origin") {
+        // Some libraries for programs make up an origin of the WebSocket's own scheme.
+        Some(origin) if !origin.starts_with("ws://") && !origin.starts_with("wss://") => {
+            let reason = format!(
+                "the web page at {origin} may not drive this robot, unless its program accepts it"
+            );
+            Err(Rejection::new(403, reason))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl fmt::Debug for Accept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.is_set() { "Accept(a function)" } else { "Accept(everything)" })
+        f.write_str(if self.is_set() { "Accept(a function)" } else { "Accept(programs)" })
     }
 }
 
@@ -95,7 +110,18 @@ mod tests {
         });
         let rejection = accept.check(&request(&[("Origin", "null")])).expect_err("it is rejected");
         assert_eq!((rejection.status(), rejection.reason()), (403, "not from there"));
-        Accept::default().check(&request(&[])).expect("nobody looks");
+    }
+
+    #[test]
+    fn without_a_function_only_web_pages_are_refused() {
+        let check = |headers: &[_]| Accept::default().check(&request(headers));
+        for page in ["http://localhost:8000", "https://example.com", "null", "file://", ""] {
+            let rejection = check(&[("Origin", page)]).expect_err("it is a web page");
+            assert_eq!(rejection.status(), 403, "{page}");
+        }
+        check(&[]).expect("a program");
+        check(&[("Origin", "ws://robot:8765")]).expect("a program that makes an origin up");
+        Accept::new(|_| Ok(())).check(&request(&[("Origin", "null")])).expect("it is accepted");
     }
 
     #[test]

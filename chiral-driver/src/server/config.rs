@@ -50,6 +50,10 @@ impl ServerConfig {
     /// HTTP status and a reason. It runs with the connection and must not block; if it panics, the
     /// request is refused with 500.
     ///
+    /// Without such a function, requests of web pages are refused, and all others accepted: a browser
+    /// lets any page connect to any computer, loopback included, and says so in `Origin`. With a
+    /// function it is the function that decides, about pages too.
+    ///
     /// Only a WebSocket begins with a request. A server that has such a function cannot be bound to
     /// another transport: over Zenoh, access control is that of Zenoh's own configuration. What the
     /// program has accepted itself (`serve_transport`, `serve_websocket`, `accepting`) it is not
@@ -60,7 +64,7 @@ impl ServerConfig {
     ///
     /// let config = ServerConfig::default().accept(|request| {
     ///     match request.header("Authorization") {
-    ///         Some("Bearer 1234") => Ok(()),
+    ///         Some("Bearer 1234") if request.header("Origin").is_none() => Ok(()),
     ///         _ => Err(Rejection::new(401, "a token is needed")),
     ///     }
     /// });
