@@ -103,12 +103,12 @@ async fn every_request_of_a_policy_is_answered() {
     client.send_action([0.1, 0.2]).unwrap();
     assert_eq!(served.told().await, Some(vec![0.1, 0.2]));
     assert_eq!(served.told().await, None, "the watchdog barks when no more actions come");
-    soon(client.reset()).await.unwrap();
+    let begun = soon(client.reset()).await.unwrap();
     assert_eq!(served.told().await, None);
 
     client.start_obs_stream(Rate::hz(30.0).unwrap()).unwrap();
     client.start_action_dispatch(Rate::hz(200.0).unwrap()).unwrap();
-    client.put_chunk(&observation, (0..50_u8).map(|n| [f32::from(n)])).unwrap();
+    client.put_chunk(&begun.observation, (0..50_u8).map(|n| [f32::from(n)])).unwrap();
     // The latest counts: on a busy machine some are superseded, and it may have to hold still.
     let mut last = -1.0;
     while last < 49.0 {

@@ -121,8 +121,11 @@ fn behind_scheme(text: &str) -> Option<&str> {
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
-        if ESCAPED.contains(&c) {
-            write!(escaped, "%{:02X}", c as u32).expect("a String takes everything");
+        // White space around a URI is passed over, so none of it may be a value's.
+        if ESCAPED.contains(&c) || c.is_whitespace() {
+            for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                write!(escaped, "%{byte:02X}").expect("a String takes everything");
+            }
         } else {
             escaped.push(c);
         }
