@@ -151,7 +151,7 @@ impl Robot {
             Op::Poll => drop(self.polls(Server::poll_event)),
             Op::PollAll => while self.polls(Server::poll_event) {},
             Op::PollMotion => drop(self.polls(Server::poll_motion)),
-            Op::PollRequest => drop(self.polls(Server::poll_request)),
+            Op::PollRequest => drop(self.polls(|server, _| server.poll_request())),
             Op::Reply(index, when) => self.replies(index, when),
             Op::ReplyElsewhere(index) => {
                 if let Some((_, Handle::Observe(reply))) = self.take(index) {
