@@ -22,6 +22,9 @@ const PLAN_PERIOD: f64 = 1.0 / PLAN_HZ as f64;
 const FRAME_PERIOD: f64 = 1.0 / OBSERVATION_HZ as f64;
 /// For so long nothing new may come from the robot.
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// After so long without anything new the policy plans again from what it has seen: where time passes
+/// with the actions, it would stand still for ever if some of them were lost.
+const REPLAN_AFTER: Duration = Duration::from_secs(1);
 
 /// Drives the robot through its episodes, and keeps count.
 pub(super) struct Driver<'a> {
@@ -117,6 +120,7 @@ impl<'a> Driver<'a> {
         self.note_rate();
         let mut run = EpisodeRun::new(reset.observation.timestamp);
         let mut last_new = Instant::now();
+        let mut last_plan = last_new;
         loop {
             let observation = self.client.next_obs(STALL_TIMEOUT)?;
             let observation =
@@ -137,7 +141,17 @@ impl<'a> Driver<'a> {
                 self.end(status, observation.timestamp, &run);
                 return Ok(());
             }
-            if is_new && run.is_plan_due(&observation) {
+            let is_stalled = last_new.max(last_plan).elapsed() >= REPLAN_AFTER;
+            if is_stalled {
+                tracing::warn!(
+                    "nothing new from the robot for {:.1?}: planning again; {} actions wait, {} were sent",
+                    last_new.elapsed(),
+                    self.client.queued_actions(),
+                    self.client.stats().actions.count(),
+                );
+            }
+            if is_stalled || (is_new && run.is_plan_due(&observation)) {
+                last_plan = Instant::now();
                 self.plan(&mut run, &observation)?;
                 self.show_progress(status);
             }
