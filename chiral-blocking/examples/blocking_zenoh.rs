@@ -45,12 +45,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for name in ["left", "right"] {
         let server = serve(name)?;
         let robot = PolicyClient::connect(&server.uri()?)?;
-        println!("{:?}", robot.metadata()?);
+        println!("{}", robot.metadata()?);
         println!("a camera of {} pixels", robot.observe()?["wrist"].image.shape());
         robot.send_action([0.1, -0.1])?;
         let counts: Option<Arc<Counts>> = robot.transport_extension();
         println!("over Zenoh: {:?}", counts.map(|counts| counts.read()));
-        robot.close(); // what was sent goes out before
+        robot.reset()?; // waits for the action; a robot applies none after the connection's end
+        robot.close();
         server.shutdown();
     }
     Ok(())
