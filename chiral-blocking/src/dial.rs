@@ -107,24 +107,24 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn an_address_that_swallows_everything_does_not_keep_the_next_from_being_tried() {
+    fn an_address_that_answers_nothing_does_not_keep_the_next_from_being_tried() {
         let full = TcpListener::bind("127.0.0.3:0").expect("loopback");
         rustix::net::listen(&full, 0).expect("it listens");
-        let hole = full.local_addr().expect("it is bound");
+        let silent = full.local_addr().expect("it is bound");
         let mut kept = Vec::new();
         // When the queue of those that wait to be accepted is full, the system drops what comes.
-        while let Ok(stream) = TcpStream::connect_timeout(&hole, Duration::from_millis(300)) {
+        while let Ok(stream) = TcpStream::connect_timeout(&silent, Duration::from_millis(300)) {
             kept.push(stream);
         }
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
         let there = listener.local_addr().expect("it is bound");
         let mut wait = WaitForServer::new("ws://robot", &ClientSettings::default());
         let deadline = Instant::now() + Duration::from_secs(8);
-        let stream = connect_first(vec![hole, there], deadline, &mut wait).expect("one is there");
+        let stream = connect_first(vec![silent, there], deadline, &mut wait).expect("one is there");
         assert_eq!(stream.peer_addr().expect("it is connected"), there);
         let deadline = Instant::now() + Duration::from_millis(500);
         let failure =
-            connect_first(vec![hole], deadline, &mut wait).expect_err("it answers nothing");
+            connect_first(vec![silent], deadline, &mut wait).expect_err("it answers nothing");
         let Failure::Absent(error) = failure else { panic!("{failure:?}") };
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }

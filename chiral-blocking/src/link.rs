@@ -153,12 +153,13 @@ impl<S: State> Link<S> {
                 }
             }
             self.post(control, None);
+            // Only now: what has arrived waits for nobody.
+            yield_limiter.after_piece();
             let room = reader.read_buf();
             let room_len = room.len().min(READ_STEP);
             let count = self.read(&mut room[..room_len]);
             reader.bytes_read(count);
             self.connection.note_activity(Instant::now());
-            yield_limiter.after_piece();
         }
     }
 

@@ -41,6 +41,13 @@ impl Histogram {
         self.max = self.max.max(duration);
     }
 
+    /// Counts a duration that may be unknown.
+    pub(crate) fn record_known(&mut self, duration: Option<Duration>) {
+        if let Some(duration) = duration {
+            self.record(duration);
+        }
+    }
+
     /// How many durations were counted.
     pub fn count(&self) -> u64 {
         self.count

@@ -102,7 +102,7 @@ async fn every_request_of_a_policy_is_answered() {
 
     client.send_action([0.1, 0.2]).unwrap();
     assert_eq!(served.told().await, Some(vec![0.1, 0.2]));
-    assert_eq!(served.told().await, None, "the watchdog barks when no more actions come");
+    assert_eq!(served.told().await, None, "the watchdog fires when no more actions come");
     let begun = soon(client.reset()).await.unwrap();
     assert_eq!(served.told().await, None);
 

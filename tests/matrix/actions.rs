@@ -261,9 +261,9 @@ pub(crate) fn the_watchdog_fires_for_a_silent_policy(pair: Pair) {
     settings.machine.watchdog = Some(Duration::from_millis(20));
     let served = pair.server.serve_with(Recorder::small(), settings);
     let policy = pair.client.connect(&served.uri);
-    for barks in 1..=2 {
+    for alarms in 1..=2 {
         policy.send_action(action(1)).unwrap();
-        served.robot.until(barks, |entry| *entry == Entry::Watchdog);
+        served.robot.until(alarms, |entry| *entry == Entry::Watchdog);
     }
     eventually(|| served.server.stats().is_some_and(|stats| stats.watchdog_alarms == 2));
     soon(|| policy.metadata()).unwrap();

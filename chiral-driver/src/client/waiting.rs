@@ -102,7 +102,7 @@ impl Failure {
     }
 
     /// Whether another try is in vain: no socket can have the address.
-    fn is_hopeless(&self) -> bool {
+    fn is_final(&self) -> bool {
         use io::ErrorKind::{InvalidFilename, InvalidInput, Unsupported};
         let Self::Absent(error) = self else { return false };
         matches!(error.kind(), InvalidInput | InvalidFilename | Unsupported)
@@ -248,9 +248,9 @@ impl WaitForServer {
         if let Failure::Refused(refusal) = &failure {
             self.last_refusal = Some(refusal.clone());
         }
-        let is_hopeless = failure.is_hopeless() || self.failed_look_ups >= LOOK_UPS;
+        let is_final = failure.is_final() || self.failed_look_ups >= LOOK_UPS;
         let retry_at = match failure {
-            _ if is_hopeless => None,
+            _ if is_final => None,
             Failure::Absent(_) => self.retry_soon(&failure.to_string()),
             Failure::UnknownHost(_) | Failure::Refused(_) => self.retry_later(&failure.to_string()),
         };

@@ -8,11 +8,11 @@ use chiral_proto::ws::Request;
 
 use crate::panic::panic_message;
 
-type Look = dyn Fn(&Request) -> Result<(), Rejection> + Send + Sync;
+type Check = dyn Fn(&Request) -> Result<(), Rejection> + Send + Sync;
 
 /// Looks at requests; by default all are accepted but those of web pages.
 #[derive(Clone, Default)]
-pub struct Accept(Option<Arc<Look>>);
+pub struct Accept(Option<Arc<Check>>);
 
 impl Accept {
     /// Has a function look at each request.

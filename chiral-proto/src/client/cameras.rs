@@ -25,7 +25,7 @@ pub struct CameraStats {
 pub(super) struct Cameras {
     seen: Vec<Seen>,
     /// After how long with the same frame a camera counts as stalled.
-    patience: Option<Duration>,
+    limit: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]
@@ -39,8 +39,8 @@ struct Seen {
 }
 
 impl Cameras {
-    pub(super) fn new(patience: Option<Duration>) -> Self {
-        Self { seen: Vec::new(), patience }
+    pub(super) fn new(limit: Option<Duration>) -> Self {
+        Self { seen: Vec::new(), limit }
     }
 
     /// Looks at the cameras of an observation that has come; `tell` gets what is new about a
@@ -80,7 +80,7 @@ impl Cameras {
             } else if !seen.stalled
                 // 0 is no time: that of a camera that never delivers, or of a robot that has none.
                 && seen.timestamp != 0.0
-                && self.patience.is_some_and(|patience| unchanged_for >= patience)
+                && self.limit.is_some_and(|limit| unchanged_for >= limit)
             {
                 seen.stalled = true;
                 tell(Event::CameraStalled { name: name(), unchanged_for });

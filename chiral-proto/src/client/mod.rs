@@ -649,11 +649,16 @@ impl Client {
         Ok(())
     }
 
-    /// Notes on an observation when it came, and where in the timeline it was taken.
-    fn receive(&self, arrival: Arrival, asked: Asked, observation: &mut Observation) {
-        let applied = observation.timing().map(|timing| timing.applied);
+    /// Notes on an observation when it came and where in the timeline it was taken, and takes what
+    /// it tells of the last action.
+    fn receive(&mut self, arrival: Arrival, asked: Asked, observation: &mut Observation) {
+        let timing = observation.timing();
         observation.arrival = Some(arrival);
+        let applied = timing.as_ref().map(|timing| timing.applied);
         observation.stamp = self.dispatch.timeline.stamp(asked, applied);
+        if let Some(told) = timing.and_then(|timing| timing.last) {
+            self.clock.note(told);
+        }
     }
 
     fn declare(&mut self, now: Instant, declared: ActionDeclaration) {
@@ -665,7 +670,6 @@ impl Client {
         self.stats.observations.record(now);
         let events = &mut self.events;
         self.cameras.observe(now, &observation, |news| cameras::tell(events, news, &observation));
-        self.clock.observe(&observation);
         let number = self.latest.as_ref().map_or(0, |latest| latest.number) + 1;
         let observation = Arc::new(observation);
         self.latest = Some(Latest { number, arrived: now, observation: observation.clone() });

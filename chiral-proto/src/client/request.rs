@@ -77,7 +77,7 @@ impl<Answer> fmt::Debug for RequestId<Answer> {
 pub(super) enum Owner {
     User(u64),
     Stream,
-    /// A user who no longer waits: the answer is swallowed.
+    /// A user who no longer waits: the answer is dropped.
     Nobody,
 }
 
@@ -199,7 +199,7 @@ pub(super) struct Requests {
     /// over.
     lingering: [Option<Instant>; RequestKind::ALL.len()],
     /// On a reliable transport, by kind: overdue requests that the server has passed over, by
-    /// answering later ones. Should it answer them after all, the answers are swallowed.
+    /// answering later ones. Should it answer them after all, the answers are dropped.
     passed_over: [u64; RequestKind::ALL.len()],
     /// When a reset or a step was last given up. What waits behind it is waited for since then.
     motion_given_up: Option<Instant>,

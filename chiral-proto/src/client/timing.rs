@@ -3,7 +3,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::stats::{Histogram, write_parts};
-use crate::{Action, ActionTiming, Observation, Sent};
+use crate::{Action, ActionTiming, Sent};
 
 /// The policy's part of the timing extension: numbers the actions that leave, and puts what the
 /// robot tells of them together with what is known here.
@@ -12,7 +12,7 @@ pub(super) struct ActionClock {
     /// How many actions have left.
     sent: u64,
     /// The latest of them, in their order.
-    recent: VecDeque<Left>,
+    recent: VecDeque<SentAction>,
     /// The number of the last action of which the robot has told.
     told: u64,
     pub(super) stats: LatencyStats,
@@ -20,7 +20,7 @@ pub(super) struct ActionClock {
 
 /// An action that has left.
 #[derive(Debug)]
-struct Left {
+struct SentAction {
     seq: u64,
     inference: Option<Duration>,
     queue: Duration,
@@ -77,7 +77,7 @@ impl ActionClock {
         let queue = now.duration_since(put_at);
         let inference = received.and_then(|received| put_at.checked_duration_since(received));
         self.stats.queue.record(queue);
-        inference.into_iter().for_each(|inference| self.stats.inference.record(inference));
+        self.stats.inference.record_known(inference);
         if !tell {
             action.sent = None;
             return;
@@ -89,12 +89,11 @@ impl ActionClock {
         } else if self.recent.is_empty() {
             self.recent.reserve_exact(Self::REMEMBERED);
         }
-        self.recent.push_back(Left { seq: self.sent, inference, queue });
+        self.recent.push_back(SentAction { seq: self.sent, inference, queue });
     }
 
-    /// An observation has come.
-    pub(super) fn observe(&mut self, observation: &Observation) {
-        let Some(robot) = observation.timing().and_then(|timing| timing.last) else { return };
+    /// The robot has told where the time of an action went.
+    pub(super) fn note(&mut self, robot: ActionTiming) {
         let is_news = robot.seq > self.told;
         let Some(left) = self.recent.iter().find(|left| is_news && left.seq == robot.seq) else {
             return;
@@ -108,7 +107,7 @@ impl ActionClock {
             (&mut stats.network, network),
             (&mut stats.robot_queue, Some(queue)),
         ] {
-            time.into_iter().for_each(|time| histogram.record(time));
+            histogram.record_known(time);
         }
         stats.last = Some(ActionLatency { robot, inference: left.inference, queue: left.queue });
     }

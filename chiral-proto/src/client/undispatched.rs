@@ -6,15 +6,16 @@ use crate::pacer::after;
 /// Notices, once, that actions wait in the queue and no dispatch sends them.
 #[derive(Debug)]
 pub(super) struct Undispatched {
-    patience: Option<Duration>,
+    /// How long they may wait.
+    limit: Option<Duration>,
     /// When a dispatch was last seen running.
     dispatched: Option<Instant>,
     told: bool,
 }
 
 impl Undispatched {
-    pub(super) fn new(patience: Option<Duration>) -> Self {
-        Self { patience, dispatched: None, told: false }
+    pub(super) fn new(limit: Option<Duration>) -> Self {
+        Self { limit, dispatched: None, told: false }
     }
 
     /// Lets time pass; gives how many actions wait, when they have waited for too long.
@@ -35,6 +36,6 @@ impl Undispatched {
         }
         let waiting_since = dispatch.waiting_since()?;
         let since = self.dispatched.map_or(waiting_since, |until| until.max(waiting_since));
-        Some(after(since, self.patience?))
+        Some(after(since, self.limit?))
     }
 }

@@ -63,7 +63,7 @@ impl ActionClock {
     ) {
         let Self { start, stats, .. } = self;
         stats.queue.record(waited);
-        record(&mut stats.age, age);
+        stats.age.record_known(age);
         let Some(Sent { seq, hold }) = action.sent else { return };
         let snap = action.obs_timestamps.as_ref().and_then(|timestamps| timestamps.snap);
         let since_snap = snap.and_then(|snap| rest(now.duration_since(*start), snap));
@@ -76,9 +76,9 @@ impl ActionClock {
                 .and_then(|(since, hold)| rest(since, hold.saturating_add(waited))),
             queue: waited,
         };
-        record(&mut stats.sensor_wait, timing.sensor_wait);
-        record(&mut stats.network, timing.network);
-        record(&mut stats.hold, hold);
+        stats.sensor_wait.record_known(timing.sensor_wait);
+        stats.network.record_known(timing.network);
+        stats.hold.record_known(hold);
         stats.last = Some(timing);
     }
 
@@ -110,10 +110,6 @@ fn rest(whole: Duration, part: Duration) -> Option<Duration> {
     /// Clocks are read one after the other, do not run alike to the last digit, and are rounded.
     const INACCURACY: Duration = Duration::from_millis(1);
     (part <= whole.saturating_add(INACCURACY)).then(|| whole.saturating_sub(part))
-}
-
-fn record(histogram: &mut Histogram, time: Option<Duration>) {
-    time.into_iter().for_each(|time| histogram.record(time));
 }
 
 /// One line: the median of each part, in the order in which the time passes.

@@ -25,7 +25,8 @@ pub struct Observation {
     pub cameras: Vec<Camera>,
     /// The proprioception streams, in declaration order.
     pub proprios: Vec<Proprio>,
-    /// Whatever else the robot has to say.
+    /// Whatever else the robot has to say. Under the key `chiral`, what [`timing`](Self::timing)
+    /// reads.
     pub extra: Map,
     /// When it came, on the policy's side; `None` on the robot's.
     pub arrival: Option<Arrival>,
