@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use chiral_blocking::Robot as _;
-use chiral_cli::bench::{Deliver, Exchange, Subject, floor, payload_len};
+use chiral_cli::bench::{BenchRobot, Deliver, Exchange, Subject, floor, payload_len};
 use chiral_cli::helper::{self, Helper};
 use chiral_cli::output;
 use chiral_driver::ServerConfig;
@@ -54,46 +54,67 @@ struct Addresses {
     payload_len: usize,
 }
 
-/// What a robot that is made for a server gets of its memory.
+/// The robots of the process. One is for all lines whose cameras write to the heap: more of them
+/// would write beside the one that is measured, and hold up its actions.
+struct Robots {
+    #[cfg(feature = "zenoh-shm")]
+    cameras: usize,
+    observe_takes: Duration,
+    on_heap: Arc<BenchRobot>,
+}
+
+impl Robots {
+    fn start(options: &Options) -> anyhow::Result<Self> {
+        let heap: Deliver = Arc::new(|picture| picture);
+        Ok(Self {
+            #[cfg(feature = "zenoh-shm")]
+            cameras: options.cameras,
+            observe_takes: Duration::from_millis(options.observe_takes_ms),
+            on_heap: Arc::new(BenchRobot::start(options.cameras, &heap)?),
+        })
+    }
+
+    fn on_heap(&self) -> SlowRobot {
+        SlowRobot::new(Arc::clone(&self.on_heap), self.observe_takes)
+    }
+
+    /// A robot whose cameras copy their pictures to shared memory, if there is any. Where it is
+    /// full, a picture stays on the heap.
+    #[cfg(feature = "zenoh-shm")]
+    fn in_shared_memory(
+        &self,
+        memory: Option<Arc<chiral_zenoh::SharedMemory>>,
+    ) -> io::Result<SlowRobot> {
+        let Some(memory) = memory else { return Ok(self.on_heap()) };
+        let deliver: Deliver = Arc::new(move |picture| {
+            let Some(mut buffer) = memory.buffer(picture.len()) else { return picture };
+            buffer.copy_from_slice(&picture);
+            buffer.freeze()
+        });
+        let robot = BenchRobot::start(self.cameras, &deliver).map_err(io::Error::other)?;
+        Ok(SlowRobot::new(Arc::new(robot), self.observe_takes))
+    }
+}
+
+/// The robot for a server, by the memory that the server has.
 #[cfg(feature = "zenoh-shm")]
-macro_rules! deliver_to {
-    ($server:expr) => {
-        into_shared_memory($server.acceptor_extension())
+macro_rules! robot_for {
+    ($robots:expr, $server:expr) => {
+        $robots.in_shared_memory($server.acceptor_extension())?
     };
 }
 #[cfg(not(feature = "zenoh-shm"))]
-macro_rules! deliver_to {
-    ($server:expr) => {{
+macro_rules! robot_for {
+    ($robots:expr, $server:expr) => {{
         let _ = $server;
-        as_it_is()
+        $robots.on_heap()
     }};
 }
 
-/// A camera whose pictures stay on the heap.
-fn as_it_is() -> Deliver {
-    Arc::new(|picture| picture)
-}
-
-/// A camera that writes to shared memory, if there is any: a picture is copied there. Where it is
-/// full, the picture stays on the heap.
-#[cfg(feature = "zenoh-shm")]
-fn into_shared_memory(memory: Option<Arc<chiral_zenoh::SharedMemory>>) -> Deliver {
-    let Some(memory) = memory else { return as_it_is() };
-    Arc::new(move |picture| {
-        let Some(mut buffer) = memory.buffer(picture.len()) else { return picture };
-        buffer.copy_from_slice(&picture);
-        buffer.freeze()
-    })
-}
-
-/// Serves a robot of its own on a line.
-fn serve(line: Line, options: &Options) -> anyhow::Result<Box<dyn Serving>> {
-    let observe_takes = Duration::from_millis(options.observe_takes_ms);
-    let robot = |deliver: &Deliver| {
-        SlowRobot::start(options.cameras, observe_takes, deliver).map_err(io::Error::other)
-    };
+/// Serves the robot on a line.
+fn serve(line: Line, robots: &Robots) -> anyhow::Result<Box<dyn Serving>> {
     if line.transport == Transport::Tungstenite {
-        return Ok(Box::new(tungstenite::Server::start(robot(&as_it_is())?)?));
+        return Ok(Box::new(tungstenite::Server::start(robots.on_heap())?));
     }
     let mut config = ServerConfig::default();
     // Each action is timed.
@@ -101,25 +122,22 @@ fn serve(line: Line, options: &Options) -> anyhow::Result<Box<dyn Serving>> {
     let address = line.transport.address();
     Ok(match line.adapter {
         Adapter::Tokio => adapters::tokio::ADAPTER.start(address, config, |server| {
-            Ok(OnTasks::<chiral_tokio::Tokio>::new(robot(&deliver_to!(server))?))
+            Ok(OnTasks::<chiral_tokio::Tokio>::new(robot_for!(robots, server)))
         }),
         Adapter::Smol => adapters::smol::ADAPTER.start(address, config, |server| {
-            Ok(OnTasks::<chiral_smol::Smol>::new(robot(&deliver_to!(server))?))
+            Ok(OnTasks::<chiral_smol::Smol>::new(robot_for!(robots, server)))
         }),
-        Adapter::Blocking => {
-            adapters::blocking::ADAPTER.start(address, config, |server| robot(&deliver_to!(server)))
-        }
+        Adapter::Blocking => adapters::blocking::ADAPTER
+            .start(address, config, |server| Ok(robot_for!(robots, server))),
     }?)
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let lines = &options.lines.0;
-    let payload_len = {
-        let robot = SlowRobot::start(options.cameras, Duration::ZERO, &as_it_is())?;
-        payload_len(&robot.sensors().snapshot_now())
-    };
+    let robots = Robots::start(options)?;
+    let payload_len = payload_len(&robots.on_heap.sensors().snapshot_now());
     let servers =
-        lines.iter().map(|&line| serve(line, options)).collect::<anyhow::Result<Vec<_>>>()?;
+        lines.iter().map(|&line| serve(line, &robots)).collect::<anyhow::Result<Vec<_>>>()?;
     let is_bare_wanted = lines.iter().any(|line| line.transport.is_zenoh());
     let bare = is_bare_wanted.then(|| bare::Server::start(payload_len)).transpose()?;
     let addresses = Addresses {

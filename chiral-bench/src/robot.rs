@@ -1,9 +1,10 @@
 //! The robot that is measured, for every adapter.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chiral_blocking::Robot as _;
-use chiral_cli::bench::{BenchRobot, Deliver};
+use chiral_cli::bench::BenchRobot;
 use chiral_driver::{RobotError, Runtime};
 use chiral_proto::sensors::Sensors;
 use chiral_proto::server::Answer;
@@ -11,17 +12,13 @@ use chiral_proto::{Action, Map, ResetResult};
 
 /// The robot of `chiral bench`, also for async adapters, and as slow as asked.
 pub(crate) struct SlowRobot {
-    robot: BenchRobot,
+    robot: Arc<BenchRobot>,
     observe_takes: Duration,
 }
 
 impl SlowRobot {
-    pub(crate) fn start(
-        cameras: usize,
-        observe_takes: Duration,
-        deliver: &Deliver,
-    ) -> anyhow::Result<Self> {
-        Ok(Self { robot: BenchRobot::start(cameras, deliver)?, observe_takes })
+    pub(crate) fn new(robot: Arc<BenchRobot>, observe_takes: Duration) -> Self {
+        Self { robot, observe_takes }
     }
 }
 
