@@ -59,6 +59,14 @@ pub enum ConnectionError {
     /// This side closed the connection.
     #[error("this side closed the connection")]
     ClosedLocally,
+    /// The connection was lost, and could not be made again.
+    #[error("the connection could not be made again: {found}; it had ended with: {lost}")]
+    NotReconnected {
+        /// Why it was lost.
+        lost: Box<ConnectionError>,
+        /// What stood in the way when it was given up.
+        found: String,
+    },
     /// This side's robot is going out of service.
     #[error("the robot's server is shutting down")]
     ShutDown,
@@ -144,6 +152,7 @@ impl ConnectionError {
             Self::TakenOver => 1013,
             Self::TransportViolation(_) => 1002,
             Self::ClosedLocally
+            | Self::NotReconnected { .. }
             | Self::ClosedByPeer { .. }
             | Self::Reset
             | Self::EndOfStream { .. }
@@ -193,6 +202,22 @@ impl ConnectionError {
                 | Self::CloseTimeout { .. }
                 | Self::Lost(_)
         )
+    }
+
+    /// Whether another connection to the same robot may last where this one did not: it broke, or the
+    /// server has closed it for a reason that may pass.
+    ///
+    /// A server that goes or restarts (close codes 1000, 1001, 1012, 1014, or none), and a robot that
+    /// has failed (1011), may come back. A server for which this side has broken the rules (1002 to
+    /// 1010) would do the same again. A robot that another policy was given (1013) is not taken
+    /// back: two clients would take it from each other for ever.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::ClosedByPeer { code, .. } => {
+                matches!(code, None | Some(1000 | 1001 | 1011 | 1012 | 1014))
+            }
+            other => other.is_lost(),
+        }
     }
 }
 

@@ -93,6 +93,10 @@ fn connection_errors() -> Vec<ConnectionError> {
         ConnectionError::Unresponsive { silence: SECONDS },
         ConnectionError::CloseTimeout { timeout: SECONDS },
         ConnectionError::Lost(text()),
+        ConnectionError::NotReconnected {
+            lost: Box::new(ConnectionError::Reset),
+            found: "no server is there".to_owned(),
+        },
     ]
 }
 
@@ -100,8 +104,8 @@ fn connection_errors() -> Vec<ConnectionError> {
 fn of_connections() {
     check_all!(ConnectionError: BadFrame, UnexpectedReply, TooManyRequests, TooManyBytes,
         RefusedStep, Unanswered, RobotFailed, ClosedLocally, ShutDown, TakenOver, TransportViolation,
-        ClosedByPeer, Reset, EndOfStream, TimedOut, Unresponsive, CloseTimeout, Lost;
-        connection_errors());
+        ClosedByPeer, Reset, EndOfStream, TimedOut, Unresponsive, CloseTimeout, Lost,
+        NotReconnected; connection_errors());
     // As the peer reads it.
     for error in connection_errors() {
         let (code, reason) = (Some(error.close_code()), error.close_reason());
@@ -112,7 +116,11 @@ fn of_connections() {
 
 #[test]
 fn of_the_timeline() {
-    check_all!(BasisError: FormerEpoch, Foreign; [BasisError::FormerEpoch, BasisError::Foreign]);
+    check_all!(BasisError: FormerEpoch, FormerConnection, Foreign; [
+        BasisError::FormerEpoch,
+        BasisError::FormerConnection,
+        BasisError::Foreign,
+    ]);
     let found = || "NaN".to_owned();
     check_all!(MergeError: Weight, Decay, Dimension, Dtype, Shape; [
         MergeError::Weight { found: found() },
@@ -137,7 +145,8 @@ fn of_the_timeline() {
 #[test]
 fn of_calls() {
     for ended in connection_errors() {
-        check_all!(Misuse: Disconnected, Unfit, TooFast, TooManyRequests; [
+        check_all!(Misuse: Disconnected, Interrupted, Unfit, TooFast, TooManyRequests; [
+            Misuse::Interrupted(ended.clone()),
             Misuse::Disconnected(ended.clone()),
             Misuse::Unfit(Unfit::Repeat { kind: None }),
             Misuse::TooFast { points: 9 },
@@ -147,7 +156,9 @@ fn of_calls() {
             ReplyError::Disconnected(ended.clone()),
             ReplyError::ForeignHandle,
         ]);
-        check_all!(NotQueuedReason: Full, Unsent, Basis, Gap, Merge, Disconnected; [
+        check_all!(NotQueuedReason: Full, Unsent, Basis, Gap, Merge, Disconnected,
+            Interrupted; [
+            NotQueuedReason::Interrupted(ended.clone()),
             NotQueuedReason::Basis(BasisError::FormerEpoch),
             NotQueuedReason::Gap { at: 20, end: 12 },
             NotQueuedReason::Merge(MergeError::Weight { found: "NaN".to_owned() }),
@@ -156,7 +167,16 @@ fn of_calls() {
             NotQueuedReason::Unsent { waiting: 1024 },
             NotQueuedReason::Disconnected(ended.clone()),
         ]);
-        check_all!(RequestError: TimedOut, Cancelled, Disconnected; [
+        for (request, sent) in RequestKind::ALL.into_iter().zip([true, false].iter().cycle()) {
+            check(&RequestError::Interrupted { request, sent: *sent, error: ended.clone() });
+            check(&RequestError::Interrupted { request, sent: !sent, error: ended.clone() });
+        }
+        check_all!(RequestError: TimedOut, Cancelled, Disconnected, Interrupted; [
+            RequestError::Interrupted {
+                request: RequestKind::Reset,
+                sent: true,
+                error: ended.clone(),
+            },
             RequestError::Cancelled,
             RequestError::Disconnected(ended.clone()),
             RequestError::TimedOut {
@@ -173,6 +193,7 @@ fn of_calls() {
     for request in RequestKind::ALL {
         for cause in [
             TimeoutCause::NotSent,
+            TimeoutCause::Interrupted,
             TimeoutCause::Silent,
             TimeoutCause::Slow,
             TimeoutCause::NeverAnswered { answered: vec![], request },

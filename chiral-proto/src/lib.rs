@@ -147,6 +147,7 @@ pub mod keepalive;
 mod machine;
 mod pacer;
 pub mod pool;
+mod random;
 pub mod sensors;
 pub mod server;
 pub mod stats;

@@ -54,6 +54,12 @@ pub trait Machine {
 
     /// Why the connection has ended, if it has.
     fn error(&self) -> Option<&ConnectionError>;
+
+    /// Whether it was lost and another one is expected; see [`Client::begin_connection`]. Never of a
+    /// server.
+    fn is_interrupted(&self) -> bool {
+        false
+    }
 }
 
 macro_rules! machines {
@@ -109,7 +115,11 @@ macro_rules! machines {
 }
 
 machines! {
-    Client {}
+    Client {
+        fn is_interrupted(&self) -> bool {
+            self.is_interrupted()
+        }
+    }
     Server {
         fn wants_message(&self) -> bool {
             self.wants_message()

@@ -32,9 +32,10 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// When the rows do not all fit, the observation is of before the last reset or came through
-    /// another client, or the connection has ended. The actions are in the error, and the plan is as
-    /// it was.
+    /// When the rows do not all fit, the observation is of before the last reset, or came through
+    /// another client or a connection that was lost, or there is no connection. The actions are in the
+    /// error, and the plan is as it was. With [`WhenLost::HoldCalls`](super::WhenLost::HoldCalls) a lost
+    /// connection is no error: the chunk is [discarded](Placement::discarded).
     pub fn follow(
         &mut self,
         now: Instant,
@@ -56,16 +57,31 @@ impl Client {
         rows: impl IntoIterator<Item = Action>,
         options: &FollowOptions,
     ) -> Result<Placement, NotQueued> {
-        self.place(now, Some(observation), bind(observation, rows), options)
+        let placed = self.place(now, Some(observation), bind(observation, rows), options);
+        placed.or_else(|refused| match refused.reason {
+            NotQueuedReason::Interrupted(_)
+            | NotQueuedReason::Basis(BasisError::FormerConnection)
+                if self.holds_calls() =>
+            {
+                Ok(self.dispatch.timeline.discard(&refused.actions))
+            }
+            _ => Err(refused),
+        })
     }
 
     /// What a policy needs to know before it infers from an observation: which rows of its chunks
     /// the robot executes from there on, and how many steps the inference will take.
     ///
     /// # Errors
-    /// When the observation is of before the last reset or came through another client.
+    /// When the observation is of before the last reset, or came through another client or a
+    /// connection that was lost. With [`WhenLost::HoldCalls`](super::WhenLost::HoldCalls) a lost
+    /// connection is no error: of the plan before it nothing is left, so the context is empty.
     pub fn plan_context(&self, observation: &Observation) -> Result<PlanContext, BasisError> {
-        self.dispatch.timeline.context(observation, self.dispatch.period())
+        let timeline = &self.dispatch.timeline;
+        match timeline.context(observation, self.dispatch.period()) {
+            Err(BasisError::FormerConnection) if self.holds_calls() => Ok(timeline.empty_context()),
+            context => context,
+        }
     }
 
     /// Tells by [`Event::PlanLow`](super::Event::PlanLow) when so many rows or fewer are left of the
@@ -107,7 +123,7 @@ impl Client {
         actions: impl IntoIterator<Item = Action>,
     ) -> Result<(), NotQueued> {
         let options = FollowOptions::new().anchor(Anchor::End).merge(Merge::Append);
-        self.follow_with(now, observation, actions, &options).map(drop)
+        self.place(now, Some(observation), bind(observation, actions), &options).map(drop)
     }
 
     /// Puts a new plan in the place of what is left of the old one, and returns how many old
@@ -126,7 +142,8 @@ impl Client {
         actions: impl IntoIterator<Item = Action>,
     ) -> Result<usize, NotQueued> {
         let options = FollowOptions::new().anchor(Anchor::Next);
-        self.follow_with(now, observation, actions, &options).map(|placement| placement.replaced)
+        let placed = self.place(now, Some(observation), bind(observation, actions), &options);
+        placed.map(|placement| placement.replaced)
     }
 
     /// Drops the actions that have not left yet, and returns how many there were.
@@ -148,8 +165,7 @@ impl Client {
         rows: Vec<Action>,
         options: &FollowOptions,
     ) -> Result<Placement, NotQueued> {
-        if let Some(error) = self.lifecycle.refusal() {
-            let reason = NotQueuedReason::Disconnected(error.clone());
+        if let Some(reason) = self.lifecycle.refusal() {
             return Err(NotQueued { actions: rows, reason });
         }
         self.dispatch.drop_expired(now);
@@ -175,8 +191,7 @@ impl Client {
     /// When too many such actions are waiting for the transport, or the connection has ended; the
     /// action is in the error.
     pub fn send_action(&mut self, now: Instant, action: Action) -> Result<(), NotQueued> {
-        if let Some(error) = self.lifecycle.refusal() {
-            let reason = NotQueuedReason::Disconnected(error.clone());
+        if let Some(reason) = self.lifecycle.refusal() {
             return Err(NotQueued { actions: vec![action], reason });
         }
         match self.dispatch.put_urgent(now, action) {
@@ -191,14 +206,17 @@ impl Client {
     // ---- the dispatch -------------------------------------------------------------------------
 
     /// Starts sending one row of the plan a tick, on a grid that begins now. A running dispatch goes
-    /// over to the new rate. What is sent at a tick that finds none, [`Starved`] says; by default
+    /// over to the new rate; while the connection is being made again it begins with the next one. What is sent at a tick that finds none, [`Starved`] says; by default
     /// nothing.
     ///
     /// # Errors
     /// When the connection has ended, or the ticks would be too fast with
     /// [points](Self::interpolate) between the rows.
     pub fn start_action_dispatch(&mut self, now: Instant, rate: Rate) -> Result<(), Misuse> {
-        self.check_connected()?;
+        if self.lifecycle.is_interrupted() {
+            return self.dispatch.set_rate(rate);
+        }
+        self.lifecycle.check_open()?;
         self.dispatch.start(now, rate)
     }
 

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::reconnect::WhenLost;
 use crate::wire::Limits;
 
 /// How a [`Client`](super::Client) behaves.
@@ -62,6 +63,10 @@ pub struct Config {
     pub timing: bool,
     /// For a transport that may lose or repeat messages. Default: `None`, a reliable one.
     pub lossy: Option<Lossy>,
+    /// What becomes of the client when its connection is lost. An adapter sets it, by its option
+    /// `reconnect`; in a loop of your own, see [`Client::begin_connection`](super::Client::begin_connection).
+    /// Default: it ends.
+    pub when_lost: WhenLost,
 }
 
 impl Default for Config {
@@ -80,6 +85,7 @@ impl Default for Config {
             float32_actions: true,
             timing: true,
             lossy: None,
+            when_lost: WhenLost::End,
         }
     }
 }

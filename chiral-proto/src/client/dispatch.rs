@@ -15,6 +15,10 @@ pub(super) struct Dispatch {
     pub(super) capacity: usize,
     max_age: Option<Duration>,
     grid: Option<Grid>,
+    /// The rate of the rows, while there is no connection.
+    suspended: Option<Rate>,
+    /// No row has left since the connection was made again: the robot is held by nothing of before.
+    awaits_row: bool,
     /// What is to leave at the tick that has come, and has not left yet.
     due: Option<Due>,
     /// Ticks to a row: one, or more with points between the rows.
@@ -72,6 +76,8 @@ impl Dispatch {
             capacity,
             max_age,
             grid: None,
+            suspended: None,
+            awaits_row: false,
             due: None,
             ticks_per_row: 1,
             starved: Starved::default(),
@@ -91,13 +97,46 @@ impl Dispatch {
         Ok(())
     }
 
+    /// Sets the rate of the rows for when the connection is there again.
+    pub(super) fn set_rate(&mut self, rate: Rate) -> Result<(), Misuse> {
+        tick_rate(rate, self.ticks_per_row)?;
+        self.suspended = Some(rate);
+        Ok(())
+    }
+
     pub(super) fn stop(&mut self) {
         self.grid = None;
+        self.suspended = None;
         self.counts.missed += u64::from(self.due.take().is_some());
     }
 
+    /// The connection is lost: drops everything that has not left, and has no tick come until
+    /// another one begins.
+    pub(super) fn interrupt(&mut self) {
+        self.suspended = self.rate();
+        self.grid = None;
+        self.counts.missed += u64::from(self.due.take().is_some());
+        self.clear();
+        self.timeline.end_connection();
+        self.last = None;
+    }
+
+    /// Another connection has been made: begins a grid, if there was one.
+    pub(super) fn begin_connection(&mut self, now: Instant) {
+        self.timeline.begin_connection();
+        self.awaits_row = true;
+        if let Some(rate) = self.suspended.take() {
+            self.start(now, rate).expect("the rate was checked when it was set");
+        }
+    }
+
     pub(super) fn is_running(&self) -> bool {
-        self.grid.is_some()
+        self.rate().is_some()
+    }
+
+    /// The rate of the rows, also while there is no connection.
+    fn rate(&self) -> Option<Rate> {
+        self.grid.as_ref().map(|grid| grid.rate).or(self.suspended)
     }
 
     /// The time between two rows, if they are being sent.
@@ -145,10 +184,10 @@ impl Dispatch {
     /// Sets how many ticks there are to a row. A running grid begins anew.
     pub(super) fn set_ticks_per_row(&mut self, now: Instant, count: u32) -> Result<(), Misuse> {
         self.check_interpolation(count)?;
-        let rate = self.grid.as_ref().map(|grid| grid.rate);
-        if let Some(rate) = rate {
+        if let Some(rate) = self.rate() {
             tick_rate(rate, count)?;
         }
+        let rate = self.grid.as_ref().map(|grid| grid.rate);
         if std::mem::replace(&mut self.ticks_per_row, count) != count
             && let Some(rate) = rate
         {
@@ -263,6 +302,7 @@ impl Dispatch {
                 _ => false,
             };
         if let Some(put_at) = row_put_at {
+            self.awaits_row = false;
             self.last = is_needed.then(|| (action.clone(), put_at));
         }
     }
@@ -284,8 +324,12 @@ impl Dispatch {
         Some(Departing { action, put_at: now, is_row: false })
     }
 
-    /// What is sent at a tick that finds no row.
+    /// What is sent at a tick that finds no row. After a reconnection that is nothing until a row has
+    /// left: what held the robot before may move the one that is there now.
     fn held(&self, now: Instant) -> Option<Action> {
+        if self.awaits_row {
+            return None;
+        }
         match &self.starved {
             Starved::SendNothing => None,
             Starved::Hold(action) => Some(action.clone()),

@@ -6,7 +6,8 @@ use super::request::{RequestId, RequestKey};
 use crate::timeline::{BasisError, MergeError};
 use crate::wire::RequestKind;
 use crate::{
-    Action, ActionKind, Age, ConnectionError, Map, Name, Observation, Rate, ResetResult, StepResult,
+    Action, ActionDeclaration, ActionKind, Age, ConnectionError, Map, Name, Observation, Rate,
+    ResetResult, StepResult,
 };
 
 /// What a [`Client`](super::Client) has to tell.
@@ -99,6 +100,23 @@ pub enum Event {
     /// The robot's metadata says something of its actions that a setting does not fit: the setting
     /// has been undone.
     Undone(Unfit),
+    /// The connection was lost, and another one is expected: see
+    /// [`Config::when_lost`](super::Config::when_lost).
+    Interrupted(ConnectionError),
+    /// [Another connection](super::Client::begin_connection) was made after
+    /// [`Interrupted`](Self::Interrupted).
+    Reconnected {
+        /// For how long there was none.
+        down_for: Duration,
+    },
+    /// The robot's metadata, asked for anew over another connection, declares other actions than
+    /// before: it may be another robot. The new declaration counts from now on.
+    DeclarationChanged {
+        /// What was declared.
+        before: ActionDeclaration,
+        /// What is declared now.
+        after: ActionDeclaration,
+    },
     /// The connection has ended; nothing comes after this.
     Disconnected(ConnectionError),
 }
@@ -124,6 +142,27 @@ pub enum RequestError {
     /// The connection ended first.
     #[error("the connection ended before the answer came: {0}")]
     Disconnected(ConnectionError),
+    /// The connection was lost first; another one is being made.
+    #[error("the connection was interrupted before the answer came: {error}; {}", what_is_known(*.request, *.sent))]
+    Interrupted {
+        /// What was asked for.
+        request: RequestKind,
+        /// Whether it had left.
+        sent: bool,
+        /// Why the connection ended.
+        error: ConnectionError,
+    },
+}
+
+fn what_is_known(request: RequestKind, sent: bool) -> String {
+    match (sent, request.moves_robot()) {
+        (false, _) => format!("the {request} had not been sent"),
+        (true, false) => "ask again when the connection is made again".to_owned(),
+        (true, true) => format!(
+            "whether the robot has acted on the {request} is not known: look at an observation \
+             before you ask for it again"
+        ),
+    }
 }
 
 /// What is most likely behind a request that was not answered in time.
@@ -132,6 +171,8 @@ pub enum RequestError {
 pub enum TimeoutCause {
     /// The transport did not take the request: what was sent before it is stuck.
     NotSent,
+    /// The connection was lost, and was not made again in time.
+    Interrupted,
     /// Nothing at all has come from the server since the request was sent.
     Silent,
     /// The transport may lose messages, and a request that moves the robot is not sent twice.
@@ -151,6 +192,9 @@ impl fmt::Display for TimeoutCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (answered, request) = match self {
             Self::NotSent => return f.write_str("it could not be sent, the connection is stuck"),
+            Self::Interrupted => {
+                return f.write_str("the connection was interrupted, and is not made again yet");
+            }
             Self::Silent => {
                 return f.write_str("nothing at all has come, the connection may be dead");
             }
@@ -205,6 +249,9 @@ pub enum Misuse {
     /// The connection has ended.
     #[error("the connection has ended: {0}; connect again")]
     Disconnected(ConnectionError),
+    /// The connection was lost, and is being made again.
+    #[error("the connection was interrupted: {0}; it is being made again, try later")]
+    Interrupted(ConnectionError),
     /// A setting that does not fit the robot's actions.
     #[error(transparent)]
     Unfit(#[from] Unfit),
@@ -318,6 +365,11 @@ pub enum NotQueuedReason {
     /// The connection has ended.
     #[error("the connection has ended: {0}; connect again")]
     Disconnected(ConnectionError),
+    /// The connection was lost, and is being made again.
+    #[error(
+        "the connection was interrupted: {0}; it is being made again, and no action is kept for later: decide anew on an observation of then"
+    )]
+    Interrupted(ConnectionError),
 }
 
 fn full(waiting: usize, capacity: usize) -> String {

@@ -7,7 +7,7 @@ use crate::Observation;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Latest {
-    /// Its number: the connection's first observation is 1. Who has seen one tells by it whether
+    /// Its number: the client's first observation is 1. Who has seen one tells by it whether
     /// another has come since.
     pub number: u64,
     /// When it arrived.

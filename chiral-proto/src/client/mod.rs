@@ -50,6 +50,7 @@ mod event;
 mod latest;
 mod lifecycle;
 mod outgoing;
+mod reconnect;
 mod request;
 mod silence;
 mod stats;
@@ -69,6 +70,8 @@ pub use event::{
     Event, Misuse, NotFresh, NotQueued, NotQueuedReason, RequestError, TimeoutCause, Unfit,
 };
 pub use latest::Latest;
+pub use lifecycle::ConnectionState;
+pub use reconnect::{Backoff, Reconnect, WhenLost};
 pub use request::{RequestId, RequestKey};
 pub use stats::Stats;
 pub use timing::{ActionLatency, LatencyStats};
@@ -98,11 +101,15 @@ pub struct Client {
     stream: ObservationStream,
     dispatch: Dispatch,
     latest: Option<Latest>,
+    /// How many observations there were.
+    observed: u64,
     cameras: Cameras,
     clock: ActionClock,
     silence: Silence,
     undispatched: Undispatched,
-    /// How many requests of each kind were answered.
+    /// What the robot's metadata declared of its actions; `None` before it was read.
+    told_actions: Option<ActionDeclaration>,
+    /// How many requests of each kind were answered over this connection.
     answered: [u64; RequestKind::ALL.len()],
     /// A request of the stream is overdue, which was told.
     stream_overdue: bool,
@@ -121,10 +128,12 @@ impl Client {
             stream: ObservationStream::default(),
             dispatch: Dispatch::new(config.queue_capacity, config.max_age),
             latest: None,
+            observed: 0,
             cameras: Cameras::new(config.camera_stall),
             clock: ActionClock::default(),
             silence: Silence::new(config.silence),
             undispatched: Undispatched::new(config.undispatched),
+            told_actions: None,
             answered: [0; RequestKind::ALL.len()],
             stream_overdue: false,
             events: VecDeque::new(),
@@ -200,14 +209,27 @@ impl Client {
         self.advance(now);
     }
 
-    /// Tells that the transport's connection has ended.
+    /// Tells that the transport's connection has ended. By default that is the client's end; with
+    /// another [`Config::when_lost`] it is an interruption, if another connection
+    /// [may last](ConnectionError::may_pass).
     pub fn handle_disconnect(&mut self, now: Instant, reason: ConnectionError) {
         self.end(now, reason);
     }
 
     /// Ends the connection from this side. The transport is then to be closed.
     pub fn close(&mut self, now: Instant) {
-        self.end(now, ConnectionError::ClosedLocally);
+        self.give_up(now, ConnectionError::ClosedLocally);
+    }
+
+    /// Ends the client, also while its connection is [interrupted](Event::Interrupted): none is made
+    /// any more, for this reason.
+    pub fn give_up(&mut self, now: Instant, reason: ConnectionError) {
+        match self.lifecycle {
+            Lifecycle::Open | Lifecycle::ShuttingDown { .. } => self.advance_parts(now),
+            Lifecycle::Interrupted { .. } => self.expire_requests(now),
+            Lifecycle::Ended(_) => return,
+        }
+        self.end_for_good(reason);
     }
 
     /// As [`close`](Self::close), behind the actions that wait for no tick: a policy's last word,
@@ -235,7 +257,68 @@ impl Client {
             self.stream.stop();
             self.dispatch.stop();
             self.lifecycle = Lifecycle::ShuttingDown { by: deadline };
+        } else if self.lifecycle.is_interrupted() {
+            self.close(now);
         }
+    }
+
+    /// Tells that another connection was made after an [interruption](Event::Interrupted): from now
+    /// on messages of that one go in and out, and no more of the one before. False, and nothing
+    /// happens, if the client is not interrupted: it was closed meanwhile.
+    ///
+    /// The observation stream and the dispatch go on at their rates, on grids that begin now, and the
+    /// statistics are counted on. Nothing that was planned before is left, and a chunk that was
+    /// decided on an observation of before is refused. A starved tick sends nothing until a row has
+    /// left. If the robot's metadata was read before, it is asked for again: another robot may be
+    /// there.
+    ///
+    /// A loop that connects again:
+    /// ```
+    /// # use std::time::{Duration, Instant};
+    /// use chiral_proto::client::{Client, Config, Event, Reconnect};
+    /// use chiral_proto::{ConnectionError, Rate};
+    ///
+    /// # #[expect(clippy::disallowed_methods, reason = "an application reads its clock")]
+    /// # let mut now = Instant::now();
+    /// let reconnect = Reconnect::default();
+    /// let config = Config { when_lost: reconnect.when_lost(), ..Config::default() };
+    /// let mut client = Client::new(config);
+    /// let mut backoff = reconnect.backoff(42); // a seed of this process's own
+    /// client.start_obs_stream(now, Rate::hz(30)?)?;
+    /// assert!(client.poll_transmit(now).is_some(), "it asks for an observation");
+    ///
+    /// // The transport has failed. Until it is there again, calls fail.
+    /// client.handle_disconnect(now, ConnectionError::Reset);
+    /// assert!(matches!(client.poll_event(), Some(Event::Interrupted(_))));
+    /// assert!(client.send_action(now, [0.0; 7].into()).is_err());
+    /// loop {
+    ///     now += backoff.next_pause(); // sleep, and call `handle_timeout` when it asks for it
+    /// #   let has_connected = true;
+    ///     // … connect …
+    ///     if has_connected {
+    ///         break;
+    ///     }
+    /// }
+    /// assert!(client.begin_connection(now));
+    /// assert!(client.poll_transmit(now).is_some(), "it goes on asking");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn begin_connection(&mut self, now: Instant) -> bool {
+        self.advance(now);
+        let Lifecycle::Interrupted { since, .. } = self.lifecycle else { return false };
+        self.lifecycle = Lifecycle::Open;
+        self.stats.reconnects += 1;
+        self.requests.begin_connection(now);
+        if self.told_actions.is_some() {
+            let deadline = self.default_deadline(RequestKind::Metadata, now);
+            self.requests.submit_metadata(now, deadline);
+        }
+        self.stream.resume(now);
+        self.dispatch.begin_connection(now);
+        let down_for = now.saturating_duration_since(since);
+        self.events.push_back(Event::Reconnected { down_for });
+        self.advance(now);
+        true
     }
 
     // ---- what goes out ------------------------------------------------------------------------
@@ -289,6 +372,9 @@ impl Client {
     }
 
     fn next_timeout(&self) -> Option<Instant> {
+        if self.lifecycle.is_interrupted() {
+            return self.requests.next_timeout(false);
+        }
         if self.error().is_some() {
             return None;
         }
@@ -305,11 +391,22 @@ impl Client {
         .min()
     }
 
-    /// Why the connection has ended, if it has. When [it is ours](ConnectionError::is_ours) the
+    /// Why the present connection has ended, if it has; [`connection_state`](Self::connection_state)
+    /// tells whether another one may follow. When [it is ours](ConnectionError::is_ours) the
     /// transport is to be closed with its [code](ConnectionError::close_code) and its
     /// [words](ConnectionError::close_reason).
     pub fn error(&self) -> Option<&ConnectionError> {
         self.lifecycle.error()
+    }
+
+    /// Whether there is a connection, and what has become of it if not.
+    pub fn connection_state(&self) -> ConnectionState {
+        self.lifecycle.state()
+    }
+
+    /// Whether the connection was lost and another one is expected.
+    pub fn is_interrupted(&self) -> bool {
+        self.lifecycle.is_interrupted()
     }
 
     // ---- requests -----------------------------------------------------------------------------
@@ -387,7 +484,10 @@ impl Client {
         deadline: Option<Instant>,
         action: Option<Action>,
     ) -> Result<RequestId<Answer>, Misuse> {
-        self.check_connected()?;
+        let waits = self.lifecycle.is_interrupted() && self.holds(kind);
+        if !waits {
+            self.lifecycle.check_open()?;
+        }
         if self.requests.len() >= self.config.pending_requests {
             return Err(Misuse::TooManyRequests { limit: self.config.pending_requests });
         }
@@ -409,7 +509,8 @@ impl Client {
 
     // ---- observations -------------------------------------------------------------------------
 
-    /// The newest observation that any answer brought, and its number.
+    /// The newest observation that any answer brought, and its number. `None` before the first one
+    /// of this connection.
     pub fn latest_observation(&self) -> Option<&Latest> {
         self.latest.as_ref()
     }
@@ -428,12 +529,16 @@ impl Client {
     }
 
     /// Starts asking for observations on a grid that begins now. A running stream goes over to the
-    /// new rate.
+    /// new rate; while the connection is being made again it begins with the next one.
     ///
     /// # Errors
     /// When the connection has ended.
     pub fn start_obs_stream(&mut self, now: Instant, rate: Rate) -> Result<(), Misuse> {
-        self.check_connected()?;
+        if self.lifecycle.is_interrupted() {
+            self.stream.set_rate(rate);
+            return Ok(());
+        }
+        self.lifecycle.check_open()?;
         self.stream.start(now, rate);
         Ok(())
     }
@@ -476,13 +581,21 @@ impl Client {
 
     // ---- inside -------------------------------------------------------------------------------
 
-    fn check_connected(&self) -> Result<(), Misuse> {
-        let refusal = self.lifecycle.refusal();
-        refusal.map_or(Ok(()), |error| Err(Misuse::Disconnected(error.clone())))
+    /// Whether calls wait for a connection that is being made again: [`WhenLost::HoldCalls`].
+    pub fn holds_calls(&self) -> bool {
+        self.config.when_lost == WhenLost::HoldCalls
+    }
+
+    /// Whether a request waits for it.
+    fn holds(&self, kind: RequestKind) -> bool {
+        self.holds_calls() && !kind.moves_robot()
     }
 
     /// Lets time pass: every call that is given the time does so first.
     fn advance(&mut self, now: Instant) {
+        if self.lifecycle.is_interrupted() {
+            return self.expire_requests(now);
+        }
         if self.error().is_some() {
             return;
         }
@@ -504,6 +617,10 @@ impl Client {
             self.stats.silences += 1;
             self.events.push_back(Event::Silent { silent_for });
         }
+        self.expire_requests(now);
+    }
+
+    fn expire_requests(&mut self, now: Instant) {
         let mut expired = Vec::new();
         self.requests.advance(now, |request| expired.push(request));
         expired.into_iter().for_each(|request| self.expired(now, request));
@@ -538,6 +655,9 @@ impl Client {
     }
 
     fn cause_of(&self, Expired { kind, sent_at, .. }: Expired) -> TimeoutCause {
+        if self.lifecycle.is_interrupted() {
+            return TimeoutCause::Interrupted;
+        }
         let Some(sent_at) = sent_at else { return TimeoutCause::NotSent };
         if self.config.lossy.is_some() && matches!(kind, RequestKind::Reset | RequestKind::Step) {
             return TimeoutCause::MaybeLost;
@@ -618,10 +738,7 @@ impl Client {
         let arrival = Arrival { requested: sent_at, received: now };
         match reply {
             ServerMessage::Metadata(metadata) => {
-                let declared = ActionDeclaration::of_metadata(&metadata);
-                if !declared.is_empty() {
-                    self.declare(now, declared);
-                }
+                self.read_declaration(now, owner, ActionDeclaration::of_metadata(&metadata));
                 self.answer(owner, |id| Event::Metadata { id, metadata });
             }
             ServerMessage::Reset(mut result) => {
@@ -661,6 +778,20 @@ impl Client {
         }
     }
 
+    /// Takes what the robot's metadata declares of its actions. When only the client has asked for it,
+    /// because the connection is another one, it takes what is new: the user may have said otherwise
+    /// since it was last read.
+    fn read_declaration(&mut self, now: Instant, owner: Owner, declared: ActionDeclaration) {
+        let before = self.told_actions.replace(declared.clone());
+        let has_changed = before.as_ref().is_some_and(|before| *before != declared);
+        if has_changed || (owner != Owner::Nobody && !declared.is_empty()) {
+            self.declare(now, declared.clone());
+        }
+        if has_changed && let Some(before) = before {
+            self.events.push_back(Event::DeclarationChanged { before, after: declared });
+        }
+    }
+
     fn declare(&mut self, now: Instant, declared: ActionDeclaration) {
         let undone = self.dispatch.declare(now, declared);
         self.events.extend(undone.into_iter().map(Event::Undone));
@@ -670,7 +801,8 @@ impl Client {
         self.stats.observations.record(now);
         let events = &mut self.events;
         self.cameras.observe(now, &observation, |news| cameras::tell(events, news, &observation));
-        let number = self.latest.as_ref().map_or(0, |latest| latest.number) + 1;
+        self.observed += 1;
+        let number = self.observed;
         let observation = Arc::new(observation);
         self.latest = Some(Latest { number, arrived: now, observation: observation.clone() });
         observation
@@ -682,12 +814,42 @@ impl Client {
         }
     }
 
-    /// Ends the connection, once.
+    /// Takes the end of the connection, which is the client's end unless another connection may follow.
     fn end(&mut self, now: Instant, error: ConnectionError) {
         if self.error().is_some() {
             return;
         }
         self.advance_parts(now);
+        let is_expected = self.config.when_lost != WhenLost::End && self.lifecycle.is_open();
+        if is_expected && error.may_pass() {
+            self.interrupt(now, error);
+        } else {
+            self.end_for_good(error);
+        }
+    }
+
+    fn interrupt(&mut self, now: Instant, error: ConnectionError) {
+        self.stream.suspend();
+        self.dispatch.interrupt();
+        self.tell_low();
+        self.latest = None;
+        self.silence = Silence::new(self.config.silence);
+        self.answered = Default::default();
+        self.stream_overdue = false;
+        let holds_calls = self.holds_calls();
+        let Self { requests, events, .. } = self;
+        requests.interrupt(
+            |kind| holds_calls && !kind.moves_robot(),
+            |serial, request, sent| {
+                let error = RequestError::Interrupted { request, sent, error: error.clone() };
+                events.push_back(Event::Failed { id: RequestKey::of(serial), error });
+            },
+        );
+        self.events.push_back(Event::Interrupted(error.clone()));
+        self.lifecycle = Lifecycle::Interrupted { since: now, error };
+    }
+
+    fn end_for_good(&mut self, error: ConnectionError) {
         self.stream.stop();
         self.dispatch.stop();
         self.dispatch.clear();

@@ -77,7 +77,7 @@ impl<Answer> fmt::Debug for RequestId<Answer> {
 pub(super) enum Owner {
     User(u64),
     Stream,
-    /// A user who no longer waits: the answer is dropped.
+    /// A user who no longer waits, or the client itself: the answer is told to nobody.
     Nobody,
 }
 
@@ -145,7 +145,7 @@ pub(super) enum Outgoing {
 #[derive(Debug)]
 struct Queued {
     kind: RequestKind,
-    serial: u64,
+    owner: Owner,
     made_at: Instant,
     deadline: Deadline,
     action: Option<Action>,
@@ -201,6 +201,8 @@ pub(super) struct Requests {
     /// On a reliable transport, by kind: overdue requests that the server has passed over, by
     /// answering later ones. Should it answer them after all, the answers are dropped.
     passed_over: [u64; RequestKind::ALL.len()],
+    /// By kind: a request was open when the connection before was lost.
+    unsettled: [bool; RequestKind::ALL.len()],
     /// When a reset or a step was last given up. What waits behind it is waited for since then.
     motion_given_up: Option<Instant>,
 }
@@ -231,7 +233,14 @@ impl Requests {
         deadline: Deadline,
         action: Option<Action>,
     ) {
-        self.queued.push_back(Queued { kind, serial, made_at: now, deadline, action });
+        let owner = Owner::User(serial);
+        self.queued.push_back(Queued { kind, owner, made_at: now, deadline, action });
+    }
+
+    /// Asks for metadata ahead of everything, for nobody but the client.
+    pub(super) fn submit_metadata(&mut self, now: Instant, deadline: Deadline) {
+        let (kind, owner) = (RequestKind::Metadata, Owner::Nobody);
+        self.queued.push_front(Queued { kind, owner, made_at: now, deadline, action: None });
     }
 
     /// Whether a request of the user's waits, or one is to be sent again.
@@ -248,8 +257,8 @@ impl Requests {
         if !self.may_send(kind) {
             return None;
         }
-        let Queued { serial, made_at, deadline, action, .. } = self.queued.pop_front()?;
-        self.sent(kind, Owner::User(serial), made_at, deadline, now, asked);
+        let Queued { owner, made_at, deadline, action, .. } = self.queued.pop_front()?;
+        self.sent(kind, owner, made_at, deadline, now, asked);
         let outgoing = match kind {
             RequestKind::Metadata => Outgoing::Metadata,
             RequestKind::Reset => Outgoing::Reset,
@@ -414,10 +423,10 @@ impl Requests {
             self.let_go(index, now);
         }
         self.queued.retain(|request| {
-            let Queued { serial, kind, made_at, .. } = *request;
+            let Queued { owner, kind, made_at, .. } = *request;
             let is_due = request.deadline.is_due(now);
             if is_due {
-                expired(Expired { owner: Owner::User(serial), kind, made_at, sent_at: None });
+                expired(Expired { owner, kind, made_at, sent_at: None });
             }
             !is_due
         });
@@ -431,7 +440,7 @@ impl Requests {
             return true;
         }
         let queued = self.queued.len();
-        self.queued.retain(|request| request.serial != serial);
+        self.queued.retain(|request| request.owner != owner);
         self.queued.len() < queued
     }
 
@@ -465,12 +474,52 @@ impl Requests {
 
     /// Ends all requests of the user; `ended` gets the serial of each.
     pub(super) fn end(&mut self, mut ended: impl FnMut(u64)) {
-        for request in self.in_flight.drain(..) {
-            if let Owner::User(serial) = request.owner {
-                ended(serial);
+        self.interrupt(|_| false, |serial, _, _| ended(serial));
+    }
+
+    /// The connection is lost: forgets what was in flight, so that no answer of it is matched to a
+    /// request of the next one. Of the user's requests those that are of a kind to hold are to be
+    /// sent over the next connection; `ended` gets of each of the others the serial, the kind, and
+    /// whether it had been sent.
+    pub(super) fn interrupt(
+        &mut self,
+        holds: impl Fn(RequestKind) -> bool,
+        mut ended: impl FnMut(u64, RequestKind, bool),
+    ) {
+        for (kind, lingering) in self.lingering.iter_mut().enumerate() {
+            self.unsettled[kind] |= lingering.take().is_some();
+        }
+        self.passed_over = Default::default();
+        self.motion_given_up = None;
+        let mut held = VecDeque::new();
+        for InFlight { kind, owner, made_at, deadline, .. } in self.in_flight.drain(..) {
+            self.unsettled[kind as usize] = true;
+            match owner {
+                Owner::User(_) if holds(kind) => {
+                    held.push_back(Queued { kind, owner, made_at, deadline, action: None });
+                }
+                Owner::User(serial) => ended(serial, kind, true),
+                Owner::Stream | Owner::Nobody => {}
             }
         }
-        self.queued.drain(..).for_each(|request| ended(request.serial));
+        for request in self.queued.drain(..) {
+            match request.owner {
+                Owner::User(_) if holds(request.kind) => held.push_back(request),
+                Owner::User(serial) => ended(serial, request.kind, false),
+                Owner::Stream | Owner::Nobody => {}
+            }
+        }
+        self.queued = held;
+    }
+
+    /// Another connection has been made. On a transport that may repeat messages, answers to what was
+    /// asked over the one before may still come: none is taken for a new one.
+    pub(super) fn begin_connection(&mut self, now: Instant) {
+        let unsettled = std::mem::take(&mut self.unsettled);
+        let Some(Lossy { linger, .. }) = self.lossy else { return };
+        for (kind, lingering) in self.lingering.iter_mut().enumerate() {
+            *lingering = unsettled[kind].then(|| after(now, linger));
+        }
     }
 
     /// When [`advance`](Self::advance) next has something to do, always later than it was last

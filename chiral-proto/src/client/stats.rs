@@ -57,7 +57,8 @@ pub struct Stats {
     /// Chunks that came later than their
     /// [`max_delay`](crate::timeline::FollowOptions::max_delay).
     pub chunks_late: u64,
-    /// Of these, the chunks that were discarded for it.
+    /// Chunks that were left out: those of these that were discarded for it, and those decided on an
+    /// observation that came through a connection which was lost.
     pub chunks_discarded: u64,
     /// Where the time went between what the sensors captured and the actions that the robot was
     /// given, as far as the robot tells.
@@ -71,6 +72,8 @@ pub struct Stats {
     pub retries: u64,
     /// Answers that nobody waited for: on a lossy transport, or to requests given up.
     pub strays: u64,
+    /// How often the connection was made again.
+    pub reconnects: u64,
 }
 
 impl Stats {
@@ -122,6 +125,9 @@ impl fmt::Display for Stats {
             "requests      {} timed out, {} retried, {} strays, {} silences",
             self.requests_timed_out, self.retries, self.strays, self.silences
         )?;
+        if self.reconnects > 0 {
+            write!(f, "\nconnection    made again {} times", self.reconnects)?;
+        }
         for camera in &self.cameras {
             let CameraStats { name, frames, unchanged_for, .. } = camera;
             write!(f, "\ncamera        {name}: {frames} frames, the last {unchanged_for:.1?} ago")?;

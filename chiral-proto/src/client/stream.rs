@@ -6,6 +6,9 @@ use crate::pacer::{Pacer, Rate};
 /// fires when an answer makes room: a slow robot lowers the rate, it never piles up requests.
 #[derive(Debug, Default)]
 pub(super) struct ObservationStream {
+    /// The rate, also while there is no connection.
+    rate: Option<Rate>,
+    /// The grid, while there is one.
     pacer: Option<Pacer>,
     /// A tick has come and its request has not left yet.
     pub(super) due: bool,
@@ -15,17 +18,34 @@ pub(super) struct ObservationStream {
 
 impl ObservationStream {
     pub(super) fn start(&mut self, now: Instant, rate: Rate) {
-        self.stop();
-        self.pacer = Some(Pacer::new(now, rate));
+        self.set_rate(rate);
+        self.resume(now);
+    }
+
+    /// Sets the rate for when the connection is there again.
+    pub(super) fn set_rate(&mut self, rate: Rate) {
+        self.suspend();
+        self.rate = Some(rate);
     }
 
     pub(super) fn stop(&mut self) {
+        self.suspend();
+        self.rate = None;
+    }
+
+    /// Begins a grid with the rate that was set, if one was.
+    pub(super) fn resume(&mut self, now: Instant) {
+        self.pacer = self.rate.map(|rate| Pacer::new(now, rate));
+    }
+
+    /// Has no tick come until it is resumed.
+    pub(super) fn suspend(&mut self) {
         self.pacer = None;
         self.missed += u64::from(std::mem::take(&mut self.due));
     }
 
     pub(super) fn is_running(&self) -> bool {
-        self.pacer.is_some()
+        self.rate.is_some()
     }
 
     /// Notes the ticks that have come up to `now`.

@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::ConnectionError;
+use crate::random::SplitMix;
 use crate::wire::Frame;
 
 /// One direction of a connection: how long frames take, and what becomes of them.
@@ -117,6 +118,13 @@ impl Network {
         self.under_way.clear();
     }
 
+    /// Carries another connection, as it did the one before.
+    pub(super) fn reopen(&mut self) {
+        self.cut();
+        self.busy_until = None;
+        self.closed = false;
+    }
+
     /// When the network next does something by itself after `now`.
     pub(super) fn next_timeout(&self, now: Instant) -> Option<Instant> {
         let arrival = self.under_way.front().map(|(arrives, _)| *arrives);
@@ -128,20 +136,5 @@ impl Network {
     pub fn in_flight(&self) -> usize {
         let is_frame = |(_, delivery): &&(_, Delivery)| matches!(delivery, Delivery::Frame(_));
         self.under_way.iter().filter(is_frame).count()
-    }
-}
-
-/// The splitmix64 generator: good enough to choose which frames get lost, and the same everywhere.
-#[derive(Debug, Clone)]
-struct SplitMix(u64);
-
-impl SplitMix {
-    /// A number from 0 up to 1.
-    fn share(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
     }
 }

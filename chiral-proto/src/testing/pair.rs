@@ -97,6 +97,16 @@ impl Pair {
         self.to_client.cut();
     }
 
+    /// Connects the client again after a [`cut`](Self::cut), to a robot that has just started, over
+    /// the same networks. False if the client does not expect it; see
+    /// [`Client::begin_connection`].
+    pub fn reconnect(&mut self, server: server::Config) -> bool {
+        self.server = Server::new(self.now, server);
+        self.to_server.reopen();
+        self.to_client.reopen();
+        self.client.begin_connection(self.now)
+    }
+
     /// Moves everything that can move at this moment.
     fn exchange(&mut self) {
         let now = self.now;

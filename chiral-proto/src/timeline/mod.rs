@@ -71,7 +71,8 @@
 //! dimensions may be averaged, and how late a chunk may come.
 //!
 //! A **reset** begins a new *epoch*: it drops the plan, and a chunk that was decided on an observation
-//! of before is refused. A **starved** tick, one that finds no row, sends what [`Starved`] says.
+//! of before is refused. So does the loss of the connection, in a client that is
+//! [connected again](crate::client::Client::begin_connection); its steps are counted on. A **starved** tick, one that finds no row, sends what [`Starved`] says.
 
 mod delays;
 mod merge;
@@ -105,8 +106,10 @@ pub(crate) struct Timeline {
     plan: VecDeque<Row>,
     /// Steps that were sent: the number of the next one.
     steps: u64,
-    /// Resets so far.
+    /// Resets and lost connections so far.
     epoch: u64,
+    /// The epoch that began when the last connection was lost; 0 if none was.
+    connection_epoch: u64,
     capacity: usize,
     max_age: Option<Duration>,
     next_chunk: u64,
@@ -159,6 +162,7 @@ impl Timeline {
             plan: VecDeque::new(),
             steps: 0,
             epoch: 0,
+            connection_epoch: 0,
             capacity,
             max_age,
             next_chunk: 0,
@@ -209,6 +213,7 @@ impl Timeline {
     fn basis<'a>(&self, observation: &'a Observation) -> Result<&'a Noted, BasisError> {
         match &observation.stamp.0 {
             Some(noted) if !Arc::ptr_eq(&noted.client, &self.client) => Err(BasisError::Foreign),
+            Some(noted) if noted.epoch < self.connection_epoch => Err(BasisError::FormerConnection),
             Some(noted) if noted.epoch < self.epoch => Err(BasisError::FormerEpoch),
             Some(noted) => Ok(noted),
             None => Err(BasisError::Foreign),
@@ -399,6 +404,49 @@ impl Timeline {
     pub(crate) fn begin_epoch(&mut self) {
         self.epoch += 1;
         self.clear();
+    }
+
+    /// The connection is lost: nothing that was planned, or is decided on what was seen, through it
+    /// is sent any more.
+    pub(crate) fn end_connection(&mut self) {
+        self.begin_epoch();
+        self.connection_epoch = self.epoch;
+    }
+
+    /// Another connection has been made. The robot counts what it applies from none on.
+    pub(crate) fn begin_connection(&mut self) {
+        self.record.begin_connection(self.steps);
+        self.is_low_untold = true;
+    }
+
+    /// Leaves a chunk out that was decided on what was seen through a connection which was lost.
+    pub(crate) fn discard(&mut self, rows: &[Action]) -> Placement {
+        let chunk = ChunkId(self.next_chunk);
+        self.next_chunk += 1;
+        self.counts.discarded += 1;
+        self.counts.dropped += rows.len() as u64;
+        Placement {
+            chunk,
+            base: self.steps,
+            skipped: 0,
+            delay: None,
+            kept: 0,
+            blended: 0,
+            replaced: 0,
+            first: None,
+            late: false,
+            discarded: true,
+        }
+    }
+
+    /// As [`context`](Self::context), of a plan of which nothing is left.
+    pub(crate) fn empty_context(&self) -> PlanContext {
+        PlanContext {
+            base: self.steps,
+            spans: Vec::new(),
+            delay: Delay { min: 0, max: 0 },
+            expected_delay: None,
+        }
     }
 
     // Rows were put one after the other, so the oldest is always in front.

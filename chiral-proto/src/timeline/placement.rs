@@ -46,7 +46,7 @@ impl fmt::Display for Delay {
 pub struct Placement {
     /// The chunk's id.
     pub chunk: ChunkId,
-    /// The step of row 0. Steps are counted from 0 over the whole connection: step `n` is the `n`-th
+    /// The step of row 0. Steps are counted from 0 over the life of the client: step `n` is the `n`-th
     /// planned row that is sent.
     pub base: u64,
     /// The rows, from row 0 on, whose steps had passed already.
@@ -64,7 +64,9 @@ pub struct Placement {
     pub first: Option<u64>,
     /// The delay is longer than [`FollowOptions::max_delay`](super::FollowOptions::max_delay).
     pub late: bool,
-    /// The chunk was left out because it is late.
+    /// The chunk was left out: because it is late, or because it was decided on an observation that
+    /// came through a connection which was lost
+    /// ([`WhenLost::HoldCalls`](crate::client::WhenLost::HoldCalls)).
     pub discarded: bool,
 }
 

@@ -7,6 +7,8 @@ use super::placement::{ChunkId, Span};
 pub(super) struct Record {
     /// Number on the wire, and how many steps had been sent with it.
     sequence: VecDeque<(u64, u64)>,
+    /// Steps that were sent over the connections before.
+    steps_before: u64,
     /// Actions left, and were forgotten.
     is_truncated: bool,
     /// The rows of the last steps.
@@ -16,6 +18,14 @@ pub(super) struct Record {
 impl Record {
     /// How far back it goes.
     pub(super) const LEN: usize = 1024;
+
+    /// Forgets everything: another connection begins, after so many steps.
+    pub(super) fn begin_connection(&mut self, steps: u64) {
+        self.sequence.clear();
+        self.rows.clear();
+        self.is_truncated = false;
+        self.steps_before = steps;
+    }
 
     /// Notes an action that left as number `seq`, which grows; `steps` were sent with it.
     pub(super) fn note_sent(&mut self, seq: u64, steps: u64) {
@@ -28,7 +38,7 @@ impl Record {
     }
 
     /// How many steps had been executed by a robot that had applied the action `applied`, zero for
-    /// none; `None` if that action left too long ago, or never.
+    /// none of this connection's; `None` if that action left too long ago, or never.
     pub(super) fn steps_at(&self, applied: u64) -> Option<u64> {
         let last = self.sequence.back().map_or(0, |(seq, _)| *seq);
         if applied > last {
@@ -37,7 +47,7 @@ impl Record {
         let reached = self.sequence.partition_point(|(seq, _)| *seq <= applied);
         match reached.checked_sub(1) {
             Some(index) => Some(self.sequence[index].1),
-            None => (!self.is_truncated).then_some(0),
+            None => (!self.is_truncated).then_some(self.steps_before),
         }
     }
 

@@ -8,9 +8,9 @@ pub struct Stamp(pub(super) Option<Noted>);
 
 #[derive(Debug, Clone)]
 pub(super) struct Noted {
-    /// The client: one connection.
+    /// The client that received it.
     pub(super) client: Arc<()>,
-    /// Resets before it was taken.
+    /// Resets and lost connections before it was taken.
     pub(super) epoch: u64,
     /// Steps that were sent when the request left, and when the reply arrived.
     pub(super) asked: u64,
@@ -40,6 +40,11 @@ pub enum BasisError {
     /// A reset was asked for after the observation was taken.
     #[error("the observation was taken before the last reset: decide on one of after it")]
     FormerEpoch,
+    /// The connection was made again after the observation was taken, or is lost.
+    #[error(
+        "the observation came through a connection that was lost since: decide on one of the present connection"
+    )]
+    FormerConnection,
     /// The observation did not come through this client.
     #[error(
         "the observation did not come through this connection, so the steps since are not known: follow one that did, or use `Anchor::Next`"

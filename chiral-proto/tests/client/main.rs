@@ -9,6 +9,7 @@ mod end;
 mod lossy;
 mod outgoing;
 mod over_a_network;
+mod reconnect;
 mod requests;
 mod silence;
 mod stream;

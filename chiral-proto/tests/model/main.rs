@@ -6,6 +6,7 @@ mod support;
 
 mod client;
 mod pair;
+mod reconnect;
 mod reference;
 mod robot;
 mod server;
