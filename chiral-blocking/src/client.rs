@@ -2,14 +2,14 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chiral_driver::client::{ClientState, Pending};
-use chiral_driver::proto::client::NotQueued;
+use chiral_driver::client::{ConnectionEvent, Pending};
+use chiral_driver::proto::client::{NotQueued, Reconnect};
 use chiral_driver::proto::{Action, Map, Observation, ResetResult, StepResult};
 use chiral_driver::{CallError, ClientCalls, ConnectError};
 use futures_lite::future::block_on;
 
 use crate::connect::Builder;
-use crate::link::Link;
+use crate::reconnect::CurrentLink;
 use crate::stream::Stream;
 use crate::threads::Threads;
 
@@ -26,8 +26,8 @@ use crate::threads::Threads;
 pub struct PolicyClient {
     // Before the threads: its drop is what ends them.
     calls: ClientCalls,
-    /// For calls that send what they have to send themselves; over a byte stream only.
-    link: Option<Arc<Link<ClientState>>>,
+    /// For calls that send what they have to send themselves.
+    link: Arc<CurrentLink>,
     _threads: Arc<JoinOnDrop>,
 }
 
@@ -49,6 +49,22 @@ impl PolicyClient {
     /// When the URI is bad, or what is there will not take the connection.
     pub fn connect(uri: &str) -> Result<Self, ConnectError> {
         Self::builder().connect(uri)
+    }
+
+    /// As [`connect`](Self::connect), for a policy that is to live through a restart of its robot
+    /// without knowing of it: a connection that is lost is made again, for as long as it takes.
+    ///
+    /// Requests for metadata and observations wait for it, within their deadline, and so does
+    /// [`next_obs`](Self::next_obs); a chunk that was decided on an observation of before is
+    /// [discarded](crate::proto::timeline::Placement::discarded) by [`follow`](ClientCalls::follow).
+    /// What moves the robot in another way fails meanwhile: [`reset`](Self::reset),
+    /// [`step`](Self::step), and actions that are put or sent, none of which is kept for later. See
+    /// [`Builder::reconnect`] for what becomes of the rest, and for what ends it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn supervised(uri: &str) -> Result<Self, ConnectError> {
+        Self::builder().reconnect(Reconnect::holding_calls()).connect(uri)
     }
 
     /// A client over a byte stream that is connected already, with the default settings; see
@@ -149,6 +165,18 @@ impl PolicyClient {
         Ok(())
     }
 
+    /// The next event of the connection that this handle has not returned yet: that it was lost, made
+    /// again, or has ended. Blocks while there is none, for `timeout` at the most: then it returns
+    /// `None`, and so it does when it has ended and that was returned. A handle that does not look for
+    /// long misses all but the last 64.
+    pub fn next_connection_event(
+        &self,
+        timeout: impl Into<Option<Duration>>,
+    ) -> Option<ConnectionEvent> {
+        let deadline = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
+        self.calls.wait_connection_event_blocking(deadline)
+    }
+
     /// Closes the connection, for all handles, and blocks until the server knows, for 7 s at the
     /// most. What was [sent](Self::send_action) goes out before; what waits for a tick does not.
     /// The robot applies nothing after the end: to be sure of the last action, wait for a
@@ -158,18 +186,14 @@ impl PolicyClient {
         block_on(self.calls.connection().wait_until_finished());
     }
 
-    pub(crate) fn new(
-        calls: ClientCalls,
-        link: Option<Arc<Link<ClientState>>>,
-        threads: Arc<Threads>,
-    ) -> Self {
+    pub(crate) fn new(calls: ClientCalls, link: Arc<CurrentLink>, threads: Arc<Threads>) -> Self {
         Self { calls, link, _threads: Arc::new(JoinOnDrop(threads)) }
     }
 
     /// Sends what there is to send: in this thread, if the stream takes it at once, for another one
     /// would have to wake up first.
     fn send(&self) {
-        match &self.link {
+        match self.link.get() {
             Some(link) => link.try_send_inline(),
             None => self.calls.connection().wake_driver(),
         }

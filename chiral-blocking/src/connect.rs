@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use chiral_driver::address::StreamAddress;
 use chiral_driver::client::{
-    ClientSettings, Failure, OnWaiting, Stage, Target, WaitForServer, Waiting, classify_handshake,
+    ClientSettings, ConnectionEvent, Failure, OnConnection, OnWaiting, Stage, Supervisor, Target,
+    WaitForServer, Waiting, classify_handshake,
 };
 use chiral_driver::proto::bytes::Bytes;
-use chiral_driver::proto::client::Config;
+use chiral_driver::proto::client::{Config, Reconnect};
 use chiral_driver::proto::ws::{HandshakeError, Keepalive};
 use chiral_driver::{ConnectError, Connector, Transport};
 use futures_lite::future::block_on;
@@ -15,15 +16,17 @@ use futures_lite::future::block_on;
 use crate::client::PolicyClient;
 use crate::connector::connector;
 use crate::dial;
-use crate::link::Link;
+use crate::reconnect::{Route, supervise_frames, supervise_link};
 #[cfg(unix)]
 use crate::stream::PolicyTcp;
 use crate::stream::{Stream, is_timeout, write_all};
 use crate::threads::Threads;
-use crate::transport::drive;
 
 /// How long a call may block during a handshake before the deadline is looked at.
 const HANDSHAKE_STEP: Duration = Duration::from_millis(50);
+
+/// How long a pause between two tries may go on before it is looked at whether anybody waits.
+const SLEEP_STEP: Duration = Duration::from_millis(50);
 
 /// Settings of a [`PolicyClient`], and how to connect it.
 #[derive(Debug, Clone, Default)]
@@ -83,6 +86,40 @@ impl Builder {
         self
     }
 
+    /// Has a connection that was lost made again. Default: it is not.
+    ///
+    /// The observation stream and the dispatch of actions go on at their rates. Requests in flight
+    /// fail, and say whether they had been sent; nothing that was queued or planned before is sent any
+    /// more, and a chunk that was decided on an observation of before is refused. While there is no
+    /// connection calls fail with [`Misuse::Interrupted`](crate::proto::client::Misuse::Interrupted) or
+    /// [`NotQueuedReason::Interrupted`](crate::proto::client::NotQueuedReason::Interrupted), unless
+    /// [they wait](Reconnect::hold_calls). The robot's metadata, if it was read, is read again.
+    ///
+    /// What cannot pass ends the client: a server that refuses the connection (but for the HTTP
+    /// statuses 429, 502, 503 and 504), a broken rule of the protocol, and that another policy has
+    /// taken the robot over, which is not taken back; see
+    /// [`ConnectionError::may_pass`](crate::proto::ConnectionError::may_pass). A robot that has another
+    /// policy is waited for.
+    ///
+    /// It is for [`connect`](Self::connect) and [`connect_with`](Self::connect_with): a stream or a
+    /// transport that you bring has no address at which it could be made again, and ends.
+    #[must_use]
+    pub fn reconnect(mut self, reconnect: impl Into<Option<Reconnect>>) -> Self {
+        self.0.reconnect = reconnect.into();
+        self
+    }
+
+    /// Has a function called when the connection is lost, made again, or has ended, in the thread of
+    /// the connection: it must not block. Default: nothing; the log is told in any case.
+    #[must_use]
+    pub fn on_connection(
+        mut self,
+        call: impl Fn(&ConnectionEvent) + Send + Sync + 'static,
+    ) -> Self {
+        self.0.on_connection = OnConnection::new(call);
+        self
+    }
+
     /// Connects to a robot, and blocks until it has: for a server that is not up yet, which is tried
     /// every 100 ms, and for its turn at a robot that has another policy, or at a server that is busy
     /// (the HTTP statuses 429, 502, 503 and 504), which is tried ever more rarely, down to once a
@@ -96,9 +133,12 @@ impl Builder {
         let uri = uri.trim();
         match Target::of(uri)? {
             Target::Socket { address, authority, path } => {
-                self.connect_socket(uri, &address, &authority, &path)
+                let route = Route { uri: uri.to_owned(), address, authority, path };
+                let wait = WaitForServer::new(uri, &self.0);
+                let (stream, surplus) = self.connect_socket(&route, wait)?;
+                self.over_session(stream, &surplus, Some(route))
             }
-            Target::Other => self.connect_with(&*connector(uri)?),
+            Target::Other => self.connect_with(connector(uri)?),
         }
     }
 
@@ -106,11 +146,17 @@ impl Builder {
     ///
     /// # Errors
     /// The connector's.
-    pub fn connect_with(self, connector: &dyn Connector) -> Result<PolicyClient, ConnectError> {
-        let settings = self.0.for_connector(connector);
+    pub fn connect_with(self, connector: impl Connector) -> Result<PolicyClient, ConnectError> {
+        let settings = self.0.for_connector(&connector);
         let wait = WaitForServer::new(&connector.uri(), &settings);
-        let connecting = connector.connect(&settings.machine.limits, wait);
-        Self(settings).over_transport(block_on(connecting)?)
+        let transport = block_on(connector.connect(&settings.machine.limits, wait))?;
+        let calls = settings.start_supervised(transport.extension());
+        let connection = Arc::clone(calls.connection());
+        let supervisor = Supervisor::new(connection, settings, connector.uri())?;
+        let threads = Arc::<Threads>::default();
+        supervise_frames(supervisor, transport, Some(Box::new(connector)), &threads)
+            .map_err(ConnectError::Thread)?;
+        Ok(PolicyClient::new(calls, Arc::default(), threads))
     }
 
     /// A client over a transport that is connected already.
@@ -120,8 +166,9 @@ impl Builder {
     pub fn over_transport(self, transport: impl Transport) -> Result<PolicyClient, ConnectError> {
         let threads = Arc::<Threads>::default();
         let calls = self.0.start(transport.extension());
-        drive(Arc::clone(calls.connection()), transport, &threads).map_err(ConnectError::Thread)?;
-        Ok(PolicyClient::new(calls, None, threads))
+        let supervisor = Supervisor::without_reconnect(Arc::clone(calls.connection()), self.0);
+        supervise_frames(supervisor, transport, None, &threads).map_err(ConnectError::Thread)?;
+        Ok(PolicyClient::new(calls, Arc::default(), threads))
     }
 
     /// A client over any ordered byte stream that is connected already: a TLS connection, a pipe,
@@ -134,19 +181,18 @@ impl Builder {
         let mut wait = WaitForServer::new(URI, &ClientSettings::default());
         let deadline = wait.try_deadline();
         match self.complete_handshake(&stream, URI, "localhost", "/", deadline, &mut wait)? {
-            Ok(surplus) => self.over_session(stream, &surplus),
+            Ok(surplus) => self.over_session(Box::new(stream), &surplus, None),
             Err(failure) => Err(failure.into_error(URI, wait.waited())),
         }
     }
 
-    fn connect_socket(
-        self,
-        uri: &str,
-        address: &StreamAddress,
-        authority: &str,
-        path: &str,
-    ) -> Result<PolicyClient, ConnectError> {
-        let mut wait = WaitForServer::new(uri, &self.0);
+    /// A connection whose handshake is done, and what had arrived behind that.
+    pub(crate) fn connect_socket(
+        &self,
+        route: &Route,
+        mut wait: WaitForServer,
+    ) -> Result<(Box<dyn Stream>, Bytes), ConnectError> {
+        let Route { uri, address, authority, path } = route;
         loop {
             let deadline = wait.try_deadline();
             let failure = match connect(address, deadline, &mut wait) {
@@ -155,13 +201,17 @@ impl Builder {
                     let shaken = self
                         .complete_handshake(&stream, uri, authority, path, deadline, &mut wait)?;
                     match shaken {
-                        Ok(surplus) => return self.over_session(stream, &surplus),
+                        Ok(surplus) => return Ok((stream, surplus)),
                         Err(failure) => failure,
                     }
                 }
             };
             let retry_at = wait.retry_at(failure)?;
-            std::thread::sleep(retry_at.saturating_duration_since(Instant::now()));
+            while let Some(left) = retry_at.checked_duration_since(Instant::now())
+                && !wait.is_cancelled()
+            {
+                std::thread::sleep(left.min(SLEEP_STEP));
+            }
         }
     }
 
@@ -181,7 +231,7 @@ impl Builder {
             write_all(stream, handshake.request())?;
             let mut chunk = [0; 4096];
             loop {
-                if deadline <= Instant::now() {
+                if deadline <= Instant::now() || wait.is_cancelled() {
                     return Ok(None);
                 }
                 wait.notice(Stage::Handshake.when_slow());
@@ -205,15 +255,28 @@ impl Builder {
 
     fn over_session(
         self,
-        stream: impl Stream,
+        stream: Box<dyn Stream>,
         surplus: &[u8],
+        route: Option<Route>,
     ) -> Result<PolicyClient, ConnectError> {
         let threads = Arc::<Threads>::default();
         let session = self.0.session(Instant::now(), surplus)?;
-        let calls = self.0.start(None);
-        let link = Link::start(Arc::clone(calls.connection()), stream, session, &threads)
-            .map_err(ConnectError::Thread)?;
-        Ok(PolicyClient::new(calls, Some(link), threads))
+        let (calls, supervisor) = match &route {
+            Some(route) => {
+                let calls = self.0.start_supervised(None);
+                let connection = Arc::clone(calls.connection());
+                let supervisor = Supervisor::new(connection, self.0, route.uri.clone())?;
+                (calls, supervisor)
+            }
+            None => {
+                let calls = self.0.start(None);
+                let connection = Arc::clone(calls.connection());
+                (calls, Supervisor::without_reconnect(connection, self.0))
+            }
+        };
+        let link = supervise_link(supervisor, stream, session, route, &threads);
+        let link = link.map_err(ConnectError::Thread)?;
+        Ok(PolicyClient::new(calls, link, threads))
     }
 }
 

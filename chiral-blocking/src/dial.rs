@@ -48,7 +48,7 @@ fn connect_first(
     let (connected, results) = channel();
     loop {
         let now = Instant::now();
-        if deadline <= now {
+        if deadline <= now || wait.is_cancelled() {
             return Err(Stage::Connect.timed_out());
         }
         if let Some(address) = race.start_next(now) {
@@ -79,13 +79,13 @@ fn receive<T>(
     stage: Stage,
 ) -> Option<T> {
     loop {
-        let left = until.min(wait.notice_at()).saturating_duration_since(Instant::now());
+        let left = until.min(wait.look_up_at()).saturating_duration_since(Instant::now());
         match results.recv_timeout(left) {
             Ok(result) => return Some(result),
             Err(RecvTimeoutError::Disconnected) => return None,
             Err(RecvTimeoutError::Timeout) => wait.notice(stage.when_slow()),
         }
-        if until <= Instant::now() {
+        if until <= Instant::now() || wait.is_cancelled() {
             return None;
         }
     }

@@ -10,6 +10,7 @@ mod dial;
 mod link;
 mod listener;
 mod operate;
+mod reconnect;
 mod robot;
 mod server;
 mod signal;
@@ -17,7 +18,7 @@ mod stream;
 mod threads;
 mod transport;
 
-pub use chiral_driver::client::Waiting;
+pub use chiral_driver::client::{ConnectionEvent, Waiting};
 pub use chiral_driver::proto::{self, DEFAULT_ADDRESS, DEFAULT_URI};
 pub use chiral_driver::{
     CallError, ClientCalls, Command, Commands, ConnectError, FailureText, Hold, NotReady, Refusal,

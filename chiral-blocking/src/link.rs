@@ -48,6 +48,8 @@ struct Sender {
     close_started: bool,
     /// Writing has failed.
     broken: Option<io::Error>,
+    /// The writing thread is done: the connection may have another link by now.
+    is_over: bool,
     /// When the writing thread looks up by itself.
     sleeps_until: Option<Instant>,
     yield_limiter: YieldLimiter,
@@ -89,6 +91,20 @@ impl<S: State> Link<S> {
         session: Session,
         threads: &Arc<Threads>,
     ) -> io::Result<Arc<Self>> {
+        let link = Self::start_reading(connection, stream, session, threads)?;
+        let writing = link.writing();
+        threads.spawn("chiral-writer", move || writing.run())?;
+        Ok(link)
+    }
+
+    /// As [`start`](Self::start), but its [`writing`](Self::writing) is left to a thread of the
+    /// caller's.
+    pub(crate) fn start_reading(
+        connection: Arc<Connection<S>>,
+        stream: impl Stream,
+        session: Session,
+        threads: &Arc<Threads>,
+    ) -> io::Result<Arc<Self>> {
         // From here on nobody needs the reading thread for anything else.
         stream.set_timeouts(None, Some(WRITE_TIMEOUT))?;
         let Session { reader, writer } = session;
@@ -96,6 +112,7 @@ impl<S: State> Link<S> {
             writer,
             close_started: false,
             broken: None,
+            is_over: false,
             sleeps_until: None,
             yield_limiter: YieldLimiter::default(),
         };
@@ -117,9 +134,12 @@ impl<S: State> Link<S> {
             reading.read_messages(reader);
         })?;
         link.connection.start();
-        let writing = EndOfWriting(Arc::clone(&link));
-        threads.spawn("chiral-writer", move || writing.0.write_frames())?;
         Ok(link)
+    }
+
+    /// The work of the thread that writes.
+    pub(crate) fn writing(self: &Arc<Self>) -> Writing<S> {
+        Writing(Arc::clone(self))
     }
 
     fn findings(&self) -> MutexGuard<'_, ReaderFindings> {
@@ -250,6 +270,9 @@ impl<S: State> Link<S> {
             // Somebody is at it, and the writing thread looks again behind it.
             Err(TryLockError::WouldBlock) => return self.signal.raise(),
         };
+        if sender.is_over {
+            return self.connection.wake_driver();
+        }
         let sent = self.send(&mut sender, mode);
         let is_in_time = match (&sent, sender.sleeps_until) {
             (Sent::All { until: None }, _) => true,
@@ -359,7 +382,11 @@ impl<S: State> Link<S> {
 
     /// Finishes the connection, and hangs up.
     fn finish(&self) {
-        let broken = self.sender.lock().unwrap_or_else(PoisonError::into_inner).broken.take();
+        let broken = {
+            let mut sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
+            sender.is_over = true;
+            sender.broken.take()
+        };
         if let Some(error) = broken {
             // The peer may have said why before it went: the reading thread finds that.
             let deadline = Instant::now() + REASON_TIMEOUT;
@@ -398,10 +425,25 @@ impl<S: State> Drop for EndOfReading<S> {
     }
 }
 
-/// Finishes the connection, also when a panic ends the writing thread.
-struct EndOfWriting<S: State>(Arc<Link<S>>);
+/// The work of the thread that writes. Its drop finishes the connection, also when a panic ends the
+/// thread, or when it does not start.
+pub(crate) struct Writing<S: State>(Arc<Link<S>>);
 
-impl<S: State> Drop for EndOfWriting<S> {
+impl<S: State> Writing<S> {
+    /// Writes until the connection has ended, and the peer knows or cannot be told. Then nothing more
+    /// of it comes or goes: another connection may be made.
+    pub(crate) fn run(self) {
+        self.0.write_frames();
+        let link = Arc::clone(&self.0);
+        drop(self);
+        // The stream is shut down, so that the reading thread is not blocked any more.
+        while !link.findings().is_over {
+            link.signal.wait(None);
+        }
+    }
+}
+
+impl<S: State> Drop for Writing<S> {
     fn drop(&mut self) {
         self.0.finish();
     }

@@ -21,13 +21,16 @@ pub(crate) fn drive<S: State>(
     threads: &Arc<Threads>,
 ) -> io::Result<()> {
     let mut driver = Driver::new(connection, transport);
-    threads.spawn("chiral-connection", move || {
-        let signal = Arc::<Signal>::default();
-        let waker = Waker::from(Arc::clone(&signal));
-        while let Progress::Waiting { until } = driver.poll(&mut Context::from_waker(&waker)) {
-            signal.wait(until);
-        }
-    })
+    threads.spawn("chiral-connection", move || run(&mut driver))
+}
+
+/// Drives a connection to its end in this thread.
+pub(crate) fn run<S: State, T: Transport>(driver: &mut Driver<S, T>) {
+    let signal = Arc::<Signal>::default();
+    let waker = Waker::from(Arc::clone(&signal));
+    while let Progress::Waiting { until } = driver.poll(&mut Context::from_waker(&waker)) {
+        signal.wait(until);
+    }
 }
 
 /// Tells a policy that it is not let in, and waits a moment until it knows.

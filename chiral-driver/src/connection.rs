@@ -108,6 +108,11 @@ impl<S: State> Connection<S> {
         self.lock().machine().error().cloned()
     }
 
+    /// Whether the machine's connection was lost and another one is expected.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.lock().machine().is_interrupted()
+    }
+
     /// Takes something from the state, without handing on events. Wakes the driver if messages are
     /// wanted again for it.
     pub(crate) fn take<T>(&self, take: impl FnOnce(&mut S) -> T) -> T {
@@ -236,10 +241,14 @@ impl<S: State> Connection<S> {
         self.activity.notify(usize::MAX);
     }
 
-    /// Tells that nothing more will be moved, and why. Only the first call counts.
+    /// Tells that nothing more will be moved, and why. Only the first call counts. Of a client that
+    /// expects another connection it is only the end of this one.
     pub fn finish(&self, reason: ConnectionError) {
         if !self.finished.load(Ordering::Acquire) {
             self.disconnect(Instant::now(), reason);
+            if self.is_interrupted() {
+                return;
+            }
             self.finished.store(true, Ordering::Release);
             self.on_finish.notify(usize::MAX);
         }

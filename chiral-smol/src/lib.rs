@@ -17,7 +17,7 @@ use std::time::Instant;
 use chiral_driver::address::StreamAddress;
 use chiral_driver::{AsyncTimer, Runtime};
 
-pub use chiral_driver::client::Waiting;
+pub use chiral_driver::client::{ConnectionEvent, Waiting};
 pub use chiral_driver::proto::{self, DEFAULT_ADDRESS, DEFAULT_URI};
 pub use chiral_driver::{
     CallError, ClientCalls, Command, Commands, ConnectError, FailureText, Hold, NotReady, Refusal,

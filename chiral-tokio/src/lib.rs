@@ -14,7 +14,7 @@ use std::path::Path;
 use chiral_driver::Runtime;
 use chiral_driver::address::StreamAddress;
 
-pub use chiral_driver::client::Waiting;
+pub use chiral_driver::client::{ConnectionEvent, Waiting};
 pub use chiral_driver::proto::{self, DEFAULT_ADDRESS, DEFAULT_URI};
 pub use chiral_driver::{
     CallError, ClientCalls, Command, Commands, ConnectError, FailureText, Hold, NotReady, Refusal,

@@ -76,7 +76,7 @@ pub(crate) trait Plugs: Sync {
 
     fn connect_with(
         &self,
-        connector: &dyn Connector,
+        connector: Box<dyn Connector>,
         settings: ClientSettings,
     ) -> Result<Arc<dyn Policy>, ConnectError>;
 
@@ -107,7 +107,7 @@ impl<E: Executor> Plugs for Driven<E> {
 
     fn connect_with(
         &self,
-        connector: &dyn Connector,
+        connector: Box<dyn Connector>,
         settings: ClientSettings,
     ) -> Result<Arc<dyn Policy>, ConnectError> {
         Ok(self.policy(E::block_on(self.builder(settings).connect_with(connector))?))
@@ -159,7 +159,7 @@ impl Plugs for Blocking {
 
     fn connect_with(
         &self,
-        connector: &dyn Connector,
+        connector: Box<dyn Connector>,
         settings: ClientSettings,
     ) -> Result<Arc<dyn Policy>, ConnectError> {
         Ok(self.policy(self.builder(settings).connect_with(connector)?))
@@ -332,7 +332,7 @@ impl Adapter for OverFrames {
         settings: ClientSettings,
     ) -> Result<Arc<dyn Policy>, ConnectError> {
         let connector = FramedConnector::new(uri).expect("it is a URI of this transport");
-        self.0.connect_with(&connector, settings)
+        self.0.connect_with(Box::new(connector), settings)
     }
 
     fn uri(&self, address: &str) -> String {
@@ -364,7 +364,7 @@ impl Adapter for OverQueues {
         settings: ClientSettings,
     ) -> Result<Arc<dyn Policy>, ConnectError> {
         let connector = QueueConnector::new(uri).expect("it is a URI of this transport");
-        self.0.connect_with(&connector, settings)
+        self.0.connect_with(Box::new(connector), settings)
     }
 
     fn uri(&self, address: &str) -> String {

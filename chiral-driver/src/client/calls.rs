@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chiral_proto::client::{
-    Client, Config, Misuse, NotFresh, NotQueued, RequestError, RequestId, Stats,
+    Client, Config, ConnectionState, Misuse, NotFresh, NotQueued, RequestId, Stats,
 };
 use chiral_proto::timeline::{BasisError, FollowOptions, Placement, PlanContext, Starved};
 use chiral_proto::{
@@ -11,6 +11,7 @@ use chiral_proto::{
 };
 use event_listener::{EventListener, Listener as _};
 
+use super::connection_event::ConnectionEvent;
 use super::state::{Answer, Call, ClientState, Pending};
 use crate::connection::Connection;
 use crate::error::CallError;
@@ -28,6 +29,8 @@ pub struct ClientCalls {
     connection: Arc<CloseOnDrop>,
     /// The newest observation that this handle's `next_obs` returned, by its number.
     seen: AtomicU64,
+    /// How many events of the connection this handle has returned, or missed.
+    seen_events: AtomicU64,
     settings: CallSettings,
 }
 
@@ -35,7 +38,6 @@ pub struct ClientCalls {
 #[derive(Clone, Default)]
 pub(super) struct CallSettings {
     pub(super) request_timeout: Option<Duration>,
-    pub(super) extension: Option<Extension>,
 }
 
 /// What all handles share. Its drop is the last handle's.
@@ -52,12 +54,17 @@ fn start_closing(connection: &Connection<ClientState>) {
 }
 
 impl ClientCalls {
-    pub(super) fn new(config: Config, settings: CallSettings) -> Self {
+    pub(super) fn new(
+        config: Config,
+        settings: CallSettings,
+        extension: Option<Extension>,
+    ) -> Self {
         let mut machine = Client::new(config);
         machine.refill_at(0);
-        let connection = Connection::new(ClientState::new(machine));
+        let connection = Connection::new(ClientState::new(machine, extension));
         let connection = Arc::new(CloseOnDrop(connection));
-        Self { connection, seen: AtomicU64::new(0), settings }
+        let (seen, seen_events) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { connection, seen, seen_events, settings }
     }
 
     /// The connection, for its driver.
@@ -136,9 +143,7 @@ impl ClientCalls {
         if let Some(error) = state.take_stream_error() {
             return Err(error.into());
         }
-        if let Some(error) = state.machine.error() {
-            return Err(RequestError::Disconnected(error.clone()).into());
-        }
+        state.check_awaited()?;
         Ok(Err(state.listen()))
     }
 
@@ -180,9 +185,7 @@ impl ClientCalls {
     /// `None` when few rows of the plan are left; else what to wait for.
     fn poll_plan_low(&self) -> Result<Option<EventListener>, CallError> {
         let state = self.connection.0.lock();
-        if let Some(error) = state.machine.error() {
-            return Err(RequestError::Disconnected(error.clone()).into());
-        }
+        state.check_awaited()?;
         Ok((!state.machine.is_plan_low()).then(|| state.listen_plan_low()))
     }
 
@@ -213,6 +216,43 @@ impl ClientCalls {
         Ok(true)
     }
 
+    /// The next event of the connection that this handle has not returned yet, or what to wait for;
+    /// nothing when it has ended and that was returned.
+    fn poll_connection_event(&self) -> Result<ConnectionEvent, Option<EventListener>> {
+        let state = self.connection.0.lock();
+        let (event, seen) = state.connection_event(self.seen_events.load(Ordering::Relaxed))?;
+        self.seen_events.store(seen, Ordering::Relaxed);
+        Ok(event)
+    }
+
+    /// The next event of the connection that this handle has not returned yet; waits for it. `None`
+    /// when it has ended and that was returned.
+    pub async fn wait_connection_event(&self) -> Option<ConnectionEvent> {
+        loop {
+            match self.poll_connection_event() {
+                Ok(event) => return Some(event),
+                Err(next) => next?.await,
+            }
+        }
+    }
+
+    /// As [`wait_connection_event`](Self::wait_connection_event), blocking the thread; also `None`
+    /// when there is none by the deadline.
+    pub fn wait_connection_event_blocking(
+        &self,
+        deadline: Option<Instant>,
+    ) -> Option<ConnectionEvent> {
+        loop {
+            match (self.poll_connection_event(), deadline) {
+                (Ok(event), _) => return Some(event),
+                (Err(next), None) => next?.wait(),
+                (Err(next), Some(deadline)) => {
+                    next?.wait_deadline(deadline)?;
+                }
+            }
+        }
+    }
+
     /// Begins to close the connection, for all handles: what was [sent](Self::send_action) goes out
     /// before.
     pub fn start_closing(&self) {
@@ -235,7 +275,8 @@ impl ClientCalls {
         self.connection.0.call(|state, _| state.machine.stop_obs_stream());
     }
 
-    /// The newest observation that any answer brought; `None` before the first. Never waits.
+    /// The newest observation that any answer brought; `None` before the first, and after the
+    /// connection was lost before the first of the next one. Never waits.
     pub fn latest_obs(&self) -> Option<Arc<Observation>> {
         Some(Arc::clone(&self.connection.0.lock().latest()?.observation))
     }
@@ -432,15 +473,24 @@ impl ClientCalls {
         self.connection.0.lock().is_silent()
     }
 
-    /// Why the connection has ended, if it has.
+    /// Why the connection has ended, if it has, for good: not while it is being made again, see
+    /// [`connection_state`](Self::connection_state).
     pub fn error(&self) -> Option<ConnectionError> {
-        self.connection.0.error()
+        match self.connection.0.state() {
+            ConnectionState::Ended { error } => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Whether there is a connection, and what has become of it if not.
+    pub fn connection_state(&self) -> ConnectionState {
+        self.connection.0.state()
     }
 
     /// What the transport has beyond its frames, such as statistics of its own, if that is a `T`.
     /// Over Zenoh: `chiral_zenoh::Counts`.
     pub fn transport_extension<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        self.settings.extension.clone()?.downcast().ok()
+        self.connection.0.lock().extension()?.downcast().ok()
     }
 }
 
@@ -449,6 +499,7 @@ impl Clone for ClientCalls {
         Self {
             connection: Arc::clone(&self.connection),
             seen: AtomicU64::new(self.seen.load(Ordering::Relaxed)),
+            seen_events: AtomicU64::new(self.seen_events.load(Ordering::Relaxed)),
             settings: self.settings.clone(),
         }
     }

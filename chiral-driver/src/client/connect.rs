@@ -3,18 +3,20 @@ use std::io;
 use std::marker::PhantomData;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use chiral_proto::client::Config;
+use chiral_proto::client::{Config, Reconnect};
 use chiral_proto::ws::{ClientHandshake, HandshakeError, Keepalive};
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
 use super::PolicyClient;
+use super::connection_event::{ConnectionEvent, OnConnection};
 use super::race::Race;
+use super::reconnect::{OutageProgress, Supervisor};
 use super::settings::{ClientSettings, Target, classify_handshake};
 use super::waiting::{Failure, OnWaiting, Stage, WaitForServer, Waiting};
 use crate::address::StreamAddress;
@@ -90,6 +92,40 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
+    /// Has a connection that was lost made again. Default: it is not.
+    ///
+    /// The observation stream and the dispatch of actions go on at their rates. Requests in flight
+    /// fail, and say whether they had been sent; nothing that was queued or planned before is sent any
+    /// more, and a chunk that was decided on an observation of before is refused. While there is no
+    /// connection calls fail with [`Misuse::Interrupted`](chiral_proto::client::Misuse::Interrupted) or
+    /// [`NotQueuedReason::Interrupted`](chiral_proto::client::NotQueuedReason::Interrupted), unless
+    /// [they wait](Reconnect::hold_calls). The robot's metadata, if it was read, is read again.
+    ///
+    /// What cannot pass ends the client: a server that refuses the connection (but for the HTTP
+    /// statuses 429, 502, 503 and 504), a broken rule of the protocol, and that another policy has
+    /// taken the robot over, which is not taken back; see
+    /// [`ConnectionError::may_pass`](chiral_proto::ConnectionError::may_pass). A robot that has another
+    /// policy is waited for.
+    ///
+    /// It is for [`connect`](Self::connect) and [`connect_with`](Self::connect_with): a stream or a
+    /// transport that you bring has no address at which it could be made again, and ends.
+    #[must_use]
+    pub fn reconnect(mut self, reconnect: impl Into<Option<Reconnect>>) -> Self {
+        self.settings.reconnect = reconnect.into();
+        self
+    }
+
+    /// Has a function called when the connection is lost, made again, or has ended, in the task of the
+    /// connection: it must not block. Default: nothing; the log is told in any case.
+    #[must_use]
+    pub fn on_connection(
+        mut self,
+        call: impl Fn(&ConnectionEvent) + Send + Sync + 'static,
+    ) -> Self {
+        self.settings.on_connection = OnConnection::new(call);
+        self
+    }
+
     /// Connects to a robot, and waits for it: for a server that is not up yet, which is tried every
     /// 100 ms, and for its turn at a robot that has another policy, or at a server that is busy (the
     /// HTTP statuses 429, 502, 503 and 504), which is tried ever more rarely, down to once a second.
@@ -103,11 +139,12 @@ impl<R: Runtime> Builder<R> {
         let uri = uri.trim();
         match Target::of(uri)? {
             Target::Socket { address, authority, path } => {
-                self.connect_socket(uri, &address, &authority, &path).await
+                self.connect_over(Route::Socket { uri: uri.to_owned(), address, authority, path })
+                    .await
             }
             Target::Other => {
                 let connector = R::connector(uri).ok_or_else(|| ConnectError::no_connector(uri))?;
-                self.connect_with(&*connector?).await
+                self.connect_with(connector?).await
             }
         }
     }
@@ -117,18 +154,46 @@ impl<R: Runtime> Builder<R> {
     /// # Errors
     /// The connector's.
     pub async fn connect_with(
-        self,
-        connector: &dyn Connector,
+        mut self,
+        connector: impl Connector,
     ) -> Result<PolicyClient<R>, ConnectError> {
-        let settings = self.settings.for_connector(connector);
-        let wait = WaitForServer::new(&connector.uri(), &settings);
-        let transport = connector.connect(&settings.machine.limits, wait).await?;
-        Ok(start(settings, transport))
+        self.settings = self.settings.for_connector(&connector);
+        self.connect_over(Route::Other(Box::new(connector))).await
+    }
+
+    async fn connect_over(self, route: Route) -> Result<PolicyClient<R>, ConnectError> {
+        let wait = WaitForServer::new(&route.uri(), &self.settings);
+        let transport = self.make_transport(&route, wait).await?;
+        let calls = self.settings.start_supervised(transport.extension());
+        let connection = calls.connection().clone();
+        let supervisor = Supervisor::new(connection, self.settings.clone(), route.uri())?;
+        R::spawn("chiral-connection", supervise(self, supervisor, transport, Some(route)));
+        Ok(PolicyClient::new(calls))
+    }
+
+    async fn make_transport(
+        &self,
+        route: &Route,
+        wait: WaitForServer,
+    ) -> Result<Box<dyn Transport>, ConnectError> {
+        match route {
+            Route::Other(connector) => connector.connect(&self.settings.machine.limits, wait).await,
+            Route::Socket { uri, address, authority, path } => {
+                let (stream, surplus) =
+                    self.connect_socket(wait, uri, address, authority, path).await?;
+                let session = self.settings.session(Instant::now(), &surplus)?;
+                Ok(Box::new(WebSocket::new(stream, session)))
+            }
+        }
     }
 
     /// A client over a transport that is connected already.
     pub fn over_transport(self, transport: impl Transport) -> PolicyClient<R> {
-        start(self.settings, transport)
+        let calls = self.settings.start(transport.extension());
+        let connection = calls.connection().clone();
+        let supervisor = Supervisor::without_reconnect(connection, self.settings.clone());
+        R::spawn("chiral-connection", supervise(self, supervisor, transport, None));
+        PolicyClient::new(calls)
     }
 
     /// A client over any ordered byte stream that is connected already: a TLS connection, a pipe,
@@ -163,18 +228,18 @@ impl<R: Runtime> Builder<R> {
     }
 
     async fn connect_socket(
-        self,
+        &self,
+        mut wait: WaitForServer,
         uri: &str,
         address: &StreamAddress,
         authority: &str,
         path: &str,
-    ) -> Result<PolicyClient<R>, ConnectError> {
-        let mut wait = WaitForServer::new(uri, &self.settings);
+    ) -> Result<(R::Stream, Bytes), ConnectError> {
         loop {
             let stage = Mutex::new(Stage::LookUp);
             let attempt = self.attempt(uri, address, authority, path, &stage);
             match finish_try::<R, _>(&mut wait, &stage, attempt).await? {
-                Ok((stream, surplus)) => return self.over_session(stream, &surplus),
+                Ok(connected) => return Ok(connected),
                 Err(failure) => R::timer(wait.retry_at(failure)?).await,
             }
         }
@@ -243,11 +308,59 @@ impl<R: Runtime> Builder<R> {
     }
 }
 
-fn start<R: Runtime>(settings: ClientSettings, transport: impl Transport) -> PolicyClient<R> {
-    let calls = settings.start(transport.extension());
-    let connection = calls.connection().clone();
-    R::spawn("chiral-connection", drive::<R, _>(connection, transport, None));
-    PolicyClient::new(calls)
+/// Where a client connects to.
+enum Route {
+    Socket { uri: String, address: StreamAddress, authority: String, path: String },
+    Other(Box<dyn Connector>),
+}
+
+impl Route {
+    fn uri(&self) -> String {
+        match self {
+            Self::Socket { uri, .. } => uri.clone(),
+            Self::Other(connector) => connector.uri(),
+        }
+    }
+}
+
+/// Drives a client's connection to its end, and connects again where there is a route.
+async fn supervise<R: Runtime>(
+    builder: Builder<R>,
+    mut supervisor: Supervisor,
+    transport: impl Transport,
+    route: Option<Route>,
+) {
+    let connection = Arc::clone(supervisor.connection());
+    drive::<R, _>(Arc::clone(&connection), transport, None).await;
+    while let Some(outage) = supervisor.outage() {
+        let Some(route) = &route else { return };
+        let connecting = builder.make_transport(route, supervisor.wait(&outage));
+        let mut connecting = pin!(connecting);
+        let mut timer: Option<R::Timer> = None;
+        let connected = poll_fn(|cx| {
+            loop {
+                let until = match outage.poll(cx, connecting.as_mut()) {
+                    OutageProgress::Connected(outcome) => return Poll::Ready(Some(outcome)),
+                    OutageProgress::Over => return Poll::Ready(None),
+                    OutageProgress::Waiting { until: None } => return Poll::Pending,
+                    OutageProgress::Waiting { until: Some(until) } => until,
+                };
+                let timer = timer.insert(R::timer(until));
+                if Pin::new(timer).poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+            }
+        });
+        let Some(outcome) = connected.await else { continue };
+        let (outcome, transport) = match outcome {
+            Ok(transport) => (Ok(transport.extension()), Some(transport)),
+            Err(error) => (Err(error), None),
+        };
+        supervisor.resume(outcome);
+        if let Some(transport) = transport {
+            drive::<R, _>(Arc::clone(&connection), transport, None).await;
+        }
+    }
 }
 
 /// Runs one try to connect to its end, which is the deadline at the latest, and tells meanwhile what

@@ -2,7 +2,9 @@
 
 mod calls;
 mod connect;
+mod connection_event;
 mod race;
+mod reconnect;
 mod settings;
 mod state;
 mod waiting;
@@ -11,12 +13,15 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use chiral_proto::client::Reconnect;
 use chiral_proto::{Action, Map, Observation, ResetResult, StepResult};
 use futures_io::{AsyncRead, AsyncWrite};
 
 pub use calls::ClientCalls;
 pub use connect::Builder;
+pub use connection_event::{ConnectionEvent, OnConnection};
 pub use race::Race;
+pub use reconnect::{Outage, OutageProgress, Supervisor};
 pub use settings::{ClientSettings, Headers, Target, classify_handshake};
 pub use state::{ClientState, Pending};
 pub use waiting::{Failure, OnWaiting, Stage, WaitForServer, Waiting};
@@ -43,6 +48,22 @@ impl<R: Runtime> PolicyClient<R> {
     /// When the URI is bad, or what is there will not take the connection.
     pub async fn connect(uri: &str) -> Result<Self, ConnectError> {
         Self::builder().connect(uri).await
+    }
+
+    /// As [`connect`](Self::connect), for a policy that is to live through a restart of its robot
+    /// without knowing of it: a connection that is lost is made again, for as long as it takes.
+    ///
+    /// Requests for metadata and observations wait for it, within their deadline, and so does
+    /// [`next_obs`](Self::next_obs); a chunk that was decided on an observation of before is
+    /// [discarded](chiral_proto::timeline::Placement::discarded) by [`follow`](ClientCalls::follow).
+    /// What moves the robot in another way fails meanwhile: [`reset`](Self::reset),
+    /// [`step`](Self::step), and actions that are put or sent, none of which is kept for later. See
+    /// [`Builder::reconnect`] for what becomes of the rest, and for what ends it.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn supervised(uri: &str) -> Result<Self, ConnectError> {
+        Self::builder().reconnect(Reconnect::holding_calls()).connect(uri).await
     }
 
     /// A client over a byte stream that is connected already, with the default settings; see
@@ -144,6 +165,13 @@ impl<R> PolicyClient<R> {
     /// When the connection has ended.
     pub async fn plan_low(&self) -> Result<(), CallError> {
         self.calls.wait_plan_low().await
+    }
+
+    /// The next event of the connection that this handle has not returned yet: that it was lost, made
+    /// again, or has ended; waits for it. `None` when it has ended and that was returned. A handle that
+    /// does not look for long misses all but the last 64.
+    pub async fn next_connection_event(&self) -> Option<ConnectionEvent> {
+        self.calls.wait_connection_event().await
     }
 
     /// Closes the connection, for all handles, and waits until the server knows. What was

@@ -5,12 +5,13 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use chiral_proto::client::Config;
+use chiral_proto::client::{Config, Reconnect, WhenLost};
 use chiral_proto::ws::{
     self, ClientHandshake, HandshakeError, Keepalive, Role, Session, WsUri, redacted,
 };
 
 use super::calls::{CallSettings, ClientCalls};
+use super::connection_event::OnConnection;
 use super::waiting::{Failure, OnWaiting};
 use crate::address::{Scheme, StreamAddress};
 use crate::error::ConnectError;
@@ -32,6 +33,10 @@ pub struct ClientSettings {
     pub request_timeout: Option<Duration>,
     /// When to ping the server, and when to give it up; `None` for never.
     pub keepalive: Option<Keepalive>,
+    /// How a connection that was lost is made again; `None`: it is not.
+    pub reconnect: Option<Reconnect>,
+    /// What is called when the connection is lost, made again, or ends.
+    pub on_connection: OnConnection,
 }
 
 impl Default for ClientSettings {
@@ -43,6 +48,8 @@ impl Default for ClientSettings {
             headers: Headers::default(),
             request_timeout: None,
             keepalive: Some(Keepalive::default()),
+            reconnect: None,
+            on_connection: OnConnection::default(),
         }
     }
 }
@@ -140,10 +147,22 @@ impl ClientSettings {
         Ok(Session::new(now, Role::Client { seed: random()? }, &config, surplus))
     }
 
-    /// The handle of a client whose transport is connected.
-    pub fn start(self, extension: Option<Extension>) -> ClientCalls {
-        let settings = CallSettings { request_timeout: self.request_timeout, extension };
-        ClientCalls::new(self.machine, settings)
+    /// The handle of a client whose transport is connected, and cannot be connected again.
+    pub fn start(&self, extension: Option<Extension>) -> ClientCalls {
+        self.start_machine(extension, WhenLost::End)
+    }
+
+    /// As [`start`](Self::start), for a transport that can be connected again, by a
+    /// [`Supervisor`](super::Supervisor).
+    pub fn start_supervised(&self, extension: Option<Extension>) -> ClientCalls {
+        let when_lost = self.reconnect.as_ref().map_or(WhenLost::End, Reconnect::when_lost);
+        self.start_machine(extension, when_lost)
+    }
+
+    fn start_machine(&self, extension: Option<Extension>, when_lost: WhenLost) -> ClientCalls {
+        let machine = Config { when_lost, ..self.machine.clone() };
+        let settings = CallSettings { request_timeout: self.request_timeout };
+        ClientCalls::new(machine, settings, extension)
     }
 
     /// As they are for a connector's transport.
@@ -177,7 +196,7 @@ pub fn classify_handshake(
     }
 }
 
-fn random<const N: usize>() -> Result<[u8; N], ConnectError> {
+pub(super) fn random<const N: usize>() -> Result<[u8; N], ConnectError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| ConnectError::Random(error.to_string()))?;
     Ok(bytes)

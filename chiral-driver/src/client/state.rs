@@ -6,13 +6,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use chiral_proto::client::{Client, Event, Latest, RequestError, RequestKey};
+use chiral_proto::client::{
+    Client, ConnectionState, Event, Latest, Misuse, RequestError, RequestKey,
+};
 use chiral_proto::{ConnectionError, Map, Observation, ResetResult, StepResult};
 use event_listener::EventListener;
 use futures_channel::oneshot;
 
-use crate::connection::State;
+use super::connection_event::{ConnectionEvent, ConnectionEvents};
+use super::settings::ClientSettings;
+use crate::connection::{Connection, State};
 use crate::error::CallError;
+use crate::transport::Extension;
 
 /// The client's machine, and the callers who wait for it.
 pub struct ClientState {
@@ -28,6 +33,13 @@ pub struct ClientState {
     on_observation: event_listener::Event,
     /// Notified when few rows of the plan are left, and at the end.
     on_plan_low: event_listener::Event,
+    connection_events: ConnectionEvents,
+    /// Notified by each event of the connection.
+    on_connection: event_listener::Event,
+    /// How often connecting again was tried in the outage that is just over.
+    attempts: u32,
+    /// What the transport has beyond its frames.
+    extension: Option<Extension>,
 }
 
 pub(super) type Answer<T> = oneshot::Sender<Result<T, RequestError>>;
@@ -41,7 +53,7 @@ pub(super) enum Call {
 }
 
 impl ClientState {
-    pub(super) fn new(machine: Client) -> Self {
+    pub(super) fn new(machine: Client, extension: Option<Extension>) -> Self {
         Self {
             machine,
             calls: HashMap::new(),
@@ -50,7 +62,45 @@ impl ClientState {
             silent: false,
             on_observation: event_listener::Event::new(),
             on_plan_low: event_listener::Event::new(),
+            connection_events: ConnectionEvents::default(),
+            on_connection: event_listener::Event::new(),
+            attempts: 0,
+            extension,
         }
+    }
+
+    /// Why a call that waits for the robot fails now, if it does.
+    pub(super) fn check_awaited(&self) -> Result<(), CallError> {
+        if self.machine.error().is_none() {
+            return Ok(());
+        }
+        match self.machine.connection_state() {
+            ConnectionState::Ended { error } => Err(RequestError::Disconnected(error).into()),
+            ConnectionState::Interrupted { error, .. } if !self.machine.holds_calls() => {
+                Err(Misuse::Interrupted(error).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The next event of the connection behind the first `seen`, and how many are seen with it.
+    /// `Err` with what to wait for, or with nothing if none will come.
+    pub(super) fn connection_event(
+        &self,
+        seen: u64,
+    ) -> Result<(ConnectionEvent, u64), Option<EventListener>> {
+        self.connection_events
+            .after(seen)
+            .map_err(|has_ended| (!has_ended).then(|| self.on_connection.listen()))
+    }
+
+    pub(super) fn extension(&self) -> Option<Extension> {
+        self.extension.clone()
+    }
+
+    fn tell_connection(&mut self, event: ConnectionEvent) {
+        self.connection_events.push(event);
+        self.on_connection.notify(usize::MAX);
     }
 
     /// Notes who waits for the answer to a request.
@@ -133,7 +183,25 @@ impl ClientState {
             Event::CameraResumed { name, stalled_for } => {
                 tracing::info!("camera {name:?} is there again after {stalled_for:.1?}");
             }
-            Event::Disconnected(_) => {
+            Event::Interrupted(error) => {
+                self.silent = false;
+                self.stream_error = None;
+                self.on_observation.notify(usize::MAX);
+                self.on_plan_low.notify(usize::MAX);
+                self.tell_connection(ConnectionEvent::Disconnected { error });
+            }
+            Event::Reconnected { down_for } => {
+                let event = ConnectionEvent::Reconnected { attempts: self.attempts, down_for };
+                tracing::info!("{event}");
+                self.tell_connection(event);
+            }
+            Event::DeclarationChanged { before, after } => {
+                let event = ConnectionEvent::DeclarationChanged { before, after };
+                tracing::warn!("{event}");
+                self.tell_connection(event);
+            }
+            Event::Disconnected(error) => {
+                self.tell_connection(ConnectionEvent::Ended { error });
                 self.on_observation.notify(usize::MAX);
                 self.on_plan_low.notify(usize::MAX);
             }
@@ -149,6 +217,40 @@ impl ClientState {
             Some(Call::Step(caller)) => caller.send(Err(error)).is_ok(),
             None => false,
         };
+    }
+}
+
+impl Connection<ClientState> {
+    /// Whether there is a connection, and what has become of it if not.
+    pub(super) fn state(&self) -> ConnectionState {
+        self.lock().machine.connection_state()
+    }
+
+    /// Another transport is connected, after so many tries.
+    pub(super) fn begin(&self, attempts: u32, extension: Option<Extension>) {
+        self.call(|state, now| {
+            state.attempts = attempts;
+            state.extension = extension;
+            state.machine.begin_connection(now);
+        });
+    }
+
+    /// No transport will be connected any more, if none is.
+    pub(super) fn give_up(&self, reason: ConnectionError) {
+        self.call(|state, now| {
+            if state.machine.is_interrupted() {
+                state.machine.give_up(now, reason);
+            }
+        });
+    }
+
+    /// Calls the user's hook with what has happened, in its order. Only who drives the connection
+    /// calls this.
+    pub(super) fn call_hook(&self, settings: &ClientSettings) {
+        let next = || self.lock().connection_events.next_for_hook();
+        while let Some(event) = next() {
+            settings.on_connection.call(&event);
+        }
     }
 }
 

@@ -3,9 +3,11 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use chiral_proto::client::Backoff;
 use chiral_proto::ws::{HandshakeError, redacted};
 
 use super::settings::ClientSettings;
@@ -21,6 +23,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const LOOK_UPS: u32 = 5;
 /// How long one try may take, from the look-up of the name to the end of the handshake.
 const TRY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How soon a thread that connects notices that nobody waits any more.
+const CANCELLATION_STEP: Duration = Duration::from_millis(50);
 /// How often the user's hook is called.
 const HOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long after the first line of the log the second one comes, and how long after that each
@@ -166,13 +170,40 @@ pub struct WaitForServer {
     is_logged: bool,
     /// Look-ups that failed, one after the other.
     failed_look_ups: u32,
-    /// The pause before the next try, where it grows.
-    pause: Duration,
+    pace: Pace,
+    /// Set when nobody waits any more.
+    cancelled: Option<Arc<AtomicBool>>,
     /// The server's last answer: a last try that finds no time for one does not hide it.
     last_refusal: Option<HandshakeError>,
 }
 
+/// How the pauses between the tries grow.
+#[derive(Debug)]
+enum Pace {
+    /// Where somebody is there who does not take the connection now; where nobody is, they do not
+    /// grow.
+    Connecting(Backoff),
+    /// Always. They go on from one connection to the next.
+    Reconnecting(Arc<Mutex<Backoff>>),
+}
+
 impl WaitForServer {
+    /// The wait for a server that was connected before, and is tried again with these pauses.
+    pub(super) fn again(
+        uri: &str,
+        settings: &ClientSettings,
+        since: Instant,
+        backoff: Option<Arc<Mutex<Backoff>>>,
+    ) -> Self {
+        let limit = settings.reconnect.as_ref().and_then(|reconnect| reconnect.give_up_after);
+        let deadline = limit.and_then(|limit| since.checked_add(limit));
+        let mut wait = Self { start: since, deadline, ..Self::new(uri, settings) };
+        if let Some(backoff) = backoff {
+            wait.pace = Pace::Reconnecting(backoff);
+        }
+        wait
+    }
+
     /// A wait that begins now.
     pub fn new(uri: &str, settings: &ClientSettings) -> Self {
         let start = Instant::now();
@@ -185,8 +216,32 @@ impl WaitForServer {
             log_at: start + HOOK_INTERVAL,
             is_logged: false,
             failed_look_ups: 0,
-            pause: RETRY_INTERVAL,
+            pace: Pace::Connecting(Backoff::new(RETRY_INTERVAL, LONGEST_PAUSE)),
+            cancelled: None,
             last_refusal: None,
+        }
+    }
+
+    /// The wait with a flag that is set when nobody waits any more: for whoever connects in a thread
+    /// that cannot be stopped, and is to look at [`is_cancelled`](Self::is_cancelled) whenever it has
+    /// waited until [`look_up_at`](Self::look_up_at).
+    #[must_use]
+    pub fn cancelled_by(mut self, cancelled: Arc<AtomicBool>) -> Self {
+        self.cancelled = Some(cancelled);
+        self
+    }
+
+    /// Whether nobody waits any more.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.as_ref().is_some_and(|cancelled| cancelled.load(Ordering::Relaxed))
+    }
+
+    /// Until when a thread that connects may sleep before it looks at what else is due:
+    /// [`notice`](Self::notice), and whether it [is cancelled](Self::is_cancelled).
+    pub fn look_up_at(&self) -> Instant {
+        match &self.cancelled {
+            Some(_) => self.notice_at.min(Instant::now() + CANCELLATION_STEP),
+            None => self.notice_at,
         }
     }
 
@@ -234,6 +289,9 @@ impl WaitForServer {
     /// # Errors
     /// When the time for connecting is over by then, or another try would come to the same.
     pub fn retry_at(&mut self, failure: Failure) -> Result<Instant, ConnectError> {
+        if self.is_cancelled() {
+            return Err(failure.into_error(&self.uri, self.waited()));
+        }
         self.failed_look_ups = match failure {
             Failure::UnknownHost(_) => self.failed_look_ups + 1,
             Failure::Absent(_) | Failure::Refused(_) => 0,
@@ -248,7 +306,10 @@ impl WaitForServer {
         if let Failure::Refused(refusal) = &failure {
             self.last_refusal = Some(refusal.clone());
         }
-        let is_final = failure.is_final() || self.failed_look_ups >= LOOK_UPS;
+        // A name that was found before may be one that the robot itself announces.
+        let is_unknown =
+            matches!(self.pace, Pace::Connecting(_)) && self.failed_look_ups >= LOOK_UPS;
+        let is_final = failure.is_final() || is_unknown;
         let retry_at = match failure {
             _ if is_final => None,
             Failure::Absent(_) => self.retry_soon(&failure.to_string()),
@@ -259,15 +320,23 @@ impl WaitForServer {
 
     /// When to try again where nobody is; `None` when the time is over by then.
     pub fn retry_soon(&mut self, found: &str) -> Option<Instant> {
-        self.pause = RETRY_INTERVAL;
-        self.retry_after(RETRY_INTERVAL, found)
+        let pause = match &mut self.pace {
+            Pace::Connecting(backoff) => {
+                backoff.restart();
+                RETRY_INTERVAL
+            }
+            Pace::Reconnecting(backoff) => next_pause(backoff),
+        };
+        self.retry_after(pause, found)
     }
 
     /// As [`retry_soon`](Self::retry_soon), where somebody is who does not take the connection now:
     /// after a pause that grows.
     pub fn retry_later(&mut self, found: &str) -> Option<Instant> {
-        let pause = self.pause;
-        self.pause = (2 * pause).min(LONGEST_PAUSE);
+        let pause = match &mut self.pace {
+            Pace::Connecting(backoff) => backoff.next_pause(),
+            Pace::Reconnecting(backoff) => next_pause(backoff),
+        };
         self.retry_after(pause, found)
     }
 
@@ -283,8 +352,14 @@ impl WaitForServer {
     }
 }
 
+fn next_pause(backoff: &Mutex<Backoff>) -> Duration {
+    backoff.lock().unwrap_or_else(PoisonError::into_inner).next_pause()
+}
+
 #[cfg(test)]
 mod tests {
+    use chiral_proto::client::Reconnect;
+
     use super::*;
 
     fn wait(timeout: Option<Duration>) -> WaitForServer {
@@ -327,6 +402,33 @@ mod tests {
     }
 
     #[test]
+    fn connecting_again_has_pauses_that_grow_whatever_stands_in_the_way() {
+        let reconnect =
+            Reconnect { give_up_after: Some(Duration::from_secs(60)), ..<_>::default() };
+        let settings =
+            ClientSettings { reconnect: Some(reconnect.clone()), ..ClientSettings::default() };
+        let backoff = Arc::new(Mutex::new(reconnect.backoff(1)));
+        let again = |since| {
+            WaitForServer::again("ws://robot:8765", &settings, since, Some(Arc::clone(&backoff)))
+        };
+        let unknown = || Failure::of_look_up(io::Error::other("Name or service not known"));
+        let mut wait = again(Instant::now());
+        let mut longest = Duration::from_millis(100);
+        for failure in [absent(), unknown(), refused(), absent(), unknown()] {
+            let pause = pause(&mut wait, failure);
+            assert!(pause <= longest + Duration::from_millis(90), "{pause:?}, {longest:?}");
+            assert!(pause >= longest / 2, "{pause:?}, {longest:?}");
+            longest *= 2;
+        }
+        for _ in 0..LOOK_UPS {
+            pause(&mut wait, unknown());
+        }
+        let Some(since) = Instant::now().checked_sub(Duration::from_secs(61)) else { return };
+        let error = again(since).retry_at(absent()).expect_err("it is given up");
+        assert!(matches!(error, ConnectError::NoServer { .. }), "{error:?}");
+    }
+
+    #[test]
     fn an_unknown_name_is_told_after_a_few_tries_in_a_row() {
         let unknown = || Failure::of_look_up(io::Error::other("Name or service not known"));
         let mut wait = wait(None);
@@ -361,7 +463,7 @@ mod tests {
     #[test]
     fn a_last_try_comes_before_the_deadline() {
         let mut wait = wait(Some(Duration::from_millis(700)));
-        wait.pause = LONGEST_PAUSE;
+        wait.pace = Pace::Connecting(Backoff::new(LONGEST_PAUSE, LONGEST_PAUSE));
         let pause = pause(&mut wait, refused());
         assert!((500..=600).contains(&pause.as_millis()), "{pause:?}");
     }

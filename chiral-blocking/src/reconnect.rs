@@ -1,0 +1,162 @@
+//! The thread that drives a client's connection, and makes it again.
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Waker};
+use std::time::Instant;
+
+use chiral_driver::address::StreamAddress;
+use chiral_driver::client::{ClientState, Outage, OutageProgress, Supervisor};
+use chiral_driver::proto::bytes::Bytes;
+use chiral_driver::proto::ws::Session;
+use chiral_driver::{ConnectError, Connector, Driver, Transport};
+use futures_channel::oneshot;
+
+use crate::connect::Builder;
+use crate::link::Link;
+use crate::signal::Signal;
+use crate::stream::Stream;
+use crate::threads::Threads;
+use crate::transport::run;
+
+/// A socket to which a client connects.
+#[derive(Debug, Clone)]
+pub(crate) struct Route {
+    pub(crate) uri: String,
+    pub(crate) address: StreamAddress,
+    pub(crate) authority: String,
+    pub(crate) path: String,
+}
+
+/// The link that a client has now: none over a transport of frames, and while it is made again.
+#[derive(Default)]
+pub(crate) struct CurrentLink(Mutex<Option<Arc<Link<ClientState>>>>);
+
+impl CurrentLink {
+    pub(crate) fn get(&self) -> Option<Arc<Link<ClientState>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, link: Option<Arc<Link<ClientState>>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = link;
+    }
+}
+
+/// Starts the threads of a connection over a stream whose handshake is done: one reads, the other one
+/// writes, and connects again where there is a route.
+pub(crate) fn supervise_link(
+    mut supervisor: Supervisor,
+    stream: Box<dyn Stream>,
+    session: Session,
+    route: Option<Route>,
+    threads: &Arc<Threads>,
+) -> io::Result<Arc<CurrentLink>> {
+    let connection = Arc::clone(supervisor.connection());
+    let link = Link::start_reading(Arc::clone(&connection), stream, session, threads)?;
+    // When its thread does not start, the drop of its work ends the other one.
+    let mut writing = link.writing();
+    let current = Arc::new(CurrentLink(Mutex::new(Some(link))));
+    let (updated, group) = (Arc::clone(&current), Arc::clone(threads));
+    threads.spawn("chiral-writer", move || {
+        loop {
+            writing.run();
+            updated.set(None);
+            let Some(outage) = supervisor.outage() else { return };
+            let Some(route) = &route else { return };
+            let connecting = connect_aside(route, &supervisor, &outage);
+            let Some(connected) = wait_out(&outage, connecting) else { return };
+            let started = connected.and_then(|(stream, surplus)| {
+                let session = supervisor.settings().session(Instant::now(), &surplus)?;
+                let link = Link::start_reading(Arc::clone(&connection), stream, session, &group);
+                link.map_err(ConnectError::Thread)
+            });
+            let link = match started {
+                Ok(link) => link,
+                Err(error) => return supervisor.resume(Err(error)),
+            };
+            writing = link.writing();
+            supervisor.resume(Ok(None));
+            updated.set(Some(link));
+        }
+    })?;
+    Ok(current)
+}
+
+/// Starts the thread of a connection over a transport of whole frames, which connects again where
+/// there is a connector.
+pub(crate) fn supervise_frames(
+    mut supervisor: Supervisor,
+    transport: impl Transport,
+    connector: Option<Box<dyn Connector>>,
+    threads: &Arc<Threads>,
+) -> io::Result<()> {
+    let connection = Arc::clone(supervisor.connection());
+    // Begun here: should the thread not start, its drop finishes the connection.
+    let mut driver =
+        Driver::new(Arc::clone(&connection), Box::new(transport) as Box<dyn Transport>);
+    threads.spawn("chiral-connection", move || {
+        loop {
+            run(&mut driver);
+            let Some(outage) = supervisor.outage() else { return };
+            let Some(connector) = &connector else { return };
+            let limits = &supervisor.settings().machine.limits;
+            let connecting = async { connector.connect(limits, supervisor.wait(&outage)).await };
+            let Some(connected) = wait_out(&outage, connecting) else { return };
+            match connected {
+                Ok(transport) => {
+                    supervisor.resume(Ok(transport.extension()));
+                    driver = Driver::new(Arc::clone(&connection), transport);
+                }
+                Err(error) => return supervisor.resume(Err(error)),
+            }
+        }
+    })
+}
+
+/// Waits until the next connection is made, or cannot be; `None` when nobody needs it any more.
+fn wait_out<T>(outage: &Outage<'_>, connecting: impl Future<Output = T>) -> Option<T> {
+    let signal = Arc::<Signal>::default();
+    let waker = Waker::from(Arc::clone(&signal));
+    let mut connecting = pin!(connecting);
+    loop {
+        match outage.poll(&mut Context::from_waker(&waker), connecting.as_mut()) {
+            OutageProgress::Connected(outcome) => return Some(outcome),
+            OutageProgress::Over => return None,
+            OutageProgress::Waiting { until } => signal.wait(until),
+        }
+    }
+}
+
+/// Connects a socket in a thread of its own, for that blocks: a future that is dropped has it give up
+/// soon.
+async fn connect_aside(
+    route: &Route,
+    supervisor: &Supervisor,
+    outage: &Outage<'_>,
+) -> Result<(Box<dyn Stream>, Bytes), ConnectError> {
+    let cancelled = Arc::<AtomicBool>::default();
+    let _cancel = SetOnDrop(Arc::clone(&cancelled));
+    let wait = supervisor.wait(outage).cancelled_by(cancelled);
+    let (builder, route) = (Builder::from(supervisor.settings().clone()), route.clone());
+    let (connected, result) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("chiral-reconnect".to_owned());
+    thread
+        .spawn(move || {
+            // Nobody may wait any more: then the connection is dropped.
+            let _ = connected.send(builder.connect_socket(&route, wait));
+        })
+        .map_err(ConnectError::Thread)?;
+    let gone = || ConnectError::Thread(io::Error::other("the thread that connects has panicked"));
+    result.await.unwrap_or_else(|_| Err(gone()))
+}
+
+struct SetOnDrop(Arc<AtomicBool>);
+
+impl Drop for SetOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
