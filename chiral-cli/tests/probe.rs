@@ -339,6 +339,26 @@ fn a_robot_process_that_is_killed_is_an_error() {
     assert!(text.contains("the robot"), "{text}");
 }
 
+#[test]
+fn a_robot_that_is_started_again_is_measured_on_with_reconnect() {
+    let mut served = Served::start(&["--scene", "noise"]);
+    let uri = served.uri.clone();
+    let address = uri.trim_start_matches("ws://").trim_end_matches('/').to_owned();
+    let arguments = ["--reconnect", "--timeout", "60", "--seconds", "3", "--rate", "20", "--json"];
+    let probing = std::thread::spawn(move || probe(&[&[&*uri], &arguments[..]].concat()));
+    while served.next_note() != "a policy has connected" {}
+    // Until it measures: what it asks first is to be answered by the first robot.
+    std::thread::sleep(Duration::from_millis(500));
+    served.kill();
+    drop(served);
+    let mut served = Served::start_at(&address, &["--scene", "noise"]);
+    while served.next_note() != "a policy has connected" {}
+    let found = stdout(probing.join().expect("it does not panic"));
+    let found: Value = serde_json::from_str(&found).expect("it is JSON");
+    assert_eq!(found["live"]["reconnects"], 1, "{found}");
+    assert!(found["live"]["observations"].as_u64().is_some_and(|count| count > 1), "{found}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_robot_that_has_a_policy_already_is_an_error() {
     let served = Served::start(&["--scene", "noise"]);

@@ -2,7 +2,11 @@
 
 mod support;
 
+use std::process::Stdio;
+
 use support::{Server, example, soon};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::ChildStdout;
 
 #[tokio::test]
 async fn the_client_and_the_chunked_policy_drive_the_server() {
@@ -30,6 +34,37 @@ async fn the_client_and_the_chunked_policy_drive_the_server() {
     let said = String::from_utf8(policy.stdout).unwrap();
     assert!(policy.status.success(), "{said}");
     assert_eq!(said.matches("new plan at").count(), 20, "{said}");
+}
+
+#[tokio::test]
+async fn the_supervised_policy_goes_on_after_its_robot_was_killed_and_started_again() {
+    let mut server = Server::start("server").await;
+    let uri = server.place.clone();
+    let address = uri.trim_start_matches("ws://").trim_end_matches('/').to_owned();
+    let mut policy = example("supervised_policy", &[&uri]);
+    let mut policy = policy.stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut said = BufReader::new(policy.stdout.take().expect("it is piped")).lines();
+    server.line_with("joint targets: [").await;
+    for _ in 0..2 {
+        server.kill().await;
+        said_line_with(&mut said, "the connection was interrupted: ").await;
+        server = Server::start_at("server", &address).await;
+        said_line_with(&mut said, "connected again after ").await;
+        server.line_with("joint targets: [").await;
+    }
+    assert!(policy.try_wait().expect("it is there").is_none(), "it still drives");
+    policy.kill().await.expect("it runs");
+}
+
+/// Reads on up to a line that begins so; only discarded chunks may be told of before.
+async fn said_line_with(said: &mut Lines<BufReader<ChildStdout>>, start: &str) {
+    loop {
+        let line = soon(said.next_line()).await.expect("it is text").expect("it still runs");
+        if line.starts_with(start) {
+            return;
+        }
+        assert!(line.starts_with("discarded: "), "{line}");
+    }
 }
 
 #[tokio::test]

@@ -25,6 +25,7 @@ mod lost_connections;
 mod malformed;
 mod network;
 mod pair;
+mod reconnect;
 mod relay;
 mod robots;
 mod several_policies;
@@ -92,6 +93,9 @@ macro_rules! client_cases {
                 a_name_that_does_not_exist_is_told_after_a_few_tries
                 header_fields_are_sent_with_the_request
                 frames_sent_right_after_the_handshake_are_not_lost
+            }
+            reconnect {
+                a_policy_is_closed_at_once_in_the_middle_of_a_handshake
             }
             faulty_servers {
                 bad_messages_close_the_connection_with_a_reason
@@ -236,6 +240,13 @@ macro_rules! common_cases {
                 connection_lost_while_streaming_and_dispatching
                 a_busy_peer_that_answers_pings_is_kept
             }
+            reconnect {
+                a_policy_goes_on_with_a_restarted_robot
+                requests_in_flight_fail_once_when_the_network_drops_the_connection
+                a_supervised_policy_does_not_notice_a_restart
+                a_robot_that_stays_away_is_given_up
+                a_policy_is_closed_at_once_in_a_pause_between_two_tries
+            }
             shutdown {
                 shutdown_without_a_policy
                 shutdown_while_idle
@@ -263,6 +274,11 @@ macro_rules! pair_cases {
                     connection_lost_during_a_large_observation
                     connection_lost_while_a_large_observation_is_stalled
                     a_silent_connection_times_out_on_both_sides
+                }
+                reconnect {
+                    a_server_that_rejects_the_policy_ends_it
+                    a_robot_that_was_taken_over_is_not_taken_back
+                    a_stream_goes_on_after_a_loss_in_a_large_observation
                 }
                 several_policies {
                     a_policy_waits_for_its_turn

@@ -74,6 +74,16 @@ impl Server {
         self.start(address, robot, ServerSettings::default())
     }
 
+    /// Serves a robot at an address of the test's own.
+    pub(crate) fn serve_with_at(
+        self,
+        address: &str,
+        robot: Recorder,
+        settings: ServerSettings,
+    ) -> Served {
+        self.start(address, robot, settings)
+    }
+
     fn start(self, address: &str, robot: Recorder, settings: ServerSettings) -> Served {
         let robot = Arc::new(robot);
         let server = self.adapter.serve(address, Arc::clone(&robot), settings);

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use crate::Recorder;
 pub use chiral_driver::client::ClientSettings;
+use chiral_driver::client::ConnectionEvent;
 use chiral_driver::server::Accept;
 use chiral_driver::{CallError, ConnectError};
-use chiral_proto::client::{self, Misuse, NotFresh, NotQueued};
+use chiral_proto::client::{self, ConnectionState, Misuse, NotFresh, NotQueued};
 use chiral_proto::timeline::{Placement, Starved};
 use chiral_proto::ws::{HandshakeError, Keepalive};
 use chiral_proto::{
@@ -90,6 +91,8 @@ pub trait Policy: Send + Sync {
     fn next_obs(&self) -> Result<Arc<Observation>, CallError>;
     /// Waits until few rows of the plan are left.
     fn plan_low(&self) -> Result<(), CallError>;
+    /// What has happened to the connection; `None` when nothing does in time, or any more.
+    fn next_connection_event_within(&self, timeout: Duration) -> Option<ConnectionEvent>;
     /// For all handles.
     fn close(&self);
 
@@ -145,6 +148,8 @@ pub trait Policy: Send + Sync {
     fn is_silent(&self) -> bool;
     /// What ended the connection, if it has ended.
     fn error(&self) -> Option<ConnectionError>;
+    /// Whether there is a connection.
+    fn connection_state(&self) -> ConnectionState;
     /// Whether observations came through shared memory; `None` when not over Zenoh.
     #[cfg(feature = "zenoh")]
     fn shares_memory(&self) -> Option<bool>;

@@ -28,6 +28,8 @@ pub(super) struct Live {
     image_age_ms: Option<ImageAge>,
     bytes: u64,
     bytes_per_second: f64,
+    /// How often the connection was made again.
+    reconnects: u64,
     cameras: Vec<Freshness>,
 }
 
@@ -66,9 +68,12 @@ pub(super) fn measure(
     let mut ticks = Ticks::starting(start, rate);
     let mut tally = Tally::default();
     let last = loop {
-        let asked = Instant::now();
+        let (asked, connected) = (Instant::now(), client.stats().reconnects);
         let observation = client.observe().context("the robot went away while it was measured")?;
-        tally.count(asked, Instant::now(), &observation);
+        // The time without a connection is no latency.
+        if client.stats().reconnects == connected {
+            tally.count(asked, Instant::now(), &observation);
+        }
         progress.set_position(start.elapsed().as_millis() as u64);
         if start.elapsed() + rate.period() > duration {
             break observation;
@@ -78,8 +83,9 @@ pub(super) fn measure(
     };
     let elapsed = start.elapsed();
     progress.finish_and_clear();
-    let bytes = client.stats().bytes_received - bytes_before;
-    Ok((tally.sum_up(elapsed, rate, bytes), last))
+    let stats = client.stats();
+    let live = tally.sum_up(elapsed, rate, stats.bytes_received - bytes_before);
+    Ok((Live { reconnects: stats.reconnects, ..live }, last))
 }
 
 /// Drawn on standard error, and only where that is a terminal.
@@ -141,7 +147,7 @@ impl Tally {
             seconds: elapsed.as_secs_f64(),
             asked_hz: rate.as_hz(),
             observations: self.latencies.count(),
-            obs_hz: hz(self.latencies.count() - 1),
+            obs_hz: hz(self.latencies.count().saturating_sub(1)),
             latency_ms: Latency {
                 p50: quantile_ms(0.5),
                 p99: quantile_ms(0.99),
@@ -150,6 +156,7 @@ impl Tally {
             image_age_ms,
             bytes,
             bytes_per_second: bytes as f64 / elapsed.as_secs_f64(),
+            reconnects: 0,
             cameras: self.cameras.iter().map(fresh).collect(),
         }
     }
@@ -186,8 +193,11 @@ impl fmt::Display for Live {
             f,
             "  bandwidth     {:.2} MB/s, {:.3} MB an observation",
             self.bytes_per_second / 1e6,
-            self.bytes as f64 / count as f64 / 1e6
+            self.bytes as f64 / count.max(1) as f64 / 1e6
         )?;
+        if self.reconnects > 0 {
+            writeln!(f, "  connection    made again {} times", self.reconnects)?;
+        }
         for Freshness { name, fresh_hz } in &self.cameras {
             writeln!(f, "  new frames    {} at {}", text::name(name), hz(*fresh_hz))?;
         }

@@ -39,6 +39,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "HZ", default_value = "30", value_parser = args::rate)]
     rate: Rate,
 
+    /// Connect again when the connection is lost while it is measured, for as long as --timeout says,
+    /// and tell how often that was.
+    #[arg(long, conflicts_with = "list")]
+    reconnect: bool,
+
     /// Write what the cameras see to this folder, as PNG: at most 64 files and 256 MiB.
     #[arg(long, value_name = "DIR")]
     snapshot: Option<PathBuf>,
@@ -56,7 +61,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         return list::run(options);
     }
     let uri = args::uri(options.uri.as_deref().unwrap_or(DEFAULT_URI));
-    let client = client::connect(&uri, options.timeout)?;
+    let connect = if options.reconnect { client::supervised } else { client::connect };
+    let client = connect(&uri, options.timeout)?;
     let metadata = client.metadata().context("the robot did not describe itself")?;
     let mut observation = client.observe().context("the robot gave no observation")?;
     let mut report = Report::new(&uri, metadata, &observation);

@@ -79,11 +79,14 @@ impl Supervisor {
             self.connection.give_up(error);
             return None;
         };
-        let first_try = {
+        let pause = {
             let mut backoff = backoff.lock().unwrap_or_else(PoisonError::into_inner);
             backoff.begin(since.saturating_duration_since(self.connected_at));
-            since + backoff.next_pause()
+            backoff.next_pause()
         };
+        let limit = self.settings.reconnect.as_ref().and_then(|settings| settings.give_up_after);
+        let pause = limit.map_or(pause, |limit| pause.min(limit));
+        let first_try = since + pause;
         tracing::warn!("the connection to the robot was interrupted: {error}; connecting again");
         Some(Outage { connection: &self.connection, first_try, since })
     }

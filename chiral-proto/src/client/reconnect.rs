@@ -99,11 +99,15 @@ pub struct Backoff {
 impl Backoff {
     /// Less would keep a processor busy.
     const SHORTEST: Duration = Duration::from_millis(1);
+    /// More may be more than a clock can tell.
+    const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-    /// Pauses from `initial` to `max`; one of less than a millisecond counts as one.
+    /// Pauses from `initial` to `max`. One of less than a millisecond counts as one, one of more than
+    /// a year as a year.
     pub fn new(initial: Duration, max: Duration) -> Self {
-        let initial = initial.max(Self::SHORTEST);
-        Self { initial, max: max.max(initial), next: initial, attempts: 0, jitter: None }
+        let initial = initial.clamp(Self::SHORTEST, Self::LONGEST);
+        let max = max.clamp(initial, Self::LONGEST);
+        Self { initial, max, next: initial, attempts: 0, jitter: None }
     }
 
     /// With each pause taken, by chance and evenly, from its second half.
@@ -199,6 +203,6 @@ mod tests {
         let mut backoff = Backoff::new(Duration::ZERO, Duration::ZERO).with_jitter(0);
         assert!(backoff.next_pause() > Duration::ZERO);
         let mut backoff = Backoff::new(Duration::MAX, Duration::ZERO).with_jitter(0);
-        assert!(backoff.next_pause() > Duration::from_secs(1 << 40));
+        assert!(backoff.next_pause() > Duration::from_secs(100 * 24 * 3600));
     }
 }

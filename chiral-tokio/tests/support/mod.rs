@@ -24,7 +24,6 @@ pub(crate) fn example(name: &str, arguments: &[&str]) -> Command {
 
 /// A server that runs in an example, with the lines that it prints.
 pub(crate) struct Server {
-    #[cfg_attr(not(unix), expect(dead_code, reason = "it ends with the test"))]
     process: Child,
     pub(crate) lines: Lines<BufReader<ChildStdout>>,
     /// What it says behind "serving at ".
@@ -33,12 +32,21 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start(name: &str) -> Self {
-        let command = example(name, &["127.0.0.1:0"]).stdout(Stdio::piped()).spawn();
+        Self::start_at(name, "127.0.0.1:0").await
+    }
+
+    pub(crate) async fn start_at(name: &str, address: &str) -> Self {
+        let command = example(name, &[address]).stdout(Stdio::piped()).spawn();
         let mut process = command.expect("the example starts");
         let mut lines = BufReader::new(process.stdout.take().expect("it is piped")).lines();
         let first = soon(lines.next_line()).await.expect("it is text").expect("it prints");
         let place = first.strip_prefix("serving at ").expect("where it is").to_owned();
         Self { process, lines, place }
+    }
+
+    /// Kills it, so that it tells nobody.
+    pub(crate) async fn kill(mut self) {
+        self.process.kill().await.expect("it runs");
     }
 
     /// Interrupts it, as Ctrl-C does, and waits for its end.

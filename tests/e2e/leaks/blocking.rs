@@ -10,7 +10,7 @@ use chiral_blocking::{PolicyClient, PolicyServer, Robot, RobotError};
 use chiral_proto::sensors::Sensors;
 use chiral_proto::{Action, CameraConfig, ConnectionError, ProprioConfig, Rate};
 
-use census::{Adapter, Departures, assert_no_leaks};
+use census::{Adapter, Departures, assert_no_leaks, assert_reconnects_do_not_leak, quick};
 
 struct Arm {
     sensors: Sensors,
@@ -82,4 +82,7 @@ fn a_thousand_connections_do_not_leak() {
     let server = PolicyServer::bind("127.0.0.1:0").unwrap();
     server.spawn(Arc::clone(&robot)).unwrap();
     assert_no_leaks(Served { server, robot }, &departures);
+    // Here, for nothing else may run in this process meanwhile.
+    let connect = |uri: &str| PolicyClient::builder().reconnect(quick()).connect(uri).unwrap();
+    assert_reconnects_do_not_leak(connect, &|| 0);
 }

@@ -2,11 +2,13 @@
 //! has its own process, so that nothing else is counted.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use chiral_proto::client::Reconnect;
+use chiral_tests::RawServer;
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
@@ -79,22 +81,23 @@ struct Census {
 }
 
 impl Census {
-    fn take(adapter: &impl Adapter) -> Self {
+    /// `tasks` tells how many tasks there are, as far as the runtime, or what they hold, shows.
+    fn take(tasks: &impl Fn() -> usize) -> Self {
         Self {
             threads: entries("/proc/self/task"),
-            tasks: adapter.tasks(),
+            tasks: tasks(),
             files: entries("/proc/self/fd"),
             bytes: MEMORY.current_usage(),
         }
     }
 
     /// The resources once they have not changed for a while.
-    fn settled_census(adapter: &impl Adapter) -> Self {
-        let (mut last, mut unchanged) = (Self::take(adapter), 0);
+    fn settled_census(tasks: &impl Fn() -> usize) -> Self {
+        let (mut last, mut unchanged) = (Self::take(tasks), 0);
         let start = Instant::now();
         while unchanged < 20 && start.elapsed() < PATIENCE {
             thread::sleep(Duration::from_millis(5));
-            let now = Self::take(adapter);
+            let now = Self::take(tasks);
             unchanged = if now == last { unchanged + 1 } else { 0 };
             last = now;
         }
@@ -158,15 +161,50 @@ pub(crate) fn assert_no_leaks(adapter: impl Adapter, departures: &Departures) {
         }
     };
     run(WARM_UP);
-    let before = Census::settled_census(&adapter);
+    let tasks = || adapter.tasks();
+    let before = Census::settled_census(&tasks);
     run(CYCLES);
-    eventually(
-        || Census::take(&adapter).is_within(&before),
-        || format!("before {before:?}, after {CYCLES} cycles {:?}", Census::take(&adapter)),
-    );
-    println!("before {before:?}, after {CYCLES} cycles {:?}", Census::take(&adapter));
+    assert_within(&before, &tasks);
     adapter.shut_down();
     eventually(|| entries("/proc/self/fd") < before.files, || "it still listens".to_owned());
+}
+
+fn assert_within(before: &Census, tasks: &impl Fn() -> usize) {
+    let found = || format!("before {before:?}, after {CYCLES} cycles {:?}", Census::take(tasks));
+    eventually(|| Census::take(tasks).is_within(before), found);
+    println!("{}", found());
+}
+
+/// Asserts that one client does not leak whose connection is lost and made again a thousand times.
+/// `connect` connects it with [`quick`] pauses.
+pub(crate) fn assert_reconnects_do_not_leak<C: Send>(
+    connect: impl FnOnce(&str) -> C + Send,
+    tasks: &impl Fn() -> usize,
+) {
+    let server = RawServer::new();
+    let uri = server.uri();
+    let (client, mut peer) = thread::scope(|scope| {
+        let connecting = scope.spawn(|| connect(&uri));
+        let peer = server.accept(b"");
+        (connecting.join().expect("it is accepted"), peer)
+    });
+    let mut run = |count| {
+        for _ in 0..count {
+            peer.socket.shutdown(Shutdown::Write).expect("it is connected");
+            peer = server.accept(b"");
+        }
+    };
+    run(WARM_UP);
+    let before = Census::settled_census(tasks);
+    run(CYCLES);
+    assert_within(&before, tasks);
+    drop(client);
+}
+
+/// Connecting again that is over soon.
+pub(crate) fn quick() -> Reconnect {
+    let pause = Duration::from_millis(1);
+    Reconnect { initial: pause, max: pause, ..Reconnect::holding_calls() }
 }
 
 /// Polls a condition until it holds; `otherwise` is the message when it never does.

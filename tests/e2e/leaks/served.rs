@@ -7,7 +7,7 @@ use chiral_driver::{PolicyClient, PolicyServer, Robot, RobotError, Runtime, Serv
 use chiral_proto::sensors::Sensors;
 use chiral_proto::{Action, CameraConfig, ConnectionError, ProprioConfig, Rate};
 
-use crate::census::{Adapter, Departures, assert_no_leaks};
+use crate::census::{Adapter, Departures, assert_no_leaks, assert_reconnects_do_not_leak, quick};
 
 /// An async runtime.
 pub(crate) trait Executor: Runtime {
@@ -105,4 +105,8 @@ pub(crate) fn assert_adapter_does_not_leak<R: Executor>() {
         let served = Served::<R>::start(robot_threads, Arc::clone(&departures));
         assert_no_leaks(served, &departures);
     }
+    let connect = |uri: &str| {
+        R::block_on(PolicyClient::<R>::builder().reconnect(quick()).connect(uri)).unwrap()
+    };
+    assert_reconnects_do_not_leak(connect, &|| R::tasks());
 }

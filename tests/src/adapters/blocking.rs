@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::Recorder;
 use chiral_blocking::{
-    Builder, CallError, ConnectError, PolicyClient, PolicyServer, Robot, ServerConfig,
+    Builder, CallError, ConnectError, ConnectionEvent, PolicyClient, PolicyServer, Robot,
+    ServerConfig,
 };
 use chiral_proto::client::{self, Misuse, NotFresh, NotQueued};
 use chiral_proto::{
@@ -129,6 +130,10 @@ impl Policy for BlockingPolicy {
 
     fn plan_low(&self) -> Result<(), CallError> {
         self.0.plan_low(None).map(|is_low| assert!(is_low, "without a timeout it is"))
+    }
+
+    fn next_connection_event_within(&self, timeout: Duration) -> Option<ConnectionEvent> {
+        self.0.next_connection_event(timeout)
     }
 
     fn close(&self) {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use crate::{Recorder, SOON};
+use chiral_driver::client::ConnectionEvent;
 use chiral_driver::{
     Builder, CallError, ConnectError, PolicyClient, PolicyServer, Robot, Runtime, ServerConfig,
 };
@@ -214,6 +215,14 @@ impl<E: Executor> Policy for DrivenPolicy<E> {
 
     fn plan_low(&self) -> Result<(), CallError> {
         E::block_on(self.0.plan_low())
+    }
+
+    fn next_connection_event_within(&self, timeout: Duration) -> Option<ConnectionEvent> {
+        let late = async {
+            E::Runtime::timer(Instant::now() + timeout).await;
+            None
+        };
+        E::block_on(or(self.0.next_connection_event(), late))
     }
 
     fn close(&self) {

@@ -100,6 +100,10 @@ macro_rules! calls_that_do_not_wait {
             self.0.error()
         }
 
+        fn connection_state(&self) -> client::ConnectionState {
+            self.0.connection_state()
+        }
+
         #[cfg(feature = "zenoh")]
         fn shares_memory(&self) -> Option<bool> {
             let counts = self.0.transport_extension::<chiral_zenoh::Counts>()?;
