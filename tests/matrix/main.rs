@@ -240,13 +240,6 @@ macro_rules! common_cases {
                 connection_lost_while_streaming_and_dispatching
                 a_busy_peer_that_answers_pings_is_kept
             }
-            reconnect {
-                a_policy_goes_on_with_a_restarted_robot
-                requests_in_flight_fail_once_when_the_network_drops_the_connection
-                a_supervised_policy_does_not_notice_a_restart
-                a_robot_that_stays_away_is_given_up
-                a_policy_is_closed_at_once_in_a_pause_between_two_tries
-            }
             shutdown {
                 shutdown_without_a_policy
                 shutdown_while_idle
@@ -262,9 +255,26 @@ macro_rules! common_cases {
     };
 }
 
-macro_rules! pair_cases {
+/// What a pair does over any transport that the client makes itself, and can make again.
+macro_rules! connected_cases {
     () => {
         common_cases! {}
+        cases! {
+            super::PAIR;
+            reconnect {
+                a_policy_goes_on_with_a_restarted_robot
+                requests_in_flight_fail_once_when_the_network_drops_the_connection
+                a_supervised_policy_does_not_notice_a_restart
+                a_robot_that_stays_away_is_given_up
+                a_policy_is_closed_at_once_in_a_pause_between_two_tries
+            }
+        }
+    };
+}
+
+macro_rules! pair_cases {
+    () => {
+        connected_cases! {}
         mod on_a_socket {
             cases! {
                 super::super::PAIR;

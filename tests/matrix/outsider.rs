@@ -24,7 +24,7 @@ use crate::network::{Network, Relay};
 
 /// Makes the tests of pairs over one plug.
 macro_rules! over {
-    ($($plug:ident $network:path, $over:ident {
+    ($($plug:ident $network:path, $over:ident: $cases:ident {
         $($pair:ident: $client:ident => $server:ident;)*
     })*) => {
         $(mod $plug {
@@ -40,7 +40,7 @@ macro_rules! over {
                         network: &$network,
                     },
                 };
-                common_cases! {}
+                $cases! {}
             })*
         })*
     };
@@ -48,17 +48,17 @@ macro_rules! over {
 
 // Every adapter as a client and as a server.
 over! {
-    pipes crate::outsider::PIPES, OverPipes {
+    pipes crate::outsider::PIPES, OverPipes: common_cases {
         tokio_tokio: tokio => tokio;
         smol_blocking: smol => blocking;
         blocking_smol: blocking => smol;
     }
-    frames crate::network::Unix, OverFrames {
+    frames crate::network::Unix, OverFrames: connected_cases {
         tokio_blocking: tokio => blocking;
         smol_tokio: smol => tokio;
         blocking_smol: blocking => smol;
     }
-    queues crate::outsider::QUEUES, OverQueues {
+    queues crate::outsider::QUEUES, OverQueues: connected_cases {
         tokio_smol: tokio => smol;
         smol_blocking: smol => blocking;
         blocking_tokio: blocking => tokio;

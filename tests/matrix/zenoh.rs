@@ -32,7 +32,7 @@ macro_rules! over_zenoh {
                         network: &Tcp,
                     },
                 };
-                common_cases! {}
+                connected_cases! {}
                 mod on_zenoh {
                     cases! {
                         super::super::PAIR;

@@ -108,5 +108,5 @@ pub(crate) fn assert_adapter_does_not_leak<R: Executor>() {
     let connect = |uri: &str| {
         R::block_on(PolicyClient::<R>::builder().reconnect(quick()).connect(uri)).unwrap()
     };
-    assert_reconnects_do_not_leak(connect, &|| R::tasks());
+    assert_reconnects_do_not_leak(connect, &R::tasks);
 }
