@@ -99,7 +99,7 @@ pub(crate) fn supervise_frames(
         Driver::new(Arc::clone(&connection), Box::new(transport) as Box<dyn Transport>);
     threads.spawn("chiral-connection", move || {
         loop {
-            run(&mut driver);
+            run(driver);
             let Some(outage) = supervisor.outage() else { return };
             let Some(connector) = &connector else { return };
             let limits = &supervisor.settings().machine.limits;

@@ -20,12 +20,13 @@ pub(crate) fn drive<S: State>(
     transport: impl Transport,
     threads: &Arc<Threads>,
 ) -> io::Result<()> {
-    let mut driver = Driver::new(connection, transport);
-    threads.spawn("chiral-connection", move || run(&mut driver))
+    let driver = Driver::new(connection, transport);
+    threads.spawn("chiral-connection", move || run(driver))
 }
 
-/// Drives a connection to its end in this thread.
-pub(crate) fn run<S: State, T: Transport>(driver: &mut Driver<S, T>) {
+/// Drives a connection to its end in this thread. The driver is gone then: its drop is an end, too,
+/// and must not come when there is another connection.
+pub(crate) fn run<S: State, T: Transport>(mut driver: Driver<S, T>) {
     let signal = Arc::<Signal>::default();
     let waker = Waker::from(Arc::clone(&signal));
     while let Progress::Waiting { until } = driver.poll(&mut Context::from_waker(&waker)) {
