@@ -20,6 +20,8 @@ pub(crate) enum Adapter {
 pub(crate) enum Transport {
     /// WebSocket, through chiral's own session.
     Ws,
+    /// The same, over TLS.
+    Wss,
     /// WebSocket, through tungstenite's, on tokio.
     Tungstenite,
     /// Zenoh, over TCP.
@@ -42,6 +44,7 @@ impl Transport {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ws => "ws",
+            Self::Wss => "wss",
             Self::Tungstenite => "tungstenite",
             Self::Zenoh => "zenoh",
             Self::ZenohShm => "zenoh-shm",
@@ -55,7 +58,7 @@ impl Transport {
     /// Where to serve a robot on loopback, on a port of the system's choice.
     pub(crate) fn address(self) -> &'static str {
         match self {
-            Self::Ws | Self::Tungstenite => "127.0.0.1:0",
+            Self::Ws | Self::Wss | Self::Tungstenite => "127.0.0.1:0",
             Self::Zenoh => "zenoh:tcp/127.0.0.1:0?robot=bench",
             Self::ZenohShm => "zenoh:tcp/127.0.0.1:0?robot=bench&shm=on",
         }
@@ -63,7 +66,7 @@ impl Transport {
 
     fn is_built_in(self) -> bool {
         match self {
-            Self::Ws | Self::Tungstenite => true,
+            Self::Ws | Self::Wss | Self::Tungstenite => true,
             Self::Zenoh => cfg!(feature = "zenoh"),
             Self::ZenohShm => cfg!(feature = "zenoh-shm"),
         }

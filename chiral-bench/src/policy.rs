@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use chiral_cli::bench::{AfterEach, Connection, MakeAction};
+use chiral_driver::TlsClient;
 use chiral_proto::client::Stats;
 use chiral_proto::{Map, Rate};
 use chiral_tests::adapter::{ClientSettings, Policy};
@@ -17,8 +18,8 @@ use crate::tungstenite;
 pub(crate) struct Measured(Arc<dyn Policy>);
 
 impl Measured {
-    /// Connects a policy.
-    pub(crate) fn connect(line: Line, address: &str) -> anyhow::Result<Self> {
+    /// Connects a policy; over TLS to the server whose certificate has the fingerprint.
+    pub(crate) fn connect(line: Line, address: &str, fingerprint: &str) -> anyhow::Result<Self> {
         if line.transport == Transport::Tungstenite {
             return Ok(Self(tungstenite::connect(address)?));
         }
@@ -27,7 +28,11 @@ impl Measured {
             Adapter::Smol => &adapters::smol::ADAPTER,
             Adapter::Blocking => &adapters::blocking::ADAPTER,
         };
-        Ok(Self(adapter.connect(address, ClientSettings::default())?))
+        let mut settings = ClientSettings::default();
+        if line.transport == Transport::Wss {
+            settings.tls = Some(TlsClient::pin(fingerprint)?);
+        }
+        Ok(Self(adapter.connect(address, settings)?))
     }
 
     /// Whether observations come through shared memory; `None` when not over Zenoh.

@@ -12,10 +12,11 @@ use chiral_blocking::Robot as _;
 use chiral_cli::bench::{BenchRobot, Deliver, Exchange, Subject, floor, payload_len};
 use chiral_cli::helper::{self, Helper};
 use chiral_cli::output;
-use chiral_driver::ServerConfig;
+use chiral_driver::{ServerConfig, TlsServer};
 use chiral_proto::server::ActionQueue;
 use chiral_tests::adapter::Serving;
 use chiral_tests::adapters;
+use chiral_tests::certificates::Identity;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +52,8 @@ struct Addresses {
     floor: String,
     /// Where bare Zenoh is measured, if a line is on Zenoh.
     bare: Option<String>,
+    /// Of the certificate of those lines that are on TLS.
+    fingerprint: String,
     payload_len: usize,
 }
 
@@ -112,13 +115,16 @@ macro_rules! robot_for {
 }
 
 /// Serves the robot on a line.
-fn serve(line: Line, robots: &Robots) -> anyhow::Result<Box<dyn Serving>> {
+fn serve(line: Line, tls: &TlsServer, robots: &Robots) -> anyhow::Result<Box<dyn Serving>> {
     if line.transport == Transport::Tungstenite {
         return Ok(Box::new(tungstenite::Server::start(robots.on_heap())?));
     }
     let mut config = ServerConfig::default();
     // Each action is timed.
     config.machine.action_queue = ActionQueue::InOrder { capacity: 64 };
+    if line.transport == Transport::Wss {
+        config.tls = Some(tls.clone());
+    }
     let address = line.transport.address();
     Ok(match line.adapter {
         Adapter::Tokio => adapters::tokio::ADAPTER.start(address, config, |server| {
@@ -136,14 +142,16 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let lines = &options.lines.0;
     let robots = Robots::start(options)?;
     let payload_len = payload_len(&robots.on_heap.sensors().snapshot_now());
+    let tls = Identity::self_signed().server();
     let servers =
-        lines.iter().map(|&line| serve(line, &robots)).collect::<anyhow::Result<Vec<_>>>()?;
+        lines.iter().map(|&line| serve(line, &tls, &robots)).collect::<anyhow::Result<Vec<_>>>()?;
     let is_bare_wanted = lines.iter().any(|line| line.transport.is_zenoh());
     let bare = is_bare_wanted.then(|| bare::Server::start(payload_len)).transpose()?;
     let addresses = Addresses {
         lines: servers.iter().map(|server| server.uri()).collect(),
         floor: floor::serve(payload_len)?,
         bare: bare.as_ref().map(|server| server.endpoint().to_owned()),
+        fingerprint: tls.fingerprint(),
         payload_len,
     };
     output::print(&format!("{}\n", serde_json::to_string(&addresses)?))?;
@@ -192,7 +200,7 @@ impl RobotProcess {
         let bare = bare.map(|at| bare::Client::connect(at, self.payload_len())).transpose()?;
         let bare = Rc::new(RefCell::new(bare));
         let connect = |(&line, address): (&Line, &String)| {
-            let policy = Measured::connect(line, address)?;
+            let policy = Measured::connect(line, address, &self.addresses.fingerprint)?;
             let shared_memory = policy.shares_memory(line)?;
             let bare = Rc::clone(&bare);
             let exchange = move || match &mut *bare.borrow_mut() {

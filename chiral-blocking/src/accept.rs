@@ -17,6 +17,8 @@ use futures_lite::future::{block_on, or};
 use crate::link::Link;
 use crate::listener::Listener;
 use crate::operate::Operate;
+#[cfg(feature = "tls")]
+use crate::secure::Secure;
 use crate::stream::{Stream, is_timeout, write_all};
 use crate::threads::Threads;
 use crate::transport::{drive, refuse};
@@ -67,10 +69,27 @@ impl Host {
         let arrival = self.admission.arrive(source_of(&peer).to_owned());
         let (host, robot) = (self.clone(), robot.clone());
         self.threads.spawn("chiral-policy", move || {
-            if let Err(error) = host.serve_stream(arrival, stream, &peer, &robot) {
+            let served = host
+                .secure(stream)
+                .and_then(|stream| host.serve_stream(arrival, stream, &peer, &robot));
+            if let Err(error) = served {
                 host.admission.log_refusal(&peer, format_args!("was not served: {error}"));
             }
         })
+    }
+
+    /// Speaks TLS over a stream, if the server is to.
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "as with TLS")
+    )]
+    fn secure(&self, stream: Box<dyn Stream>) -> Result<Box<dyn Stream>, ServeError> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.admission.config().tls {
+            let session = tls.session().map_err(ServeError::Tls)?;
+            return Ok(Box::new(Secure::new(stream, session)));
+        }
+        Ok(stream)
     }
 
     fn accept_transport(&self, acceptor: &dyn Acceptor, robot: &impl Operate) -> io::Result<()> {
@@ -119,14 +138,21 @@ impl Host {
         robot: &impl Operate,
     ) -> Result<ConnectionError, ServeError> {
         stream.set_timeouts(Some(HANDSHAKE_STEP), Some(HANDSHAKE_STEP))?;
-        let request = match complete_handshake(&arrival, &stream)? {
-            Ok(request) => request,
-            Err(bad) => {
+        let request = match complete_handshake(&arrival, &stream) {
+            Ok(Ok(request)) => request,
+            #[cfg(feature = "tls")]
+            Err(error @ ServeError::Tls(_)) => {
+                // What tells the client why has been written.
+                send_response_and_close(&arrival, &stream, &[]);
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+            Ok(Err(bad)) => {
                 send_response_and_close(&arrival, &stream, &bad.response());
                 return Err(ServeError::BadHandshake(bad));
             }
         };
-        if let Err(rejection) = self.admission.config().accept.check(&request) {
+        if let Err(rejection) = self.admission.check(&request, source_of(peer)) {
             let response = request.refuse(rejection.status(), rejection.reason());
             send_response_and_close(&arrival, &stream, &response);
             return Err(ServeError::Rejected(rejection));

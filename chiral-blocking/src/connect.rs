@@ -2,6 +2,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "tls")]
+use chiral_driver::TlsClient;
 use chiral_driver::address::StreamAddress;
 use chiral_driver::client::{
     ClientSettings, ConnectionEvent, Failure, OnConnection, OnWaiting, Stage, Supervisor, Target,
@@ -10,13 +12,15 @@ use chiral_driver::client::{
 use chiral_driver::proto::bytes::Bytes;
 use chiral_driver::proto::client::{Config, Reconnect};
 use chiral_driver::proto::ws::{HandshakeError, Keepalive};
-use chiral_driver::{ConnectError, Connector, Transport};
+use chiral_driver::{ConnectError, Connector, Security, Token, Transport};
 use futures_lite::future::block_on;
 
 use crate::client::PolicyClient;
 use crate::connector::connector;
 use crate::dial;
 use crate::reconnect::{Route, supervise_frames, supervise_link};
+#[cfg(feature = "tls")]
+use crate::secure::Secure;
 #[cfg(unix)]
 use crate::stream::PolicyTcp;
 use crate::stream::{Stream, is_timeout, write_all};
@@ -68,6 +72,23 @@ impl Builder {
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.0.headers.push(name, value);
+        self
+    }
+
+    /// Shows the server this token, which it asks for: in the request with which a WebSocket begins.
+    /// Over `ws://` others on the network can read it, and the log is warned; connect with `wss://`.
+    #[must_use]
+    pub fn token(mut self, token: Token) -> Self {
+        self.0.token = Some(token);
+        self
+    }
+
+    /// Whom to take for the server, for `wss://`: it has one certificate, or one that an authority
+    /// of yours has signed. Default: one that the system trusts. A URI without TLS is then an error.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: TlsClient) -> Self {
+        self.0.tls = Some(tls);
         self
     }
 
@@ -131,9 +152,10 @@ impl Builder {
     /// connection for another reason, or is no WebSocket server.
     pub fn connect(self, uri: &str) -> Result<PolicyClient, ConnectError> {
         let uri = uri.trim();
-        match Target::of(uri)? {
-            Target::Socket { address, authority, path } => {
-                let route = Route { uri: uri.to_owned(), address, authority, path };
+        match self.0.target(uri)? {
+            Target::Socket { address, authority, path, is_secure } => {
+                let security = self.0.security(uri, &address, is_secure)?;
+                let route = Route { uri: uri.to_owned(), address, security, authority, path };
                 let wait = WaitForServer::new(uri, &self.0);
                 let (stream, surplus) = self.connect_socket(&route, wait)?;
                 self.over_session(stream, &surplus, Some(route))
@@ -192,10 +214,12 @@ impl Builder {
         route: &Route,
         mut wait: WaitForServer,
     ) -> Result<(Box<dyn Stream>, Bytes), ConnectError> {
-        let Route { uri, address, authority, path } = route;
+        let Route { uri, address, security, authority, path } = route;
         loop {
             let deadline = wait.try_deadline();
-            let failure = match connect(address, deadline, &mut wait) {
+            let connected = connect(address, deadline, &mut wait);
+            let secured = connected.and_then(|stream| secure(stream, security));
+            let failure = match secured {
                 Err(failure) => failure,
                 Ok(stream) => {
                     let shaken = self
@@ -278,6 +302,17 @@ impl Builder {
         let link = link.map_err(ConnectError::Thread)?;
         Ok(PolicyClient::new(calls, link, threads))
     }
+}
+
+/// Speaks TLS over a stream, if the client is to.
+#[cfg_attr(not(feature = "tls"), expect(clippy::unnecessary_wraps, reason = "as with TLS"))]
+fn secure(stream: Box<dyn Stream>, security: &Security) -> Result<Box<dyn Stream>, Failure> {
+    #[cfg(feature = "tls")]
+    if let Some(session) = security.session().map_err(|error| Failure::Absent(error.into()))? {
+        return Ok(Box::new(Secure::new(stream, session)));
+    }
+    let _ = security;
+    Ok(stream)
 }
 
 /// Connects a socket.

@@ -12,6 +12,8 @@ mod listener;
 mod operate;
 mod reconnect;
 mod robot;
+#[cfg(feature = "tls")]
+mod secure;
 mod server;
 mod signal;
 mod stream;
@@ -22,8 +24,11 @@ pub use chiral_driver::client::{ConnectionEvent, Waiting};
 pub use chiral_driver::proto::{self, DEFAULT_ADDRESS, DEFAULT_URI};
 pub use chiral_driver::{
     CallError, ClientCalls, Command, Commands, ConnectError, FailureText, Hold, NotReady, Refusal,
-    Rejection, RobotError, ServeError, ServerConfig, WaitForSensors, Watchdog, monotonic_seconds,
+    Rejection, RobotError, ServeError, ServerConfig, Token, TokenError, WaitForSensors, Watchdog,
+    monotonic_seconds,
 };
+#[cfg(feature = "tls")]
+pub use chiral_driver::{TlsClient, TlsError, TlsServer};
 #[cfg(feature = "zenoh")]
 pub use chiral_zenoh as zenoh;
 pub use client::PolicyClient;

@@ -46,6 +46,8 @@ struct Sender {
     writer: Writer,
     /// The peer was, or is being, told of the end.
     close_started: bool,
+    /// The stream may hold bytes that it took.
+    is_unflushed: bool,
     /// Writing has failed.
     broken: Option<io::Error>,
     /// The writing thread is done: the connection may have another link by now.
@@ -111,6 +113,8 @@ impl<S: State> Link<S> {
         let sender = Sender {
             writer,
             close_started: false,
+            // The end of the handshake may be among what it holds.
+            is_unflushed: stream.holds_bytes(),
             broken: None,
             is_over: false,
             sleeps_until: None,
@@ -151,6 +155,7 @@ impl<S: State> Link<S> {
     /// The reading thread: until the peer hangs up, or the stream is shut down.
     fn read_messages(&self, mut reader: Reader) {
         let mut yield_limiter = YieldLimiter::default();
+        let mut failure = None;
         loop {
             let mut control: Option<Control> = None;
             // Before the first read, too: the first messages may have come with the handshake.
@@ -167,7 +172,7 @@ impl<S: State> Link<S> {
                     }
                     Incoming::Control(found) => merge(&mut control, found),
                     Incoming::End(error) => {
-                        self.post(control, Some(error.into()));
+                        self.post(control, Some(failure.unwrap_or_else(|| error.into())));
                         return self.drain();
                     }
                 }
@@ -177,7 +182,11 @@ impl<S: State> Link<S> {
             yield_limiter.after_piece();
             let room = reader.read_buf();
             let room_len = room.len().min(READ_STEP);
-            let count = self.read(&mut room[..room_len]);
+            let count = self.read(&mut room[..room_len]).unwrap_or_else(|error| {
+                // One of the system's says no more than that the stream has ended.
+                failure = error.get_ref().map(|_| ConnectionError::from_io(&error));
+                0
+            });
             reader.bytes_read(count);
             self.connection.note_activity(Instant::now());
         }
@@ -196,13 +205,11 @@ impl<S: State> Link<S> {
         self.signal.raise();
     }
 
-    /// Reads on; a connection that fails has ended.
-    fn read(&self, buf: &mut [u8]) -> usize {
+    fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.stream.read(buf) {
-                Ok(count) => return count,
                 Err(error) if is_timeout(&error) => {}
-                Err(_) => return 0,
+                read => return read,
             }
         }
     }
@@ -227,7 +234,7 @@ impl<S: State> Link<S> {
     /// what was written last. The writing thread ends this after a second.
     fn drain(&self) {
         let mut waste = [0; 4096];
-        while self.read(&mut waste) > 0 {}
+        while self.read(&mut waste).is_ok_and(|count| count > 0) {}
     }
 
     // ---- writing ------------------------------------------------------------------------------
@@ -291,7 +298,8 @@ impl<S: State> Link<S> {
             let now = Instant::now();
             self.apply_reader_findings(sender, now);
             self.pass_time(sender, now);
-            if sender.writer.wants_message()
+            if !sender.is_unflushed
+                && sender.writer.wants_message()
                 && let Some(frame) = self.connection.poll_transmit(now)
             {
                 let refused = sender.writer.push(frame);
@@ -301,6 +309,17 @@ impl<S: State> Link<S> {
             self.tell_peer_of_end(sender, now);
             if sender.broken.is_some() || sender.writer.is_finished() {
                 return Sent::Ended;
+            }
+            if !sender.writer.wants_write() && sender.is_unflushed {
+                if mode == Mode::Inline {
+                    return Sent::NotAll;
+                }
+                match self.stream.flush() {
+                    Ok(()) => sender.is_unflushed = false,
+                    Err(error) if is_timeout(&error) => {}
+                    Err(error) => sender.broken = Some(error),
+                }
+                continue;
             }
             if !sender.writer.wants_write() {
                 let machine = self.connection.poll_timeout();
@@ -312,6 +331,7 @@ impl<S: State> Link<S> {
                 Ok(0) => sender.broken = Some(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     sender.writer.bytes_written(now, count);
+                    sender.is_unflushed = self.stream.holds_bytes();
                     if sender.writer.wants_write() {
                         sender.yield_limiter.after_piece();
                     }
@@ -401,8 +421,12 @@ impl<S: State> Link<S> {
             self.stream.shutdown(Shutdown::Both);
         }
         self.connection.finish(ConnectionError::Lost("its writing thread panicked".to_owned()));
-        self.stream.shutdown(Shutdown::Write);
         let deadline = Instant::now() + FINISH_TIMEOUT;
+        while self.stream.holds_bytes()
+            && Instant::now() < deadline
+            && self.stream.flush().is_err_and(|error| is_timeout(&error))
+        {}
+        self.stream.shutdown(Shutdown::Write);
         while !self.findings().is_over && Instant::now() < deadline {
             self.signal.wait(Some(deadline));
         }

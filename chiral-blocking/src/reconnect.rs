@@ -12,7 +12,7 @@ use chiral_driver::address::StreamAddress;
 use chiral_driver::client::{ClientState, Outage, OutageProgress, Supervisor};
 use chiral_driver::proto::bytes::Bytes;
 use chiral_driver::proto::ws::Session;
-use chiral_driver::{ConnectError, Connector, Driver, Transport};
+use chiral_driver::{ConnectError, Connector, Driver, Security, Transport};
 use futures_channel::oneshot;
 
 use crate::connect::Builder;
@@ -27,6 +27,7 @@ use crate::transport::run;
 pub(crate) struct Route {
     pub(crate) uri: String,
     pub(crate) address: StreamAddress,
+    pub(crate) security: Security,
     pub(crate) authority: String,
     pub(crate) path: String,
 }

@@ -9,7 +9,9 @@ use chiral_driver::proto::sensors::Sensors;
 use chiral_driver::proto::server::Stats;
 use chiral_driver::proto::{ConnectionError, Map};
 use chiral_driver::robot::CommandSlot;
-use chiral_driver::server::{Admission, ListenTarget, check_acceptor};
+use chiral_driver::server::{
+    Admission, ListenTarget, check_acceptor, check_socket, uri_of, warn_if_exposed,
+};
 use chiral_driver::{Acceptor, Commands, ServeError, ServerConfig, Transport};
 use futures_lite::future::block_on;
 
@@ -78,12 +80,14 @@ impl PolicyServer {
     pub fn bind_with(address: &str, config: ServerConfig) -> io::Result<Self> {
         match ListenTarget::of(address)? {
             ListenTarget::Socket(target) => {
+                check_socket(address, &target, &config)?;
                 let listener = Listener::bind(&target).map_err(|error| {
                     let why = format!("{address} cannot be listened on: {error}");
                     io::Error::new(error.kind(), why)
                 })?;
                 let address = listener.local_address()?;
-                let uri = address.to_string();
+                let uri = uri_of(&address, &config);
+                warn_if_exposed(&address, &config);
                 let listening = Listening::Socket(listener);
                 Ok(Self::new(config, Some(address), Some((uri, listening))))
             }

@@ -36,6 +36,20 @@ pub trait Stream: Send + Sync + 'static {
         Err(io::ErrorKind::WouldBlock.into())
     }
 
+    /// Whether it still holds bytes that [`write`](Self::write) took, as a stream that encrypts them
+    /// or has a buffer may. Default: no.
+    fn holds_bytes(&self) -> bool {
+        false
+    }
+
+    /// Writes what it [holds](Self::holds_bytes); blocks until it holds nothing. Default: nothing.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Hangs up, in one direction or both. A [`read`](Self::read) that blocks must then return.
     fn shutdown(&self, how: Shutdown);
 
@@ -139,6 +153,14 @@ impl<S: Stream + ?Sized> Stream for Box<S> {
 
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         (**self).try_write(slices)
+    }
+
+    fn holds_bytes(&self) -> bool {
+        (**self).holds_bytes()
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        (**self).flush()
     }
 
     fn shutdown(&self, how: Shutdown) {

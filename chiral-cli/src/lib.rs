@@ -4,9 +4,12 @@
 //! This library exists for the program and for the project's own benchmarks. It promises nothing
 //! to anybody else.
 
+mod access;
 mod args;
 #[doc(hidden)]
 pub mod bench;
+#[cfg(feature = "tls")]
+mod cert;
 mod client;
 mod completions;
 mod demo;
@@ -41,7 +44,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use usage::UsageError;
 
 /// The interface between a robot and the policy that drives it.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "chiral", version, about, max_term_width = 100)]
 struct Cli {
     /// Log more: once for connections, twice for everything.
@@ -52,7 +55,7 @@ struct Cli {
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Command {
     /// Run a simulated robot and a policy that drives it from the pixels.
     Demo(demo::Options),
@@ -70,6 +73,9 @@ enum Command {
     /// The robot of `bench`.
     #[command(hide = true)]
     BenchRobot(bench::RobotOptions),
+    /// Make a certificate and a key for a robot that speaks TLS.
+    #[cfg(feature = "tls")]
+    Cert(cert::Options),
     /// Decode one frame from a file or standard input.
     Inspect(inspect::Options),
     /// Print a completion script for a shell.
@@ -89,6 +95,8 @@ pub fn main() -> ExitCode {
         Command::Send(options) => send::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::BenchRobot(options) => bench::run_robot(&options),
+        #[cfg(feature = "tls")]
+        Command::Cert(options) => cert::run(&options),
         Command::Inspect(options) => inspect::run(&options),
         Command::Completions(options) => completions::run(&options),
     })

@@ -7,11 +7,12 @@ use anyhow::Context as _;
 use chiral_proto::{Action, Array, Map, Rate, Value};
 use clap::Args;
 
+use crate::access::ClientAccess;
 use crate::ticks::Ticks;
 use crate::usage::{UsageError, ensure_usage};
 use crate::{args, client, output};
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct Options {
     /// Where the robot is: HOST:PORT, or a URI.
     uri: String,
@@ -49,6 +50,9 @@ pub(crate) struct Options {
     /// How long to wait for the robot, and then for each of its answers.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = args::seconds)]
     timeout: Duration,
+
+    #[command(flatten)]
+    access: ClientAccess,
 }
 
 /// The elements of an action.
@@ -64,7 +68,7 @@ fn values(text: &str) -> Result<Values, String> {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let robot = client::connect(&args::uri(&options.uri), options.timeout)?;
+    let robot = client::connect(&args::uri(&options.uri), options.timeout, &options.access)?;
     let metadata = robot.metadata().context("the robot did not describe itself")?;
     let shape = shape_in(&metadata);
     let actions = options.actions.iter().map(|values| action(values, shape.as_deref()));

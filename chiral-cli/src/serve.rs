@@ -9,12 +9,13 @@ use chiral_blocking::{PolicyServer, ServerConfig, Watchdog};
 use chiral_proto::{ConnectionError, DEFAULT_ADDRESS};
 use clap::Args;
 
+use crate::access::ServerAccess;
 use crate::robot::{RobotListener, SimulatedRobot, Spec};
 use crate::text::printable;
 use crate::usage::UsageError;
 use crate::{args, interrupts, output, zenoh};
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct Options {
     /// Where to listen: HOST:PORT for WebSocket or, with Zenoh, tcp/HOST:PORT or zenoh:…, as in
     /// "zenoh:?connect=tcp/router:7447". Port 0 takes any that is free.
@@ -36,6 +37,9 @@ pub(crate) struct Options {
 
     #[command(flatten)]
     robot: Spec,
+
+    #[command(flatten)]
+    access: ServerAccess,
 
     /// Print `{"listening": URI}` on standard output once the robot can be reached.
     #[arg(long)]
@@ -61,7 +65,7 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
         let _ = interrupted.send(Event::Interrupted);
     })?;
     let robot = SimulatedRobot::start(options.robot, Announcer::default())?;
-    let server = bind(&address, options.watchdog, options.take_over)?;
+    let server = bind(&address, options.watchdog, options.take_over, &options.access)?;
     server.spawn(robot)?;
     let uri = server.uri()?;
     output::note(&format!("listening on {uri}; Ctrl-C ends it"));
@@ -81,9 +85,15 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn bind(address: &str, watchdog: Duration, take_over: bool) -> anyhow::Result<PolicyServer> {
+fn bind(
+    address: &str,
+    watchdog: Duration,
+    take_over: bool,
+    access: &ServerAccess,
+) -> anyhow::Result<PolicyServer> {
     let watchdog = if watchdog.is_zero() { Watchdog::Off } else { Watchdog::After(watchdog) };
     let config = ServerConfig { watchdog, take_over, ..ServerConfig::default() };
+    let config = access.apply(config)?;
     let refused = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::InvalidInput => UsageError::new(error).into(),
         _ => anyhow::Error::from(error),

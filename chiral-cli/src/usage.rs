@@ -21,7 +21,9 @@ impl UsageError {
     /// Whether the arguments are to blame for an error.
     pub(crate) fn is_behind(error: &anyhow::Error) -> bool {
         let is_bad_uri = |error: &ConnectError| match error {
-            ConnectError::Uri(_) | ConnectError::NotBuiltIn { .. } => true,
+            ConnectError::Uri(_)
+            | ConnectError::NotBuiltIn { .. }
+            | ConnectError::WithoutTls { .. } => true,
             // An address that can be nobody's, such as a path that is too long for a socket.
             ConnectError::NoServer { last, .. } => {
                 matches!(last.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidFilename)

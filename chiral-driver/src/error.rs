@@ -30,6 +30,24 @@ pub enum ConnectError {
         /// What the last try met.
         last: io::Error,
     },
+    /// The URI is one without TLS, and there are settings for TLS.
+    #[error(
+        "{uri} is a connection without TLS, and TLS is set up for this client: connect with wss://"
+    )]
+    WithoutTls {
+        /// Where the server is looked for.
+        uri: String,
+    },
+    /// A server is there, and no TLS connection came about: it is not the one that this client
+    /// trusts, does not trust this client, or does not speak TLS.
+    #[cfg(feature = "tls")]
+    #[error("no TLS connection to the server at {uri}: {error}")]
+    Tls {
+        /// Where the server is.
+        uri: String,
+        /// What went wrong.
+        error: crate::tls::TlsError,
+    },
     /// No host has this name.
     #[error("no host of this name is found for {uri}: {error}; check the spelling")]
     UnknownHost {

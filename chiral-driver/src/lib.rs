@@ -23,7 +23,11 @@ mod error;
 mod panic;
 pub mod robot;
 mod runtime;
+mod security;
 pub mod server;
+#[cfg(feature = "tls")]
+pub mod tls;
+mod token;
 mod transport;
 #[cfg(unix)]
 mod unix;
@@ -40,9 +44,13 @@ pub use robot::{
     Command, Commands, Hold, NotReady, Robot, RobotError, WaitForSensors, monotonic_seconds,
 };
 pub use runtime::{AsyncTimer, Runtime};
+pub use security::Security;
 pub use server::{
     FailureText, PolicyServer, Refusal, Rejection, ServeError, ServerConfig, Watchdog,
 };
+#[cfg(feature = "tls")]
+pub use tls::{TlsClient, TlsError, TlsServer};
+pub use token::{Token, TokenError};
 pub use transport::{Acceptor, BoxFuture, Connector, Extension, Incoming, Message, Transport};
 #[cfg(unix)]
 pub use unix::UnixListening;

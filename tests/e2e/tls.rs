@@ -1,5 +1,6 @@
-//! `wss://`: robots and policies over TLS streams that the application has opened, on each async
-//! adapter. The code before the tests is all that an application needs for it.
+//! TLS of the application's own: robots and policies over TLS streams that it has opened, on each
+//! async adapter, where what `ServerConfig::tls` and `Builder::tls` offer is not enough. The code
+//! before the tests is all that an application needs for it.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

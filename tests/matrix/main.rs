@@ -10,6 +10,8 @@
 //! What concerns a pair is tested over streams and transports, too, that users could have written:
 //! `outsider::frames::tokio_blocking::calls::…`.
 //!
+//! The same pairs are tested over TLS: `tls::smol_blocking::calls::…`.
+//!
 //! With the feature `zenoh`, what concerns a pair is tested over Zenoh too, with some of the pairs:
 //! `zenoh::named::smol_blocking::calls::…`.
 
@@ -21,6 +23,7 @@ mod faulty_servers;
 mod floods;
 mod handshakes;
 mod liveness;
+mod log;
 mod lost_connections;
 mod malformed;
 mod network;
@@ -74,6 +77,7 @@ macro_rules! grid {
                 server: crate::pair::Server { adapter: &$adapter, network: &crate::network::Tcp },
             };
             pair_cases! {}
+            tcp_cases! {}
         })*
     };
 }
@@ -105,6 +109,11 @@ macro_rules! client_cases {
             }
             floods {
                 a_server_that_never_ends_its_handshake_is_given_up
+            }
+            tls {
+                a_client_connects_to_no_server_that_it_does_not_trust
+                a_client_with_tls_is_told_of_a_server_without
+                a_server_that_is_silent_in_its_tls_handshake_is_given_up
             }
             liveness {
                 a_silent_server_is_noticed_and_calls_fail_by_their_deadline
@@ -141,6 +150,13 @@ macro_rules! server_cases {
                 strangers_who_send_without_end_disturb_no_policy
                 refused_connections_that_stay_are_closed
                 a_reset_behind_a_close_ends_the_connection_at_once
+            }
+            tls {
+                a_client_without_tls_is_told_how_to_connect
+                unfinished_tls_handshakes_block_nobody
+                a_tls_handshake_without_end_is_given_up
+                a_slow_tls_handshake_is_given_up_in_time
+                wrong_tokens_are_answered_ten_times_a_minute
             }
             liveness {
                 pending_actions_are_dropped_when_the_policy_is_killed
@@ -303,8 +319,26 @@ macro_rules! pair_cases {
     };
 }
 
+/// What a pair does over TCP alone.
+macro_rules! tcp_cases {
+    () => {
+        mod over_tcp {
+            cases! {
+                super::super::PAIR;
+                tls {
+                    a_policy_drives_a_robot_over_tls
+                    certificates_of_both_sides_are_checked
+                    a_tls_stream_that_is_cut_is_told_from_an_orderly_end
+                    a_robot_with_a_token_takes_those_who_have_it
+                }
+            }
+        }
+    };
+}
+
 // Behind the macros that they use.
 mod outsider;
+mod tls;
 mod unix;
 #[cfg(feature = "zenoh")]
 mod zenoh;

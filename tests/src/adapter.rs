@@ -12,7 +12,7 @@ use crate::Recorder;
 pub use chiral_driver::client::ClientSettings;
 use chiral_driver::client::ConnectionEvent;
 use chiral_driver::server::Accept;
-use chiral_driver::{CallError, ConnectError};
+use chiral_driver::{CallError, ConnectError, TlsServer, Token};
 use chiral_proto::client::{self, ConnectionState, Misuse, NotFresh, NotQueued};
 use chiral_proto::timeline::{Placement, Starved};
 use chiral_proto::ws::{HandshakeError, Keepalive};
@@ -166,6 +166,10 @@ pub struct ServerSettings {
     pub shutdown_timeout: Duration,
     /// Whether the newest policy gets the robot.
     pub take_over: bool,
+    /// The token that it asks for.
+    pub token: Option<Token>,
+    /// Its certificate and key.
+    pub tls: Option<TlsServer>,
     /// What looks at requests.
     pub accept: Accept,
 }
@@ -181,6 +185,8 @@ impl Default for ServerSettings {
             keepalive: Some(Keepalive::default()),
             shutdown_timeout: Duration::from_secs(5),
             take_over: false,
+            token: None,
+            tls: None,
             accept: Accept::default(),
         }
     }

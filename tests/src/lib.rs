@@ -16,6 +16,7 @@ mod documents {
 
 pub mod adapter;
 pub mod adapters;
+pub mod certificates;
 mod patience;
 mod raw;
 mod recorder;

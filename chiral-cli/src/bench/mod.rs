@@ -16,6 +16,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use chiral_driver::address::Scheme;
 use clap::Args;
 use serde::Serialize;
 
@@ -28,12 +29,13 @@ pub use crate::robot::Deliver;
 
 pub(crate) use process::{Options as RobotOptions, run as run_robot};
 
+use crate::access::ClientAccess;
 use crate::usage::ensure_usage;
 use crate::{args, client, output};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct Options {
     /// A running robot to measure: HOST:PORT, or a URI. Without it, robots are started with 1 and
     /// with 8 cameras, and the socket's floor and the one-way latency of actions are measured too.
@@ -43,6 +45,9 @@ pub(crate) struct Options {
     cameras: Vec<usize>,
     #[command(flatten)]
     common: CommonOptions,
+
+    #[command(flatten)]
+    access: ClientAccess,
 }
 
 /// How much is measured, and how the result is printed.
@@ -97,9 +102,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let mut report = Report::default();
     if let Some(uri) = &options.uri {
         let uri = args::uri(uri);
-        let robot = client::connect(&uri, CONNECT_TIMEOUT).context("nothing to measure")?;
+        let robot = client::connect(&uri, CONNECT_TIMEOUT, &options.access)
+            .context("nothing to measure")?;
         let first = robot.observe()?;
-        let transport = if uri.contains("://") { "ws" } else { "zenoh" };
+        let transport = match Scheme::of(&uri) {
+            Scheme::SecureWebSocket => "wss",
+            Scheme::WebSocket | Scheme::Unix(_) => "ws",
+            Scheme::Other => "zenoh",
+        };
         let subject = subject(robot, transport);
         let (cameras, bytes) = (first.cameras.len(), payload_len(&first));
         measure::measure_given(&subject, cameras, bytes, &settings, &mut report)?;
@@ -108,7 +118,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         BenchRobot::check(&options.cameras)?;
         for &cameras in &options.cameras {
             let (process, addresses) = process::start(cameras)?;
-            let robot = client::connect(&addresses.robot, CONNECT_TIMEOUT)?;
+            let robot = client::connect_to_own(&addresses.robot, CONNECT_TIMEOUT)?;
             let bytes = addresses.payload_len;
             let floor = floor::Client::connect(&addresses.floor, bytes)?;
             let subjects = vec![subject(robot, "ws")];

@@ -12,11 +12,12 @@ use anyhow::Context as _;
 use chiral_proto::{DEFAULT_URI, Rate};
 use clap::Args;
 
+use crate::access::ClientAccess;
 use crate::describe::to_json;
 use crate::{args, client, output};
 use report::Report;
 
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct Options {
     /// Where the robot is: HOST:PORT, ws://HOST:PORT or, with Zenoh, tcp/HOST:PORT or zenoh:…, as in
     /// "zenoh:?robot=arm-3&connect=tcp/router:7447" [default: `ws://localhost:8765`, with --list
@@ -30,6 +31,9 @@ pub(crate) struct Options {
     /// How long to wait for the robot, and then for each of its answers.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = args::seconds)]
     timeout: Duration,
+
+    #[command(flatten)]
+    access: ClientAccess,
 
     /// How long to measure rates and latency; 0 leaves that out.
     #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = args::seconds)]
@@ -62,7 +66,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     }
     let uri = args::uri(options.uri.as_deref().unwrap_or(DEFAULT_URI));
     let connect = if options.reconnect { client::supervised } else { client::connect };
-    let client = connect(&uri, options.timeout)?;
+    let client = connect(&uri, options.timeout, &options.access)?;
     let metadata = client.metadata().context("the robot did not describe itself")?;
     let mut observation = client.observe().context("the robot gave no observation")?;
     let mut report = Report::new(&uri, metadata, &observation);

@@ -23,6 +23,10 @@ use crate::address::StreamAddress;
 use crate::driver::drive;
 use crate::error::ConnectError;
 use crate::runtime::{Runtime, until};
+use crate::security::{MaybeSecure, Security};
+#[cfg(feature = "tls")]
+use crate::tls::TlsClient;
+use crate::token::Token;
 use crate::transport::{Connector, Transport, WebSocket};
 
 /// Settings of a [`PolicyClient`], and how to connect it.
@@ -74,6 +78,23 @@ impl<R: Runtime> Builder<R> {
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.headers.push(name, value);
+        self
+    }
+
+    /// Shows the server this token, which it asks for: in the request with which a WebSocket begins.
+    /// Over `ws://` others on the network can read it, and the log is warned; connect with `wss://`.
+    #[must_use]
+    pub fn token(mut self, token: Token) -> Self {
+        self.settings.token = Some(token);
+        self
+    }
+
+    /// Whom to take for the server, for `wss://`: it has one certificate, or one that an authority
+    /// of yours has signed. Default: one that the system trusts. A URI without TLS is then an error.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: TlsClient) -> Self {
+        self.settings.tls = Some(tls);
         self
     }
 
@@ -137,10 +158,11 @@ impl<R: Runtime> Builder<R> {
     /// connection for another reason, or is no WebSocket server.
     pub async fn connect(self, uri: &str) -> Result<PolicyClient<R>, ConnectError> {
         let uri = uri.trim();
-        match Target::of(uri)? {
-            Target::Socket { address, authority, path } => {
-                self.connect_over(Route::Socket { uri: uri.to_owned(), address, authority, path })
-                    .await
+        match self.settings.target(uri)? {
+            Target::Socket { address, authority, path, is_secure } => {
+                let security = self.settings.security(uri, &address, is_secure)?;
+                let uri = uri.to_owned();
+                self.connect_over(Route::Socket { uri, address, security, authority, path }).await
             }
             Target::Other => {
                 let connector = R::connector(uri).ok_or_else(|| ConnectError::no_connector(uri))?;
@@ -178,9 +200,9 @@ impl<R: Runtime> Builder<R> {
     ) -> Result<Box<dyn Transport>, ConnectError> {
         match route {
             Route::Other(connector) => connector.connect(&self.settings.machine.limits, wait).await,
-            Route::Socket { uri, address, authority, path } => {
+            Route::Socket { uri, address, security, authority, path } => {
                 let (stream, surplus) =
-                    self.connect_socket(wait, uri, address, authority, path).await?;
+                    self.connect_socket(wait, uri, address, security, authority, path).await?;
                 let session = self.settings.session(Instant::now(), &surplus)?;
                 Ok(Box::new(WebSocket::new(stream, session)))
             }
@@ -232,12 +254,13 @@ impl<R: Runtime> Builder<R> {
         mut wait: WaitForServer,
         uri: &str,
         address: &StreamAddress,
+        security: &Security,
         authority: &str,
         path: &str,
-    ) -> Result<(R::Stream, Bytes), ConnectError> {
+    ) -> Result<(MaybeSecure<R::Stream>, Bytes), ConnectError> {
         loop {
             let stage = Mutex::new(Stage::LookUp);
-            let attempt = self.attempt(uri, address, authority, path, &stage);
+            let attempt = self.attempt(uri, address, security, authority, path, &stage);
             match finish_try::<R, _>(&mut wait, &stage, attempt).await? {
                 Ok(connected) => return Ok(connected),
                 Err(failure) => R::timer(wait.retry_at(failure)?).await,
@@ -250,10 +273,11 @@ impl<R: Runtime> Builder<R> {
         &self,
         uri: &str,
         address: &StreamAddress,
+        security: &Security,
         authority: &str,
         path: &str,
         stage: &Mutex<Stage>,
-    ) -> Result<Result<(R::Stream, Bytes), Failure>, ConnectError> {
+    ) -> Result<Result<(MaybeSecure<R::Stream>, Bytes), Failure>, ConnectError> {
         let enter = |next| *lock(stage) = next;
         let connected = match address {
             StreamAddress::Unix(path) => match address.check() {
@@ -275,7 +299,8 @@ impl<R: Runtime> Builder<R> {
                 connect_first::<R>(addresses).await
             }
         };
-        let mut stream = match connected {
+        let secured = connected.and_then(|stream| MaybeSecure::connect(stream, security));
+        let mut stream = match secured {
             Ok(stream) => stream,
             Err(error) => return Ok(Err(Failure::Absent(error))),
         };
@@ -310,7 +335,13 @@ impl<R: Runtime> Builder<R> {
 
 /// Where a client connects to.
 enum Route {
-    Socket { uri: String, address: StreamAddress, authority: String, path: String },
+    Socket {
+        uri: String,
+        address: StreamAddress,
+        security: Security,
+        authority: String,
+        path: String,
+    },
     Other(Box<dyn Connector>),
 }
 
@@ -433,6 +464,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     stream.write_all(handshake.request()).await?;
+    stream.flush().await?;
     // On the heap, to keep the caller's future small.
     let mut chunk = vec![0; 4096];
     loop {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,6 +16,10 @@ use super::connection_event::OnConnection;
 use super::waiting::{Failure, OnWaiting};
 use crate::address::{Scheme, StreamAddress};
 use crate::error::ConnectError;
+use crate::security::Security;
+#[cfg(feature = "tls")]
+use crate::tls::{TlsClient, TlsError};
+use crate::token::Token;
 use crate::transport::{Connector, Extension};
 
 /// Settings of a client, and what follows from them on any runtime.
@@ -29,6 +34,12 @@ pub struct ClientSettings {
     pub on_waiting: OnWaiting,
     /// Header fields of the request with which a WebSocket begins, beside those of the handshake.
     pub headers: Headers,
+    /// The token that the server asks for.
+    pub token: Option<Token>,
+    /// Whom to take for the server over TLS; `None`: whoever has a certificate that the system
+    /// trusts.
+    #[cfg(feature = "tls")]
+    pub tls: Option<TlsClient>,
     /// How long each call waits for its answer; `None`: as long as the machine's settings say.
     pub request_timeout: Option<Duration>,
     /// When to ping the server, and when to give it up; `None` for never.
@@ -46,6 +57,9 @@ impl Default for ClientSettings {
             connect_timeout: None,
             on_waiting: OnWaiting::default(),
             headers: Headers::default(),
+            token: None,
+            #[cfg(feature = "tls")]
+            tls: None,
             request_timeout: None,
             keepalive: Some(Keepalive::default()),
             reconnect: None,
@@ -82,6 +96,8 @@ pub enum Target {
         authority: String,
         /// Path and query, for the handshake.
         path: String,
+        /// Whether it is over TLS.
+        is_secure: bool,
     },
     /// Another transport: a [connector](crate::Runtime::connector) is needed.
     Other,
@@ -94,22 +110,21 @@ impl Target {
     /// When it cannot be read, or asks for what is not built in.
     pub fn of(uri: &str) -> Result<Self, ConnectError> {
         match Scheme::of(uri) {
-            Scheme::WebSocket => {
+            Scheme::SecureWebSocket if cfg!(not(feature = "tls")) => Err(without_tls()),
+            Scheme::WebSocket | Scheme::SecureWebSocket => {
                 let uri: WsUri = uri.parse()?;
-                if uri.is_secure() {
-                    return Err(without_tls());
-                }
                 Ok(Self::Socket {
                     address: StreamAddress::Tcp { host: uri.host().to_owned(), port: uri.port() },
                     authority: uri.authority().to_owned(),
                     path: uri.target().to_owned(),
+                    is_secure: uri.is_secure(),
                 })
             }
-            Scheme::SecureWebSocket => Err(without_tls()),
             Scheme::Unix(path) => Ok(Self::Socket {
                 address: StreamAddress::Unix(path.into()),
                 authority: "localhost".to_owned(),
                 path: "/".to_owned(),
+                is_secure: false,
             }),
             Scheme::Other => Ok(Self::Other),
         }
@@ -119,18 +134,78 @@ impl Target {
 fn without_tls() -> ConnectError {
     ConnectError::NotBuiltIn {
         scheme: "wss://".to_owned(),
-        hint: "open the TLS connection yourself and use `PolicyClient::over_stream`",
+        hint: "the program was built without TLS, build it with the feature `tls`",
     }
 }
 
 impl ClientSettings {
+    /// What a URI means for a client with these settings. Tells the log of a token that others can
+    /// read.
+    ///
+    /// # Errors
+    /// When it cannot be read, asks for what is not built in, or is one without TLS and these
+    /// settings are for TLS.
+    pub fn target(&self, uri: &str) -> Result<Target, ConnectError> {
+        let target = Target::of(uri)?;
+        #[cfg(feature = "tls")]
+        if self.tls.is_some() && !matches!(target, Target::Socket { is_secure: true, .. }) {
+            return Err(ConnectError::WithoutTls { uri: redacted(uri) });
+        }
+        if self.token.is_none() {
+            return Ok(target);
+        }
+        match &target {
+            Target::Socket {
+                address: StreamAddress::Tcp { host, .. }, is_secure: false, ..
+            } if !is_loopback(host) => {
+                tracing::warn!(
+                    "the token for {} is sent without TLS, where others on the network can read \
+                     it: connect with wss://",
+                    redacted(uri)
+                );
+            }
+            Target::Other => tracing::warn!(
+                "the token for {} is not sent: only a WebSocket has a request that can carry it",
+                redacted(uri)
+            ),
+            Target::Socket { .. } => {}
+        }
+        Ok(target)
+    }
+
+    /// With what the stream to an address is secured.
+    ///
+    /// # Errors
+    /// When the system has no authorities to trust, or the host has a name for which there can be
+    /// no certificate.
+    pub fn security(
+        &self,
+        uri: &str,
+        address: &StreamAddress,
+        is_secure: bool,
+    ) -> Result<Security, ConnectError> {
+        #[cfg(feature = "tls")]
+        if is_secure && let StreamAddress::Tcp { host, .. } = address {
+            let connect = || {
+                let tls = self.tls.clone().map_or_else(TlsClient::system_roots, Ok)?;
+                tls.session(host)?;
+                Ok(Security { tls: Some((tls, host.clone())) })
+            };
+            return connect().map_err(|error| ConnectError::Tls { uri: redacted(uri), error });
+        }
+        let _ = (uri, address, is_secure);
+        Ok(Security::default())
+    }
+
     /// The client's part of an opening handshake.
     ///
     /// # Errors
     /// When a header field cannot be sent, or the system has no random bytes.
     pub fn handshake(&self, authority: &str, path: &str) -> Result<ClientHandshake, ConnectError> {
-        let headers: Vec<_> =
-            self.headers.0.iter().map(|(name, value)| (&name[..], &value[..])).collect();
+        let authorization = self.token.as_ref().map(Token::authorization);
+        let authorization = authorization.iter().map(|value| ("Authorization", &value[..]));
+        let headers = self.headers.0.iter().map(|(name, value)| (&name[..], &value[..]));
+        let headers: Vec<_> = authorization.chain(headers).collect();
         ClientHandshake::new(authority, path, &headers, random()?).map_err(ConnectError::Request)
     }
 
@@ -192,8 +267,29 @@ pub fn classify_handshake(
         }
         Ok(Err(refused)) if refused.is_transient() => Ok(Err(Failure::Refused(refused))),
         Ok(Err(error)) => Err(ConnectError::Handshake { uri: redacted(uri), error }),
+        #[cfg(feature = "tls")]
+        Err(error) if is_final(&error) => Err(ConnectError::Tls {
+            uri: redacted(uri),
+            error: TlsError::behind(&error).expect("it is one").clone(),
+        }),
         Err(error) => Ok(Err(Failure::Absent(error))),
     }
+}
+
+/// Whether TLS has failed in a way in which it would fail again.
+#[cfg(feature = "tls")]
+fn is_final(error: &io::Error) -> bool {
+    let error = TlsError::behind(error);
+    error.is_some_and(|error| !matches!(error, TlsError::EndOfHandshake | TlsError::Truncated))
+}
+
+/// Whether a host, by name or address, is this computer.
+fn is_loopback(host: &str) -> bool {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return address.to_canonical().is_loopback();
+    }
+    let name = host.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 pub(super) fn random<const N: usize>() -> Result<[u8; N], ConnectError> {
@@ -221,8 +317,37 @@ mod tests {
     #[test]
     fn a_secure_uri_is_never_connected_to_in_the_clear() {
         for uri in ["wss://robot", "WSS://robot:8765", "https://robot", " Https://robot/"] {
-            let error = Target::of(uri).expect_err(uri);
-            assert!(matches!(error, ConnectError::NotBuiltIn { .. }), "{uri}: {error}");
+            match Target::of(uri) {
+                Ok(Target::Socket { is_secure, .. }) => {
+                    assert!(is_secure && cfg!(feature = "tls"), "{uri}");
+                }
+                Err(ConnectError::NotBuiltIn { .. }) if cfg!(not(feature = "tls")) => {}
+                other => panic!("{uri}: {other:?}"),
+            }
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn settings_for_tls_are_never_ignored() {
+        let tls = TlsClient::pin(&"0".repeat(64)).expect("it is one");
+        let settings = ClientSettings { tls: Some(tls), ..ClientSettings::default() };
+        for uri in ["ws://robot:1", "robot:1", "unix:/run/arm.sock", "tcp/robot:7447", "zenoh:"] {
+            let error = settings.target(uri).expect_err(uri);
+            assert!(matches!(error, ConnectError::WithoutTls { .. }), "{uri}: {error}");
+        }
+        settings.target("wss://robot:1").expect("it is over TLS");
+    }
+
+    #[test]
+    fn this_computer_is_told_from_others() {
+        for host in
+            ["localhost", "LOCALHOST.", "arm.localhost", "127.0.0.2", "::1", "::ffff:127.0.0.1"]
+        {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["robot", "localhost.example.com", "10.0.0.1", "0.0.0.0", "::", "fe80::1"] {
+            assert!(!is_loopback(host), "{host}");
         }
     }
 
@@ -232,5 +357,11 @@ mod tests {
         settings.headers.push("Authorization", "Bearer abc");
         let shown = format!("{settings:?}");
         assert!(shown.contains("Authorization") && !shown.contains("abc"), "{shown}");
+        let token = Token::new("a-token-not-to-be-shown").expect("it is one");
+        let settings = ClientSettings { token: Some(token), ..ClientSettings::default() };
+        let handshake = settings.handshake("robot:8765", "/").expect("a request");
+        let request = String::from_utf8_lossy(handshake.request());
+        assert!(request.contains("\r\nAuthorization: Bearer a-token-not-to-be-shown\r\n"));
+        assert!(!format!("{settings:?}").contains("not-to-be-shown"), "{settings:?}");
     }
 }

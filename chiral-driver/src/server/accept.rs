@@ -23,6 +23,9 @@ use super::state::ServerState;
 use crate::connection::Connection;
 use crate::driver::{FINISH_TIMEOUT, drive};
 use crate::runtime::{Runtime, until};
+use crate::security::MaybeSecure;
+#[cfg(feature = "tls")]
+use crate::tls::TlsError;
 use crate::transport::{Incoming, Transport, WebSocket};
 
 /// How long a client may take over its handshake.
@@ -47,7 +50,11 @@ pub enum ServeError {
     /// The stream failed.
     #[error("it went during its handshake: {0}")]
     Io(io::Error),
-    /// `ServerConfig::accept` rejected its request.
+    /// TLS failed.
+    #[cfg(feature = "tls")]
+    #[error("its TLS connection failed: {0}")]
+    Tls(TlsError),
+    /// Its request has no token or a wrong one, or `ServerConfig::accept` rejected it.
     #[error("it was rejected: {0}")]
     Rejected(Rejection),
     /// The robot was not to be had.
@@ -58,6 +65,10 @@ pub enum ServeError {
 // Its text is a part of the other's: as a source too, it would be printed twice.
 impl From<io::Error> for ServeError {
     fn from(error: io::Error) -> Self {
+        #[cfg(feature = "tls")]
+        if let Some(error) = TlsError::behind(&error) {
+            return Self::Tls(error.clone());
+        }
         Self::Io(error)
     }
 }
@@ -81,7 +92,10 @@ pub(super) async fn accept_policies<R: Runtime>(
                 // Here, for the tasks may begin in any order.
                 let arrival = admission.arrive(source_of(&peer).to_owned());
                 R::spawn("chiral-policy", async move {
-                    let served = serve_stream::<R, _>(&admission, &arrival, stream, &peer, robot);
+                    let served = async {
+                        let stream = MaybeSecure::accept(stream, admission.config())?;
+                        serve_stream::<R, _>(&admission, &arrival, stream, &peer, robot).await
+                    };
                     if let Err(error) = served.await {
                         admission.log_refusal(&peer, format_args!("was not served: {error}"));
                     }
@@ -171,10 +185,16 @@ where
             send_response_and_close::<R, _>(arrival, stream, &bad.response()).await;
             return Err(ServeError::BadHandshake(bad));
         }
+        #[cfg(feature = "tls")]
+        Some(Err(error)) if TlsError::behind(&error).is_some() => {
+            // What tells the client why has been written.
+            send_response_and_close::<R, _>(arrival, stream, &[]).await;
+            return Err(error.into());
+        }
         Some(Err(error)) => return Err(error.into()),
         None => return Err(ServeError::HandshakeTimedOut),
     };
-    if let Err(rejection) = admission.config().accept.check(&request) {
+    if let Err(rejection) = admission.check(&request, source_of(peer)) {
         let response = request.refuse(rejection.status(), rejection.reason());
         send_response_and_close::<R, _>(arrival, stream, &response).await;
         return Err(ServeError::Rejected(rejection));
@@ -182,12 +202,13 @@ where
     match admission.admit::<R>(|config| robot.machine(config)).await {
         Ok(lease) => {
             let Accepted { response, surplus, .. } = request.accept();
-            until::<R, _>(
-                deadline.max(Instant::now() + FINISH_TIMEOUT),
-                stream.write_all(&response),
-            )
-            .await
-            .ok_or(ServeError::HandshakeTimedOut)??;
+            let responding = async {
+                stream.write_all(&response).await?;
+                stream.flush().await
+            };
+            until::<R, _>(deadline.max(Instant::now() + FINISH_TIMEOUT), responding)
+                .await
+                .ok_or(ServeError::HandshakeTimedOut)??;
             let transport = WebSocket::new(stream, session(admission, &surplus));
             Ok(run::<R>(lease, transport, peer, robot).await)
         }

@@ -4,12 +4,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chiral_proto::server::{Server, Stats};
+use chiral_proto::ws::Request;
 use event_listener::{Event, EventListener, Listener as _};
 
+use super::accept_hook::Rejection;
 use super::arrivals::{Arrival, Arrivals};
 use super::config::ServerConfig;
 use super::log_limit::LogLimit;
 use super::state::ServerState;
+use super::wrong_tokens::WrongTokens;
 use crate::connection::Connection;
 use crate::driver::PROBE_TIMEOUT;
 use crate::runtime::{Runtime, until};
@@ -34,6 +37,7 @@ pub(super) struct AdmissionState {
     /// Requests made so far.
     requests: u64,
     log: LogLimit,
+    wrong_tokens: WrongTokens,
 }
 
 /// Whether the robot has a policy.
@@ -142,6 +146,36 @@ impl Admission {
     /// Notes that a connection has come, which is not admitted yet.
     pub fn arrive(self: &Arc<Self>, source: String) -> Arrival {
         Arrival::new(self, source)
+    }
+
+    /// Looks at a request for a WebSocket: first whether it has the server's token, then what the
+    /// program says to it. `source` is the host that it comes from.
+    ///
+    /// # Errors
+    /// When it is rejected.
+    pub fn check(&self, request: &Request, source: &str) -> Result<(), Rejection> {
+        self.check_token(request, source)?;
+        self.config.accept.check(request)
+    }
+
+    fn check_token(&self, request: &Request, source: &str) -> Result<(), Rejection> {
+        let Some(token) = &self.config.token else { return Ok(()) };
+        let now = Instant::now();
+        let mut state = self.lock();
+        if state.wrong_tokens.are_too_many(now, source) {
+            let reason =
+                "too many requests without the right token came from this host: wait a minute";
+            return Err(Rejection::new(429, reason));
+        }
+        let found = request.header("Authorization");
+        if found.is_some_and(|found| token.is_in(found)) {
+            return Ok(());
+        }
+        state.wrong_tokens.note(now, source);
+        let problem = if found.is_some() { "found another" } else { "found none" };
+        let reason =
+            format!("{problem}, expected the token of this robot: give the client that one");
+        Err(Rejection::new(401, reason))
     }
 
     /// A request for the robot, which begins now.

@@ -4,6 +4,9 @@ use chiral_proto::server::Config;
 use chiral_proto::ws::{Keepalive, Request};
 
 use super::accept_hook::{Accept, Rejection};
+#[cfg(feature = "tls")]
+use crate::tls::TlsServer;
+use crate::token::Token;
 
 /// Settings of a server.
 #[derive(Debug, Clone)]
@@ -39,12 +42,59 @@ pub struct ServerConfig {
     /// without end. In Zenoh's compatible mode it has no effect: Zenoh lets nobody in beside the
     /// policy that there is.
     pub take_over: bool,
+    /// The token that each request for a WebSocket has to have; see [`token`](Self::token()).
+    /// Default: none.
+    pub token: Option<Token>,
+    /// Certificate and key of a server that speaks TLS; see [`tls`](Self::tls()). Default: none.
+    #[cfg(feature = "tls")]
+    pub tls: Option<TlsServer>,
     /// Looks at each request for a WebSocket before it is admitted; see
     /// [`accept`](Self::accept()). Default: every request is.
     pub accept: Accept,
 }
 
 impl ServerConfig {
+    /// Lets in those policies alone whose request has this token: `Builder::token` of theirs.
+    /// Others are answered with 401, before [`accept`](Self::accept()) and the robot hear of them,
+    /// and after ten wrong ones within a minute their host, or IPv6 network, is answered with 429
+    /// for the rest of it, whatever it sends.
+    ///
+    /// A server with a token cannot be bound to another transport than WebSocket. What the program
+    /// has accepted itself as a transport (`serve_transport`, `serve_websocket`, `accepting`) is not
+    /// asked for it.
+    #[must_use]
+    pub fn token(mut self, token: Token) -> Self {
+        self.token = Some(token);
+        self
+    }
+
+    /// Speaks TLS, and nothing else, on the TCP address that the server is bound to: its URI is then
+    /// `wss://host:port`. The TLS handshake is a part of the time that a client has for its
+    /// handshake. A server with TLS cannot be bound to another transport, nor to a Unix socket;
+    /// streams that the program brings itself (`serve_stream`) stay as they are.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: TlsServer) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    pub(crate) fn has_tls(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
+    }
+
+    /// Whether the program finds out who a policy is before it lets it in.
+    pub(crate) fn authenticates(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if self.tls.as_ref().is_some_and(TlsServer::authenticates_clients) {
+            return true;
+        }
+        self.token.is_some() || self.accept.is_set()
+    }
+
     /// Has a function look at each request for a WebSocket before the robot or the policy that it
     /// has notices anything: path, `Host`, `Origin`, a token. What it rejects is answered with an
     /// HTTP status and a reason. It runs with the connection and must not block; if it panics, the
@@ -90,6 +140,9 @@ impl Default for ServerConfig {
             pull_observations: false,
             failure_text: FailureText::Errors,
             take_over: false,
+            token: None,
+            #[cfg(feature = "tls")]
+            tls: None,
             accept: Accept::default(),
         }
     }

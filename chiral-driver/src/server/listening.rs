@@ -1,4 +1,5 @@
 use std::io;
+use std::net::IpAddr;
 
 use super::config::ServerConfig;
 use crate::address::{Scheme, StreamAddress};
@@ -29,7 +30,8 @@ pub enum ListenTarget {
 }
 
 impl ListenTarget {
-    /// Reads an address: `host:port`, `ws://host:port`, `unix:/path`, or another transport's URI.
+    /// Reads an address: `host:port`, `ws://host:port`, `wss://host:port`, `unix:/path`, or another
+    /// transport's URI.
     ///
     /// # Errors
     /// When it cannot be read, or asks for what is not built in.
@@ -37,12 +39,12 @@ impl ListenTarget {
         let bad =
             |why: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("{address}: {why}"));
         match Scheme::of(address) {
-            Scheme::WebSocket => {
+            Scheme::WebSocket | Scheme::SecureWebSocket => {
                 let expected = "expected host:port, such as 127.0.0.1:8765";
                 let bare = address.trim();
                 // What a URI has behind host and port, a server does not look at.
                 let behind_scheme = match bare.split_once("://") {
-                    Some((scheme, rest)) if is_plain(scheme) => {
+                    Some((scheme, rest)) if is_websocket(scheme) => {
                         rest.split(['/', '?']).next().unwrap_or_default()
                     }
                     Some(_) => return Err(bad(expected)),
@@ -56,29 +58,95 @@ impl ListenTarget {
                 let host = host.trim_matches(['[', ']']).to_owned();
                 Ok(Self::Socket(StreamAddress::Tcp { host, port }))
             }
-            Scheme::SecureWebSocket => Err(bad(
-                "accept the TLS connection yourself and use `PolicyServer::serve_stream`, \
-                     or listen with ws:// behind a TLS proxy",
-            )),
             Scheme::Unix(path) => Ok(Self::Socket(StreamAddress::Unix(path.into()))),
             Scheme::Other => Ok(Self::Other),
         }
     }
 }
 
-/// Whether a scheme is that of a WebSocket without TLS; `http` means the same, as in browsers.
-fn is_plain(scheme: &str) -> bool {
-    ["ws", "http"].iter().any(|plain| plain.eq_ignore_ascii_case(scheme))
+/// Whether a scheme is that of a WebSocket; `http` means the same, as in browsers.
+fn is_websocket(scheme: &str) -> bool {
+    ["ws", "http", "wss", "https"].iter().any(|known| known.eq_ignore_ascii_case(scheme))
+}
+
+/// Finds out whether a server with these settings can be bound to a socket.
+///
+/// # Errors
+/// When one of them is for TLS and the other is not.
+pub fn check_socket(
+    address: &str,
+    target: &StreamAddress,
+    config: &ServerConfig,
+) -> io::Result<()> {
+    let asks_for_tls = Scheme::of(address) == Scheme::SecureWebSocket;
+    let why = if asks_for_tls && cfg!(not(feature = "tls")) {
+        "the program was built without TLS, build it with the feature `tls`"
+    } else if asks_for_tls && !config.has_tls() {
+        "a server that speaks TLS needs a certificate and its key: set `ServerConfig::tls`"
+    } else if config.has_tls() && matches!(target, StreamAddress::Unix(_)) {
+        "`ServerConfig::tls` is for TCP: who may connect to a Unix socket is said by the \
+         permissions of its file"
+    } else {
+        return Ok(());
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{address}: {why}")))
+}
+
+/// The URI with which clients reach a socket.
+pub fn uri_of(address: &StreamAddress, config: &ServerConfig) -> String {
+    let uri = address.to_string();
+    match uri.strip_prefix("ws://") {
+        Some(rest) if config.has_tls() => format!("wss://{rest}"),
+        _ => uri,
+    }
+}
+
+/// Tells the log of a server that anybody on the network can use, or listen to.
+pub fn warn_if_exposed(address: &StreamAddress, config: &ServerConfig) {
+    if let Some(warning) = exposure(address, config) {
+        tracing::warn!(
+            "{} can be reached from other computers: {warning}",
+            uri_of(address, config)
+        );
+    }
+}
+
+fn exposure(address: &StreamAddress, config: &ServerConfig) -> Option<&'static str> {
+    let StreamAddress::Tcp { host, .. } = address else { return None };
+    let is_loopback =
+        host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
+    if is_loopback {
+        None
+    } else if !config.authenticates() {
+        Some(
+            "whoever reaches it can drive the robot; set `ServerConfig::token` (and \
+             `ServerConfig::tls`), or listen on 127.0.0.1",
+        )
+    } else if config.token.is_some() && !config.has_tls() {
+        Some(
+            "whoever reads the traffic can read the token, and then drive the robot; set \
+             `ServerConfig::tls`, or listen on 127.0.0.1",
+        )
+    } else {
+        None
+    }
 }
 
 /// Finds out whether a server with these settings can be bound to a transport other than WebSocket.
 ///
 /// # Errors
-/// When it is to look at requests: there are none there, and everybody would be let in.
+/// When it has TLS, or is to look at requests: there are none there, and everybody would be let in.
 pub fn check_acceptor(address: &str, config: &ServerConfig) -> io::Result<()> {
-    if config.accept.is_set() {
-        let why = "`ServerConfig::accept` looks at requests for a WebSocket, and there are none here: \
-                   restrict access by the transport's own means";
+    let set = [
+        (config.token.is_some(), "`ServerConfig::token` is looked for in"),
+        (config.has_tls(), "`ServerConfig::tls` is for"),
+        (config.accept.is_set(), "`ServerConfig::accept` looks at"),
+    ];
+    if let Some((_, what)) = set.into_iter().find(|(is_set, _)| *is_set) {
+        let why = format!(
+            "{what} requests for a WebSocket, and there are none here: restrict access by the \
+             transport's own means"
+        );
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{address}: {why}")));
     }
     Ok(())
@@ -93,6 +161,7 @@ impl<R: Runtime> Listening<R> {
     pub(super) async fn bind(address: &str, config: &ServerConfig) -> io::Result<Self> {
         match ListenTarget::of(address)? {
             ListenTarget::Socket(target) => {
+                check_socket(address, &target, config)?;
                 let listener = R::listen(&target).await.map_err(|error| {
                     io::Error::new(
                         error.kind(),
@@ -100,6 +169,7 @@ impl<R: Runtime> Listening<R> {
                     )
                 })?;
                 let address = R::local_address(&listener)?;
+                warn_if_exposed(&address, config);
                 Ok(Self::Socket(listener, address))
             }
             ListenTarget::Other => {
@@ -119,9 +189,9 @@ impl<R: Runtime> Listening<R> {
         }
     }
 
-    pub(super) fn uri(&self) -> String {
+    pub(super) fn uri(&self, config: &ServerConfig) -> String {
         match self {
-            Self::Socket(_, address) => address.to_string(),
+            Self::Socket(_, address) => uri_of(address, config),
             Self::Acceptor(acceptor) => acceptor.uri(),
         }
     }
@@ -130,6 +200,7 @@ impl<R: Runtime> Listening<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::token::Token;
 
     #[test]
     fn what_an_address_means_does_not_depend_on_how_it_is_written() {
@@ -141,6 +212,7 @@ mod tests {
             "WS://127.0.0.1:8765/",
             "ws://127.0.0.1:8765/left?arm=1",
             "http://127.0.0.1:8765",
+            "wss://127.0.0.1:8765",
         ] {
             let tcp = StreamAddress::Tcp { host: "127.0.0.1".to_owned(), port: 8765 };
             assert_eq!(ListenTarget::of(address).expect(address), ListenTarget::Socket(tcp));
@@ -158,9 +230,46 @@ mod tests {
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{address}");
             assert!(error.to_string().contains("expected host:port"), "{error}");
         }
+        let target = StreamAddress::Tcp { host: "localhost".to_owned(), port: 1 };
         for address in ["wss://localhost:1", "HTTPS://localhost:1"] {
-            let error = ListenTarget::of(address).expect_err(address).to_string();
-            assert!(error.contains("accept the TLS connection yourself"), "{error}");
+            let error = check_socket(address, &target, &ServerConfig::default());
+            let error = error.expect_err(address).to_string();
+            let what = if cfg!(feature = "tls") { "ServerConfig::tls" } else { "feature `tls`" };
+            assert!(error.contains(what), "{error}");
         }
+    }
+
+    #[test]
+    fn a_server_that_strangers_can_reach_is_told_of() {
+        let exposed = |host: &str, config: &ServerConfig| {
+            exposure(&StreamAddress::Tcp { host: host.to_owned(), port: 1 }, config)
+        };
+        let open = ServerConfig::default();
+        let token = Token::new("sixteen-letters-or-more").expect("it is one");
+        let with_token = ServerConfig::default().token(token);
+        let with_hook = ServerConfig::default().accept(|_| Ok(()));
+        for host in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(exposed(host, &open), None, "{host}");
+        }
+        for host in ["0.0.0.0", "::", "192.168.1.7", "fe80::1", "::ffff:10.0.0.1"] {
+            let warning = exposed(host, &open).expect(host);
+            assert!(
+                warning.contains("can drive the robot; set `ServerConfig::token`"),
+                "{warning}"
+            );
+            let warning = exposed(host, &with_token).expect(host);
+            assert!(warning.contains("read the token"), "{warning}");
+            assert_eq!(exposed(host, &with_hook), None, "{host}");
+        }
+        assert_eq!(exposure(&StreamAddress::Unix("/run/arm.sock".into()), &open), None);
+    }
+
+    #[test]
+    fn a_server_that_asks_for_a_token_is_bound_to_no_other_transport() {
+        let token = Token::new("sixteen-letters-or-more").expect("it is one");
+        let config = ServerConfig::default().token(token);
+        let error = check_acceptor("tcp/127.0.0.1:0", &config).expect_err("it is refused");
+        assert!(error.to_string().contains("`ServerConfig::token`"), "{error}");
+        check_acceptor("tcp/127.0.0.1:0", &ServerConfig::default()).expect("it is nobody's secret");
     }
 }

@@ -9,6 +9,7 @@ mod listening;
 mod log_limit;
 mod operate;
 mod state;
+mod wrong_tokens;
 
 use std::fmt;
 use std::io;
@@ -32,7 +33,9 @@ pub use accept_hook::{Accept, Rejection};
 pub use admission::{Admission, AdmissionRequest, Admitting, Lease, Refusal};
 pub use arrivals::Arrival;
 pub use config::{FailureText, ServerConfig, Watchdog};
-pub use listening::{ListenTarget, check_acceptor, no_acceptor};
+pub use listening::{
+    ListenTarget, check_acceptor, check_socket, no_acceptor, uri_of, warn_if_exposed,
+};
 pub use operate::machine_of_callbacks;
 pub use state::ServerState;
 
@@ -119,7 +122,7 @@ impl<R: Runtime> PolicyServer<R> {
         {
             acceptor.let_take_over();
         }
-        let uri = listening.as_ref().map(Listening::uri);
+        let uri = listening.as_ref().map(|listening| listening.uri(&config));
         let listening = listening.map(Arc::new);
         let accepting = listening.as_ref().map(Arc::downgrade).unwrap_or_default();
         let listening = Mutex::new(listening);

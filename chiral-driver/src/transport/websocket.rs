@@ -16,6 +16,8 @@ pub(crate) struct WebSocket<S> {
     stream: S,
     session: Session,
     hang_up: HangUp,
+    /// Whether the stream may still hold something that was written.
+    is_unflushed: bool,
 }
 
 /// Bytes of one read or write: large enough that system calls do not matter, small enough that the
@@ -27,7 +29,7 @@ const SLICES: usize = 36;
 impl<S> WebSocket<S> {
     /// A session that follows a handshake on the stream.
     pub(crate) fn new(stream: S, session: Session) -> Self {
-        Self { stream, session, hang_up: HangUp::default() }
+        Self { stream, session, hang_up: HangUp::default(), is_unflushed: false }
     }
 
     fn poll_message(&mut self, now: Instant) -> Result<Option<Message>, ConnectionError> {
@@ -59,7 +61,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for WebSocket
     }
 
     fn wants_frame(&self) -> bool {
-        self.session.writer.wants_message()
+        self.session.writer.wants_message() && !self.is_unflushed
     }
 
     fn send(&mut self, frame: Frame) {
@@ -73,6 +75,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for WebSocket
         now: Instant,
     ) -> Poll<Result<bool, ConnectionError>> {
         if !self.session.writer.wants_write() {
+            if self.is_unflushed {
+                ready!(Pin::new(&mut self.stream).poll_flush(cx))
+                    .map_err(|error| ConnectionError::from_io(&error))?;
+                self.is_unflushed = false;
+                return Poll::Ready(Ok(true));
+            }
             return Poll::Ready(Ok(false));
         }
         let mut slices = [IoSlice::new(&[]); SLICES];
@@ -81,6 +89,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for WebSocket
             Ok(0) => Poll::Ready(Err(ConnectionError::Lost("the socket takes no more".to_owned()))),
             Ok(count) => {
                 self.session.writer.bytes_written(now, count);
+                self.is_unflushed = !self.session.writer.wants_write()
+                    && !matches!(Pin::new(&mut self.stream).poll_flush(cx), Poll::Ready(Ok(())));
                 Poll::Ready(Ok(true))
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Poll::Ready(Ok(true)),

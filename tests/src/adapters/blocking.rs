@@ -54,6 +54,8 @@ impl Blocking {
             shutdown_timeout: settings.shutdown_timeout,
             take_over: settings.take_over,
             accept: settings.accept,
+            token: settings.token,
+            tls: settings.tls,
             ..ServerConfig::default()
         }
     }

@@ -115,6 +115,8 @@ impl<E: Executor> Driven<E> {
             shutdown_timeout: settings.shutdown_timeout,
             take_over: settings.take_over,
             accept: settings.accept,
+            token: settings.token,
+            tls: settings.tls,
             robot_threads: robot.blocks(),
             ..ServerConfig::default()
         }

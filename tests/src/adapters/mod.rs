@@ -4,6 +4,7 @@ pub mod async_std;
 pub mod blocking;
 pub mod driven;
 pub mod smol;
+pub mod tls;
 pub mod tokio;
 pub mod unix;
 #[cfg(feature = "zenoh")]

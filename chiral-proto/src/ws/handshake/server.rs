@@ -47,6 +47,9 @@ pub struct ServerHandshake {
     received: Vec<u8>,
 }
 
+/// The first byte of a client that speaks TLS; no request begins with it.
+const TLS_HANDSHAKE: u8 = 0x16;
+
 impl ServerHandshake {
     /// Takes in bytes of the stream. `Ok(None)` when more are needed; a request is given once.
     ///
@@ -55,6 +58,11 @@ impl ServerHandshake {
     /// close the connection.
     pub fn receive(&mut self, bytes: &[u8]) -> Result<Option<Request>, BadRequest> {
         self.received.extend_from_slice(bytes);
+        if self.received.first() == Some(&TLS_HANDSHAKE) {
+            let problem =
+                "found a TLS handshake, expected a request without TLS: connect with ws://";
+            return Err(BadRequest::new(400, problem.to_owned()));
+        }
         let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut head = httparse::Request::new(&mut fields);
         let mut parser = httparse::ParserConfig::default();
@@ -203,13 +211,16 @@ impl Request {
     }
 
     /// The response that refuses the client, for example with 503 and "robot already has a
-    /// policy": the reason is its body. Close the connection behind it.
+    /// policy": the reason is its body. Close the connection behind it. With 401 it says that a
+    /// bearer token is what would be accepted.
     ///
     /// # Panics
     /// When `status` is not one of an error: 400 to 599.
     pub fn refuse(self, status: u16, reason: &str) -> Bytes {
         assert!((400..600).contains(&status), "a refusal has a status of 400 to 599, not {status}");
-        http::refusal(status, reason, &[]).into()
+        // RFC 9110, section 11.6.1: there is to be a challenge.
+        let challenge = [("WWW-Authenticate", "Bearer")];
+        http::refusal(status, reason, if status == 401 { &challenge } else { &[] }).into()
     }
 }
 
