@@ -40,6 +40,14 @@ impl Serving for Server {
     fn stats(&self) -> Option<Stats> {
         None
     }
+
+    fn arm(&self) -> bool {
+        false
+    }
+
+    fn stop_motion(&self) -> bool {
+        false
+    }
 }
 
 async fn serve(listener: TcpListener, robot: Arc<OnTasks<Tokio>>) {

@@ -285,18 +285,15 @@ impl Builder {
     ) -> Result<PolicyClient, ConnectError> {
         let threads = Arc::<Threads>::default();
         let session = self.0.session(Instant::now(), surplus)?;
-        let (calls, supervisor) = match &route {
-            Some(route) => {
-                let calls = self.0.start_supervised(None);
-                let connection = Arc::clone(calls.connection());
-                let supervisor = Supervisor::new(connection, self.0, route.uri.clone())?;
-                (calls, supervisor)
-            }
-            None => {
-                let calls = self.0.start(None);
-                let connection = Arc::clone(calls.connection());
-                (calls, Supervisor::without_reconnect(connection, self.0))
-            }
+        let (calls, supervisor) = if let Some(route) = &route {
+            let calls = self.0.start_supervised(None);
+            let connection = Arc::clone(calls.connection());
+            let supervisor = Supervisor::new(connection, self.0, route.uri.clone())?;
+            (calls, supervisor)
+        } else {
+            let calls = self.0.start(None);
+            let connection = Arc::clone(calls.connection());
+            (calls, Supervisor::without_reconnect(connection, self.0))
         };
         let link = supervise_link(supervisor, stream, session, route, &threads);
         let link = link.map_err(ConnectError::Thread)?;

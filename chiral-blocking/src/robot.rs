@@ -4,14 +4,14 @@ use std::time::Duration;
 use chiral_driver::RobotError;
 use chiral_driver::proto::sensors::Sensors;
 use chiral_driver::proto::server::{Answer, DropReason};
-use chiral_driver::proto::{Action, ConnectionError, Map, ResetResult, StepResult};
+use chiral_driver::proto::{Action, ConnectionError, Map, ResetResult, StepResult, StopReason};
 
 /// A robot, or a simulator, as a [`PolicyServer`](crate::PolicyServer) serves it by calling it.
 ///
 /// Only its sensors and what to do with an action must be written; the rest has sensible defaults.
 /// Two threads call it while a policy is connected. One does what moves the robot: `apply_action`,
-/// `step`, `reset`, `on_actions_dropped`, `on_watchdog`, `on_disconnect`, one at a time, in the order in which the policy
-/// sent what it is about, `on_disconnect` last. (Steps and resets come from the other thread, but
+/// `step`, `reset`, `on_actions_dropped`, `on_watchdog`, `on_stop`, `on_disconnect`, one at a time, in the
+/// order in which the policy sent what it is about, `on_disconnect` last. (Steps and resets come from the other thread, but
 /// never beside these.) The other one answers `metadata` and `observe`: a slow `observe` delays no
 /// action.
 ///
@@ -108,6 +108,13 @@ pub trait Robot: Send + Sync + 'static {
     fn on_watchdog(&self, silent_for: Duration) {
         let _ = silent_for;
     }
+
+    /// The robot is stopped: hold still. No action comes until it is armed again, by what its
+    /// [`ActionSpec`](chiral_driver::proto::ActionSpec) declares or by
+    /// [`PolicyServer::arm`](crate::PolicyServer::arm). Default: [`on_watchdog`](Self::on_watchdog).
+    fn on_stop(&self, reason: &StopReason) {
+        self.on_watchdog(reason.silent_for());
+    }
 }
 
 macro_rules! pointers {
@@ -152,6 +159,10 @@ macro_rules! pointers {
 
             fn on_watchdog(&self, silent_for: Duration) {
                 (**self).on_watchdog(silent_for);
+            }
+
+            fn on_stop(&self, reason: &StopReason) {
+                (**self).on_stop(reason);
             }
         }
     )*};
@@ -206,5 +217,9 @@ impl<B: Robot> chiral_driver::Robot for BlockingRobot<B> {
 
     async fn on_watchdog(&self, silent_for: Duration) {
         self.0.on_watchdog(silent_for);
+    }
+
+    async fn on_stop(&self, reason: &StopReason) {
+        self.0.on_stop(reason);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use chiral_blocking::{PolicyServer, ServerConfig, Watchdog};
-use chiral_proto::{ConnectionError, DEFAULT_ADDRESS};
+use chiral_proto::{ConnectionError, DEFAULT_ADDRESS, server};
 use clap::Args;
 
 use crate::access::ServerAccess;
@@ -64,8 +64,9 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
         // The receiver may be gone already.
         let _ = interrupted.send(Event::Interrupted);
     })?;
+    let machine = server::Config { action_spec: options.robot.action_spec(), ..Default::default() };
     let robot = SimulatedRobot::start(options.robot, Announcer::default())?;
-    let server = bind(&address, options.watchdog, options.take_over, &options.access)?;
+    let server = bind(&address, machine, options.watchdog, options.take_over, &options.access)?;
     server.spawn(robot)?;
     let uri = server.uri()?;
     output::note(&format!("listening on {uri}; Ctrl-C ends it"));
@@ -87,12 +88,13 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
 
 fn bind(
     address: &str,
+    machine: server::Config,
     watchdog: Duration,
     take_over: bool,
     access: &ServerAccess,
 ) -> anyhow::Result<PolicyServer> {
     let watchdog = if watchdog.is_zero() { Watchdog::Off } else { Watchdog::After(watchdog) };
-    let config = ServerConfig { watchdog, take_over, ..ServerConfig::default() };
+    let config = ServerConfig { machine, watchdog, take_over, ..ServerConfig::default() };
     let config = access.apply(config)?;
     let refused = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::InvalidInput => UsageError::new(error).into(),

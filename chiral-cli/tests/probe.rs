@@ -119,6 +119,24 @@ fn the_text_shows_the_same() {
 }
 
 #[test]
+fn the_contract_of_a_simulated_arm_is_shown() {
+    let served = Served::start(&["--watchdog", "0.25"]);
+    let text = stdout(probe(&[&served.uri, "--seconds", "0"]));
+    let contract = "contract
+  actions of shape [7], float16, float32 or float64, absolute
+  from [";
+    assert!(text.contains(contract), "{text}");
+    for line in
+        ["  clamped if not so", "  holds after 250ms without one", "  armed by a connection"]
+    {
+        assert!(text.contains(&format!("\n{line}\n")), "{line}: {text}");
+    }
+    let served = Served::start(&["--scene", "noise"]);
+    let text = stdout(probe(&[&served.uri, "--seconds", "0"]));
+    assert!(!text.contains("contract"), "it takes anything: {text}");
+}
+
+#[test]
 fn a_snapshot_saves_every_camera_image() {
     let folder = empty_folder("snapshot");
     let served = Served::start(&["--cameras", "2", "--depth"]);

@@ -138,15 +138,19 @@ fn it_listens_on_loopback_by_default() {
 }
 
 #[tokio::test]
-async fn the_policy_is_told_of_a_wrong_action() {
+async fn a_wrong_action_is_refused_by_the_robot_and_then_by_the_policys_client() {
     let mut served = Served::start(&[]);
+    served.next_note();
     let client = PolicyClient::connect(&served.uri).await.unwrap();
+    assert_eq!(served.next_note(), "a policy has connected");
     client.send_action([1.0, 2.0]).unwrap();
-    soon(async { while client.observe().await.is_ok() {} }).await;
-    let error = client.error().expect("the connection has ended").to_string();
-    assert!(error.contains("found an action of 2 values, expected 7 joint angles"), "{error}");
-    // The robot is there for the next one.
-    PolicyClient::connect(&served.uri).await.unwrap().observe().await.unwrap();
+    let shape = "the action has shape [2], expected [7] or [1, 7]";
+    assert_eq!(served.next_note(), format!("an action was ignored: {shape} (1 so far)"));
+    client.metadata().await.unwrap();
+    let error = client.send_action([1.0, 2.0]).unwrap_err().to_string();
+    assert!(error.ends_with(shape), "{error}");
+    client.send_action([9.0; 7]).unwrap(); // which is clamped
+    assert_eq!(client.stats().actions_clamped, 1);
     served.kill();
 }
 

@@ -10,7 +10,7 @@ use chiral_proto::client::{self, Client};
 use chiral_proto::server::{self, Answer, Server};
 use chiral_proto::timeline::{FollowOptions, Merge, Weights};
 use chiral_proto::wire::{ClientMessage, Frame, ServerMessage};
-use chiral_proto::{Action, Array, Camera, Dtype, Map, Observation, Rate};
+use chiral_proto::{Action, ActionSpec, Array, Camera, Dtype, Map, Observation, Rate};
 use divan::{Bencher, black_box};
 use nalgebra::{Matrix3, Matrix4};
 
@@ -153,6 +153,32 @@ fn round_of_the_server(bencher: Bencher<'_, '_>) {
         let snapshot = observation.clone();
         server.reply_observation(reply, Answer::when_sent(move |_| snapshot)).expect("connected");
         server.poll_transmit(now).expect("the answer")
+    });
+}
+
+/// Seven joint angles, with bounds and a largest step of their own.
+fn contract() -> ActionSpec {
+    ActionSpec::vector(7).bounds([-2.9; 7], [2.9; 7]).max_step([0.05; 7])
+}
+
+/// Of that contract what a policy's client checks too: all but the step.
+#[divan::bench]
+fn check_of_an_action(bencher: Bencher<'_, '_>) {
+    let (contract, action) = (contract(), Action::from([0.5; 7]));
+    bencher.bench_local(|| contract.check(black_box(&action)).expect("it is within the bounds"));
+}
+
+/// An action, read, judged and told: of a robot without a contract, and of one with it. The
+/// difference is what the contract costs.
+#[divan::bench(args = ["no contract", "contract"])]
+fn judged_action_to_the_robot(bencher: Bencher<'_, '_>, of: &str) {
+    let now = start();
+    let action_spec = if of == "contract" { contract() } else { ActionSpec::vector(7) };
+    let mut server = Server::new(now, server::Config { action_spec, ..Default::default() });
+    let frame = received(&ClientMessage::ApplyAction(Action::from([0.5; 7])).encode());
+    bencher.bench_local(|| {
+        server.handle_message(now, frame.clone());
+        server.poll_event(now).expect("the action")
     });
 }
 

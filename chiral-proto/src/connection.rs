@@ -1,15 +1,16 @@
 use std::io;
 use std::time::Duration;
 
-use crate::ActionError;
 use crate::text::{for_peer, printable};
 use crate::wire::{ErrorKind, MessageType, RequestKind, WireError};
+use crate::{ActionError, ArmingState};
 
 /// Why a connection ended. Each connection ends once, for one reason.
 ///
 /// In four groups: this side ended it because of what the peer sent ([`BadFrame`](Self::BadFrame),
 /// [`UnexpectedReply`](Self::UnexpectedReply), [`TooManyRequests`](Self::TooManyRequests),
 /// [`TooManyBytes`](Self::TooManyBytes), [`RefusedStep`](Self::RefusedStep),
+/// [`NotArmed`](Self::NotArmed),
 /// [`TransportViolation`](Self::TransportViolation)); this side ended it by its own will
 /// ([`ClosedLocally`](Self::ClosedLocally), [`ShutDown`](Self::ShutDown),
 /// [`TakenOver`](Self::TakenOver)) or fault
@@ -47,6 +48,12 @@ pub enum ConnectionError {
     /// The client's step is not what the robot takes.
     #[error("a step was refused: {0}")]
     RefusedStep(ActionError),
+    /// The client sent a step while the robot was not armed. Seen by the server.
+    #[error("the robot is {state}, expected it to be armed before a step")]
+    NotArmed {
+        /// What the robot was.
+        state: ArmingState,
+    },
     /// The robot let go of a request without answering it; the protocol has no way to say so.
     #[error("the robot dropped a {request} request unanswered")]
     Unanswered {
@@ -146,7 +153,8 @@ impl ConnectionError {
             Self::UnexpectedReply { .. }
             | Self::TooManyRequests { .. }
             | Self::TooManyBytes { .. }
-            | Self::RefusedStep(_) => 1008,
+            | Self::RefusedStep(_)
+            | Self::NotArmed { .. } => 1008,
             Self::Unanswered { .. } | Self::RobotFailed(_) | Self::Unresponsive { .. } => 1011,
             Self::ShutDown => 1001,
             Self::TakenOver => 1013,
@@ -182,6 +190,7 @@ impl ConnectionError {
                 | Self::TooManyRequests { .. }
                 | Self::TooManyBytes { .. }
                 | Self::RefusedStep(_)
+                | Self::NotArmed { .. }
                 | Self::Unanswered { .. }
                 | Self::RobotFailed(_)
                 | Self::ClosedLocally

@@ -13,8 +13,8 @@ use crate::server::ReplyError;
 use crate::timeline::{BasisError, MergeError};
 use crate::wire::{ErrorKind, MessageType, RequestKind, WireError};
 use crate::{
-    Action, ActionError, ActionKind, ActionSpec, Age, Array, ConnectionError, Dtype, DtypeKind,
-    Map, Rate, Shape, UnknownName,
+    Action, ActionError, ActionKind, ActionSpec, Age, ArmingState, Array, ConnectionError, Dtype,
+    DtypeKind, Map, Rate, Shape, UnknownName,
 };
 
 /// As `{:#}` of anyhow prints it.
@@ -77,6 +77,7 @@ fn connection_errors() -> Vec<ConnectionError> {
         ConnectionError::TooManyRequests { limit: 64 },
         ConnectionError::TooManyBytes { limit: 4 << 20 },
         ConnectionError::RefusedStep(action_error()),
+        ConnectionError::NotArmed { state: ArmingState::Stopped },
         ConnectionError::Unanswered { request: RequestKind::Reset },
         ConnectionError::RobotFailed(text()),
         ConnectionError::ClosedLocally,
@@ -103,9 +104,9 @@ fn connection_errors() -> Vec<ConnectionError> {
 #[test]
 fn of_connections() {
     check_all!(ConnectionError: BadFrame, UnexpectedReply, TooManyRequests, TooManyBytes,
-        RefusedStep, Unanswered, RobotFailed, ClosedLocally, ShutDown, TakenOver, TransportViolation,
-        ClosedByPeer, Reset, EndOfStream, TimedOut, Unresponsive, CloseTimeout, Lost,
-        NotReconnected; connection_errors());
+        RefusedStep, NotArmed, Unanswered, RobotFailed, ClosedLocally, ShutDown, TakenOver,
+        TransportViolation, ClosedByPeer, Reset, EndOfStream, TimedOut, Unresponsive, CloseTimeout,
+        Lost, NotReconnected; connection_errors());
     // As the peer reads it.
     for error in connection_errors() {
         let (code, reason) = (Some(error.close_code()), error.close_reason());
@@ -145,8 +146,9 @@ fn of_the_timeline() {
 #[test]
 fn of_calls() {
     for ended in connection_errors() {
-        check_all!(Misuse: Disconnected, Interrupted, Unfit, TooFast, TooManyRequests; [
+        check_all!(Misuse: Disconnected, Interrupted, Unfit, Contract, TooFast, TooManyRequests; [
             Misuse::Interrupted(ended.clone()),
+            Misuse::Contract(action_error()),
             Misuse::Disconnected(ended.clone()),
             Misuse::Unfit(Unfit::Repeat { kind: None }),
             Misuse::TooFast { points: 9 },
@@ -156,9 +158,10 @@ fn of_calls() {
             ReplyError::Disconnected(ended.clone()),
             ReplyError::ForeignHandle,
         ]);
-        check_all!(NotQueuedReason: Full, Unsent, Basis, Gap, Merge, Disconnected,
+        check_all!(NotQueuedReason: Full, Unsent, Basis, Gap, Merge, Contract, Disconnected,
             Interrupted; [
             NotQueuedReason::Interrupted(ended.clone()),
+            NotQueuedReason::Contract { row: 3, error: action_error() },
             NotQueuedReason::Basis(BasisError::FormerEpoch),
             NotQueuedReason::Gap { at: 20, end: 12 },
             NotQueuedReason::Merge(MergeError::Weight { found: "NaN".to_owned() }),
@@ -233,7 +236,12 @@ fn of_sensors() {
 fn of_types() {
     let spec = |action: Action| ActionSpec::vector(1).check(&action).unwrap_err();
     let empty = || Action::new(Array::from_slice(0, &[0_f32; 0]).unwrap());
-    check_all!(ActionError: Shape, Dtype, Empty, NotFinite; [
+    let number = |number: f32| number.to_string();
+    check_all!(ActionError: Shape, Dtype, Empty, NotFinite, OutOfBounds, TooFar, TooLong, NotMeasured; [
+        ActionError::OutOfBounds { index: 3, found: number(2.5), low: number(-1.5), high: number(1.5) },
+        ActionError::TooFar { index: 3, found: number(0.5), from: number(0.25), max: number(0.125) },
+        ActionError::TooLong { index: 3, found: number(0.5), max: number(0.125) },
+        ActionError::NotMeasured { stream: "joint_pos".into() },
         action_error(),
         spec(Array::from_slice(1, &[1_i32]).unwrap().into()),
         ActionSpec::default().check(&empty()).unwrap_err(),

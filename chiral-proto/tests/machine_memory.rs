@@ -13,7 +13,7 @@ use chiral_proto::server::{self, ActionQueue, Answer, Server};
 use chiral_proto::testing::{Happening, Network, Pair};
 use chiral_proto::timeline::{FollowOptions, Merge, Weights};
 use chiral_proto::wire::{ClientMessage, Limits, ServerMessage};
-use chiral_proto::{Action, Observation, Rate};
+use chiral_proto::{Action, ActionSpec, Observation, Rate};
 
 use support::*;
 
@@ -163,6 +163,29 @@ fn one_server_round_takes_five_allocations() {
             assert_eq!(answered.count_total, 3, "{answered:?}");
         }
     }
+}
+
+#[test]
+fn a_contract_is_checked_without_an_allocation() {
+    let plain = ActionSpec::vector(7);
+    let contract = plain.clone().bounds([-1.0; 7], [1.0; 7]).max_step([0.1; 7]);
+    let contract = contract.rate(Rate::hz(50.0).unwrap()).stop_after(20);
+    let [plain, judged] = [plain, contract].map(|action_spec| {
+        let mut server =
+            Server::new(start(), server::Config { action_spec, ..server::Config::default() });
+        let action = received(&ClientMessage::ApplyAction([0.5; 7].into()).encode());
+        let mut allocations = Vec::new();
+        for _ in 0..100 {
+            let (told, heard) = counted(|| {
+                server.handle_message(start(), action.clone());
+                server.poll_event(start())
+            });
+            assert!(matches!(told, Some(server::Event::Action(_))), "{told:?}");
+            allocations.push(heard.count_total);
+        }
+        allocations.split_off(64)
+    });
+    assert_eq!(judged, plain);
 }
 
 /// An action of one float whose header is filled up with a key that nobody knows.

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use chiral_driver::{Command, Commands, Hold, ServerConfig};
 use chiral_proto::sensors::Sensors;
 use chiral_proto::wire::{ClientMessage, Frame, Limits, ServerMessage};
-use chiral_proto::{Action, CameraConfig, Map, Observation, ResetResult, map};
+use chiral_proto::{
+    Action, ActionSpec, Arming, CameraConfig, Map, Observation, Rate, ResetResult, map,
+};
 use chiral_tests::{Opcode, Patience, Raw, SOON};
 
 fn sensors() -> Sensors {
@@ -164,5 +166,48 @@ fn a_loop_says_anew_what_its_robot_is() {
         let mut policy = Raw::complete_handshake(address);
         let metadata = map! { "robot" => "arm-3", "calibrated" => true };
         assert_eq!(ask(&mut policy), ServerMessage::Metadata(metadata), "{name}: the next policy");
+    });
+}
+
+#[test]
+fn a_loop_is_told_to_stop_and_arms_its_robot() {
+    let mut config = ServerConfig::default();
+    let rate = Rate::hz(100).unwrap();
+    config.machine.action_spec =
+        ActionSpec::vector(1).bounds(0.0, 1.0).rate(rate).stop_after(5).arming(Arming::Manual);
+    for_each_adapter_with(&config, |name, mut commands, address| {
+        assert!(!commands.arm(), "{name}: there is no policy");
+        let mut policy = Raw::complete_handshake(address);
+        act(&mut policy);
+        let mut patience = Patience::new(SOON);
+        while commands.stats().is_none_or(|stats| stats.contract.not_armed == 0) {
+            assert!(commands.try_next().is_none(), "{name}: it is not armed");
+            assert!(!patience.is_over(), "{name}");
+        }
+        assert!(commands.arm(), "{name}");
+        send(&mut policy, &ClientMessage::ApplyAction(Action::from([1.5])));
+        act(&mut policy);
+        let Command::Action(action) = next(name, &mut commands) else { panic!("{name}") };
+        assert_eq!(action.to_f32()[0].to_bits(), 0.5_f32.to_bits(), "{name}: what is in bounds");
+        assert!(!commands.must_hold(), "{name}");
+
+        // Then the policy says nothing.
+        let mut hold = next(name, &mut commands);
+        if matches!(hold, Command::Hold(Hold::Watchdog { .. })) {
+            hold = next(name, &mut commands);
+        }
+        assert!(matches!(hold, Command::Hold(Hold::Stopped(_))), "{name}: {hold:?}");
+        assert!(commands.must_hold(), "{name}");
+        act(&mut policy);
+        let mut patience = Patience::new(SOON);
+        while commands.stats().is_some_and(|stats| stats.contract.not_armed == 1) {
+            assert!(commands.try_next_action().is_none(), "{name}: it is stopped");
+            assert!(!patience.is_over(), "{name}");
+        }
+        assert!(commands.arm(), "{name}");
+        act(&mut policy);
+        assert!(matches!(next(name, &mut commands), Command::Action(_)), "{name}");
+        assert!(commands.stop_motion(), "{name}");
+        while !matches!(next(name, &mut commands), Command::Hold(Hold::Stopped(_))) {}
     });
 }

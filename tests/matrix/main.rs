@@ -18,6 +18,7 @@
 mod actions;
 mod calls;
 mod connecting;
+mod contract;
 mod faulty_clients;
 mod faulty_servers;
 mod floods;
@@ -233,6 +234,14 @@ macro_rules! common_cases {
                 a_reset_is_ordered_with_slow_actions
                 a_step_is_ordered_with_slow_actions
                 the_watchdog_fires_for_a_silent_policy
+            }
+            contract {
+                what_the_contract_forbids_is_refused_on_both_ends
+                what_exceeds_the_bounds_is_clamped_and_marked
+                a_silent_policy_stops_the_robot_until_it_is_armed_again
+                a_reset_arms_a_robot_that_waits_for_it
+                nothing_is_replayed_when_a_policy_comes_back
+                a_stop_drops_what_waits_and_what_is_planned
             }
             liveness {
                 a_slow_late_observation_delays_no_action

@@ -240,6 +240,14 @@ impl<E: Executor> Serving for DrivenPipes<E> {
     fn stats(&self) -> Option<Stats> {
         self.server.stats()
     }
+
+    fn arm(&self) -> bool {
+        self.server.arm()
+    }
+
+    fn stop_motion(&self) -> bool {
+        self.server.stop_motion()
+    }
 }
 
 impl<E: Executor> Drop for DrivenPipes<E> {
@@ -267,6 +275,14 @@ impl Serving for BlockingPipes {
 
     fn stats(&self) -> Option<Stats> {
         self.server.stats()
+    }
+
+    fn arm(&self) -> bool {
+        self.server.arm()
+    }
+
+    fn stop_motion(&self) -> bool {
+        self.server.stop_motion()
     }
 }
 

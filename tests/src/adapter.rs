@@ -17,8 +17,8 @@ use chiral_proto::client::{self, ConnectionState, Misuse, NotFresh, NotQueued};
 use chiral_proto::timeline::{Placement, Starved};
 use chiral_proto::ws::{HandshakeError, Keepalive};
 use chiral_proto::{
-    Action, ActionDeclaration, ConnectionError, Map, Observation, Rate, ResetResult, StepResult,
-    server,
+    Action, ActionDeclaration, ActionSpec, ConnectionError, ContractStatus, Map, Observation, Rate,
+    ResetResult, StepResult, server,
 };
 
 /// A way to serve robots and to connect policies.
@@ -63,6 +63,12 @@ pub trait Serving: Send + Sync {
 
     /// The statistics of the policy's connection, if there is one.
     fn stats(&self) -> Option<server::Stats>;
+
+    /// Arms the robot; false when no policy is connected.
+    fn arm(&self) -> bool;
+
+    /// Stops the robot until it is armed; false when no policy is connected.
+    fn stop_motion(&self) -> bool;
 }
 
 /// Called after each observation, with the number of them so far.
@@ -122,6 +128,10 @@ pub trait Policy: Send + Sync {
     fn set_starved(&self, starved: Starved) -> Result<(), Misuse>;
     /// What is known of the robot's actions.
     fn declared_actions(&self) -> ActionDeclaration;
+    /// The robot's contract, as far as it is known.
+    fn contract(&self) -> ActionSpec;
+    /// How the robot says that the connection keeps to it.
+    fn contract_status(&self) -> Option<ContractStatus>;
     /// Queues an action for the dispatch.
     fn put_action(&self, action: Action) -> Result<(), NotQueued>;
     /// Sends an action at once.

@@ -88,7 +88,7 @@ impl Serialize for Report<'_> {
         if let Some(data) = parts.data {
             map.serialize_entry("data", &FreeForm::from(data))?;
         }
-        if let Some(Action { values, obs_timestamps, sent }) = parts.action {
+        if let Some(Action { values, obs_timestamps, sent, .. }) = parts.action {
             map.serialize_entry("action", &Described::new(values, Digests::Yes))?;
             map.serialize_entry("obs_timestamps", &Stamps(obs_timestamps.as_ref()))?;
             if let Some(Sent { seq, hold }) = sent {

@@ -7,5 +7,5 @@ mod value;
 
 pub(crate) use json::{Camera, Digests, Proprio, to_json};
 pub(crate) use message::Report;
-pub(crate) use text::{Extent, cameras, free_form, proprios};
+pub(crate) use text::{Extent, cameras, contract, free_form, proprios};
 pub(crate) use value::FreeForm;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
 
-use chiral_proto::{Array, Camera, Map, Proprio};
+use chiral_proto::{ActionSpec, Array, Camera, Map, Proprio};
 
 use super::json::to_json;
 use super::value::FreeForm;
@@ -112,6 +112,20 @@ pub(crate) fn free_form(heading: &str, map: &Map, extent: Extent) -> String {
     let more = entries.count();
     if more > 0 {
         let _ = writeln!(text, "  … {more} more entries; --json shows all");
+    }
+    text
+}
+
+/// What a robot declares of its actions; nothing if it declares nothing.
+pub(crate) fn contract(spec: &ActionSpec, extent: Extent) -> String {
+    if spec.declaration().is_empty() {
+        return String::new();
+    }
+    let mut text = String::from("contract\n");
+    for line in spec.to_string().lines() {
+        let is_cut = extent == Extent::Abridged && line.len() > MAX_LINE_CHARS;
+        let shown = if is_cut { line.get(..MAX_LINE_CHARS).unwrap_or(line) } else { line };
+        let _ = writeln!(text, "  {shown}{}", if is_cut { " …; --json shows all" } else { "" });
     }
     text
 }

@@ -1,7 +1,7 @@
 //! What was found out about a robot.
 
 use chiral_proto::ws::redacted;
-use chiral_proto::{Map, Observation};
+use chiral_proto::{ActionSpec, Map, Observation};
 use serde::{Serialize, Serializer};
 
 use super::live::Live;
@@ -46,6 +46,7 @@ impl Report {
         let extent = Extent::of_stdout();
         let mut text = format!("robot at {}\n", printable(&self.uri));
         text.push_str(&describe::free_form("metadata", &self.metadata, extent));
+        text.push_str(&describe::contract(&ActionSpec::of_metadata(&self.metadata), extent));
         text.push_str(&describe::cameras(&observation.cameras));
         text.push_str(&describe::proprios(&observation.proprios));
         text.push_str(&describe::free_form("extra", &observation.extra, extent));

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use chiral_driver::{RobotError, monotonic_seconds};
 use chiral_proto::sensors::Sensors;
+use chiral_proto::server::DropReason;
 use chiral_proto::{Action, ConnectionError, Map, ResetResult, StepResult, Value};
 
 pub(crate) use environment::{Effect, Environment, StepOutcome};
@@ -148,6 +149,12 @@ impl<W: RobotListener> chiral_blocking::Robot for SimulatedRobot<W> {
     fn on_disconnect(&self, reason: &ConnectionError) {
         self.environment.hold_still();
         self.listener.disconnected(reason);
+    }
+
+    fn on_actions_dropped(&self, _count: u64, reason: &DropReason) {
+        if let DropReason::Refused(error) = reason {
+            self.listener.action_ignored(&error.to_string());
+        }
     }
 
     fn on_watchdog(&self, _silent_for: std::time::Duration) {

@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use chiral_proto::wire::Limits;
-use chiral_proto::{CameraConfig, ProprioConfig, Rate};
-use chiral_sim::arm::{DOF, Posture, home};
+use chiral_proto::{ActionKind, ActionSpec, CameraConfig, OnViolation, ProprioConfig, Rate};
+use chiral_sim::arm::{DOF, JOINTS, Posture, home};
 use clap::{Args, ValueEnum};
 
 use super::view::View;
@@ -150,6 +150,19 @@ impl Spec {
         let of_the_arm = of_the_arm.into_iter().filter(|_| self.scene == Scene::Arm);
         let asked = self.proprios.iter().map(|stream| ProprioConfig::new(&stream.name, stream.len));
         of_the_arm.chain(asked).collect()
+    }
+
+    /// What the robot takes for an action: an arm joint angles within its joints' limits, where it
+    /// stops anyway; what only shows pictures takes anything. The arm follows at its own speed, so a
+    /// step may be of any length.
+    pub(crate) fn action_spec(&self) -> ActionSpec {
+        match self.scene {
+            Scene::Arm => ActionSpec::vector(DOF)
+                .kind(ActionKind::Absolute)
+                .bounds(JOINTS.map(|joint| joint.lower), JOINTS.map(|joint| joint.upper))
+                .on_violation(OnViolation::Clamp),
+            Scene::Noise | Scene::Gradient => ActionSpec::any(),
+        }
     }
 
     /// Refuses what no client would take.

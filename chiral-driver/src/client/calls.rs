@@ -7,7 +7,8 @@ use chiral_proto::client::{
 };
 use chiral_proto::timeline::{BasisError, FollowOptions, Placement, PlanContext, Starved};
 use chiral_proto::{
-    Action, ActionDeclaration, ConnectionError, Map, Observation, Rate, ResetResult, StepResult,
+    Action, ActionDeclaration, ActionSpec, ConnectionError, ContractStatus, Map, Observation, Rate,
+    ResetResult, StepResult,
 };
 use event_listener::{EventListener, Listener as _};
 
@@ -308,7 +309,8 @@ impl ClientCalls {
     /// [`Client::follow`](chiral_proto::client::Client::follow). Never waits.
     ///
     /// # Errors
-    /// When the rows do not all fit, the observation is of before the last reset or came through
+    /// When the rows do not all fit, the robot's [contract](Self::contract) does not allow one, the
+    /// observation is of before the last reset or came through
     /// another connection, or the connection has ended; the actions are in the error.
     pub fn follow<A: Into<Action>>(
         &self,
@@ -360,7 +362,8 @@ impl ClientCalls {
     /// [`Client::put_action`](chiral_proto::client::Client::put_action). Never waits.
     ///
     /// # Errors
-    /// When the queue is full or the connection has ended; the action is in the error.
+    /// When the queue is full, the robot's [contract](Self::contract) does not allow the action, or the
+    /// connection has ended; the action is in the error.
     pub fn put_action(&self, action: impl Into<Action>) -> Result<(), NotQueued> {
         self.connection.0.call(|state, now| state.machine.put_action(now, action.into()))
     }
@@ -369,8 +372,8 @@ impl ClientCalls {
     /// [`Client::send_action`](chiral_proto::client::Client::send_action). Never waits.
     ///
     /// # Errors
-    /// When too many wait for the transport or the connection has ended; the action is in the
-    /// error.
+    /// When too many wait for the transport, the robot's [contract](Self::contract) does not allow the
+    /// action, or the connection has ended; the action is in the error.
     pub fn send_action(&self, action: impl Into<Action>) -> Result<(), NotQueued> {
         self.connection.0.call(|state, now| state.machine.send_action(now, action.into()))
     }
@@ -379,7 +382,8 @@ impl ClientCalls {
     /// [`Client::put_chunk`](chiral_proto::client::Client::put_chunk). Never waits.
     ///
     /// # Errors
-    /// When they do not all fit or the connection has ended; the actions are in the error.
+    /// When they do not all fit, the robot's [contract](Self::contract) does not allow one, or the
+    /// connection has ended; the actions are in the error.
     pub fn put_chunk<A: Into<Action>>(
         &self,
         observation: &Observation,
@@ -394,7 +398,8 @@ impl ClientCalls {
     /// [`Client::replace_actions`](chiral_proto::client::Client::replace_actions). Never waits.
     ///
     /// # Errors
-    /// When the plan does not fit or the connection has ended; the actions are in the error.
+    /// When the plan does not fit, the robot's [contract](Self::contract) does not allow an action of it,
+    /// or the connection has ended; the actions are in the error.
     pub fn replace_actions<A: Into<Action>>(
         &self,
         observation: &Observation,
@@ -457,6 +462,20 @@ impl ClientCalls {
     /// a setting does not fit, and is undone.
     pub fn declare_actions(&self, declared: ActionDeclaration) {
         self.connection.0.call(|state, now| state.machine.declare_actions(now, declared));
+    }
+
+    /// The robot's contract, as far as it is known: what its metadata said when it last came. By it
+    /// each action that is put or sent is checked, or clamped; see
+    /// [`Client::contract`](chiral_proto::client::Client::contract).
+    pub fn contract(&self) -> ActionSpec {
+        self.connection.0.lock().machine.contract().clone()
+    }
+
+    /// How the robot says that this connection keeps to its contract: whether it is armed, how many
+    /// actions come on time, are refused or clamped; in the latest observation that said it. `None` for
+    /// a robot that declares none, or before.
+    pub fn contract_status(&self) -> Option<ContractStatus> {
+        self.connection.0.lock().machine.contract_status()
     }
 
     // ---- the connection -----------------------------------------------------------------------

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chiral_proto::{ActionDeclaration, ConnectionError};
+use chiral_proto::{ActionSpec, ConnectionError};
 
 /// Something that has happened to a client's connection.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,13 +25,13 @@ pub enum ConnectionEvent {
         /// For how long there was none.
         down_for: Duration,
     },
-    /// The robot that is there now declares other actions than the one before: it may be another.
+    /// The robot that is there now declares another contract than the one before: it may be another robot.
     #[non_exhaustive]
-    DeclarationChanged {
+    ContractChanged {
         /// What was declared before.
-        before: ActionDeclaration,
+        before: Box<ActionSpec>,
         /// What is declared now.
-        after: ActionDeclaration,
+        after: Box<ActionSpec>,
     },
     /// The connection has ended, for good. Nothing comes after this.
     #[non_exhaustive]
@@ -50,8 +50,8 @@ impl fmt::Display for ConnectionEvent {
                 let tries = if *attempts == 1 { "try" } else { "tries" };
                 write!(f, "connected again after {down_for:.1?}, {attempts} {tries}")
             }
-            Self::DeclarationChanged { .. } => f.write_str(
-                "the robot declares other actions than before: another one may be there now",
+            Self::ContractChanged { .. } => f.write_str(
+                "the robot declares another contract than before: another one may be there now",
             ),
             Self::Ended { error } => write!(f, "the connection has ended: {error}"),
         }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use chiral_proto::client::{
     Client, ConnectionState, Event, Latest, Misuse, RequestError, RequestKey,
 };
-use chiral_proto::{ConnectionError, Map, Observation, ResetResult, StepResult};
+use chiral_proto::{ArmingState, ConnectionError, Map, Observation, ResetResult, StepResult};
 use event_listener::EventListener;
 use futures_channel::oneshot;
 
@@ -177,6 +177,7 @@ impl ClientState {
                 self.on_plan_low.notify(usize::MAX);
             }
             Event::Undone(unfit) => tracing::warn!("a setting has been undone: {unfit}"),
+            Event::ArmingChanged(state) => log_arming(state),
             Event::CameraStalled { name, unchanged_for } => {
                 tracing::warn!("camera {name:?} has shown the same image for {unchanged_for:.1?}");
             }
@@ -195,8 +196,8 @@ impl ClientState {
                 tracing::info!("{event}");
                 self.tell_connection(event);
             }
-            Event::DeclarationChanged { before, after } => {
-                let event = ConnectionEvent::DeclarationChanged { before, after };
+            Event::ContractChanged { before, after } => {
+                let event = ConnectionEvent::ContractChanged { before, after };
                 tracing::warn!("{event}");
                 self.tell_connection(event);
             }
@@ -251,6 +252,20 @@ impl Connection<ClientState> {
         while let Some(event) = next() {
             settings.on_connection.call(&event);
         }
+    }
+}
+
+/// Tells the log whether the robot takes actions.
+fn log_arming(state: ArmingState) {
+    match state {
+        ArmingState::Stopped => tracing::warn!(
+            "the robot is stopped and takes no action until it is armed again; what was queued has \
+             been dropped"
+        ),
+        ArmingState::Disarmed => {
+            tracing::warn!("the robot is disarmed and takes no action until it is armed");
+        }
+        state => tracing::debug!("the robot is {state}"),
     }
 }
 

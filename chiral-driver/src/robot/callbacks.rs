@@ -7,8 +7,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
-use chiral_proto::Observation;
 use chiral_proto::server::{Answer, Event};
+use chiral_proto::{Observation, StopReason};
 use event_listener::EventListener;
 use futures_lite::FutureExt;
 use futures_lite::future::{or, zip};
@@ -121,10 +121,17 @@ impl<B: Robot, F: Fn() + Send + Sync> Dispatcher<B, F> {
                 match event {
                     Event::Action(action) => self.robot.apply_action(action).await?,
                     Event::Watchdog { silent_for } => self.robot.on_watchdog(silent_for).await,
+                    Event::Stopped(reason) => {
+                        log_stop(&reason);
+                        self.robot.on_stop(&reason).await;
+                    }
                     Event::Disconnected(reason) => self.robot.on_disconnect(&reason).await,
                     Event::ActionsDropped { count, reason } => {
                         self.connection().lock().warn_of_drops(count, &reason);
                         self.robot.on_actions_dropped(count, &reason).await;
+                    }
+                    Event::ActionsClamped { count, error } => {
+                        self.connection().lock().warn_of_clamps(count, &error);
                     }
                     _ => {}
                 }
@@ -277,6 +284,11 @@ impl<B: Robot, F: Fn() + Send + Sync> Dispatcher<B, F> {
         self.connection().call(|state, _| state.machine.fail(told));
         None
     }
+}
+
+/// Tells the log that the robot was stopped.
+pub(super) fn log_stop(reason: &StopReason) {
+    tracing::warn!("the robot was stopped: {reason}; it takes no action until it is armed again");
 }
 
 /// Tells the log of a camera that has stalled, or is there again.

@@ -6,9 +6,9 @@ use chiral_proto::sensors::Sensors;
 use chiral_proto::server::{
     Answer, Event, ObserveReply, ReplyError, ResetReply, Server, Stats, StepReply,
 };
-use chiral_proto::{Action, ConnectionError, Map, ResetResult, StepResult};
+use chiral_proto::{Action, ConnectionError, Map, ResetResult, StepResult, StopReason};
 
-use super::callbacks::log_camera;
+use super::callbacks::{log_camera, log_stop};
 use crate::server::{Lease, ServerConfig};
 
 /// What a policy wants of a robot that [pulls its commands](Commands).
@@ -40,6 +40,9 @@ pub enum Hold {
         /// The time since the last action, or since the policy connected.
         silent_for: Duration,
     },
+    /// The robot is stopped: no action comes until it is armed again, by what its
+    /// [`ActionSpec`](chiral_proto::ActionSpec) declares or by [`Commands::arm`].
+    Stopped(StopReason),
     /// The policy has gone.
     Disconnected(ConnectionError),
 }
@@ -285,6 +288,25 @@ impl Commands {
         self.reply(|server| server.reply_step(reply, result))
     }
 
+    /// Arms the robot: lets the actions of the policy that is connected move it, after a stop too. Which
+    /// other things do, the robot's [`ActionSpec`](chiral_proto::ActionSpec) declares. False when no
+    /// policy is connected, as far as the commands that were pulled tell; the next one is not armed by it.
+    pub fn arm(&self) -> bool {
+        self.lease.as_ref().is_some_and(|lease| {
+            lease.connection().call(|state, now| state.machine.arm(now));
+            true
+        })
+    }
+
+    /// Stops the robot: what waits is dropped, and no action comes until it is armed again. The next
+    /// command is [`Hold::Stopped`]. False when no policy is connected. It is no emergency stop.
+    pub fn stop_motion(&self) -> bool {
+        self.lease.as_ref().is_some_and(|lease| {
+            lease.connection().call(|state, now| state.machine.stop_motion(now));
+            true
+        })
+    }
+
     /// What was counted of the policy's connection; `None` when there is no policy.
     pub fn stats(&self) -> Option<Stats> {
         Some(self.lease.as_ref()?.connection().lock().machine.stats())
@@ -317,6 +339,10 @@ impl Commands {
         match connection.call(|state, now| state.machine.poll_event(now))? {
             Event::Action(action) => Some(Command::Action(action)),
             Event::Watchdog { silent_for } => Some(Command::Hold(Hold::Watchdog { silent_for })),
+            Event::Stopped(reason) => {
+                log_stop(&reason);
+                Some(Command::Hold(Hold::Stopped(reason)))
+            }
             Event::Disconnected(reason) => {
                 self.lease = None;
                 Some(Command::Hold(Hold::Disconnected(reason)))
@@ -327,6 +353,12 @@ impl Commands {
             Event::ActionsDropped { count, reason } => {
                 if let Some(lease) = &self.lease {
                     lease.connection().lock().warn_of_drops(count, &reason);
+                }
+                self.poll()
+            }
+            Event::ActionsClamped { count, error } => {
+                if let Some(lease) = &self.lease {
+                    lease.connection().lock().warn_of_clamps(count, &error);
                 }
                 self.poll()
             }

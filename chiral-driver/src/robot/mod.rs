@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use chiral_proto::sensors::Sensors;
 use chiral_proto::server::{Answer, DropReason};
-use chiral_proto::{Action, ConnectionError, Map, ResetResult, StepResult};
+use chiral_proto::{Action, ConnectionError, Map, ResetResult, StepResult, StopReason};
 
 /// Why a robot could not do what was asked: any error. The connection then ends, and the policy
 /// is told the error's text.
@@ -25,8 +25,8 @@ pub type RobotError = Box<dyn std::error::Error + Send + Sync>;
 /// A robot, or a simulator, as a [`PolicyServer`](crate::PolicyServer) serves it.
 ///
 /// Only its sensors and what to do with an action must be written; the rest has sensible defaults.
-/// What moves the robot (`apply_action`, `step`, `reset`, `on_watchdog`, `on_disconnect`) is called
-/// one at a time, in the order in which the policy sent what it is about. `metadata` and `observe`
+/// What moves the robot (`apply_action`, `step`, `reset`, `on_watchdog`, `on_stop`, `on_disconnect`)
+/// is called one at a time, in the order in which the policy sent what it is about. `metadata` and `observe`
 /// run beside that, one at a time: a slow `observe` delays no action. Their futures are dropped
 /// when the policy goes; those of what moves the robot run to their end, and `on_disconnect` comes
 /// last.
@@ -120,11 +120,19 @@ pub trait Robot: Send + Sync + 'static {
         async {}
     }
 
-    /// No action has come for longer than the server's watchdog allows: hold still. Default:
+    /// No action has come for longer than the server's watchdog or the robot's declared rate allows: hold
+    /// still. Default:
     /// nothing.
     fn on_watchdog(&self, silent_for: Duration) -> impl Future<Output = ()> + Send {
         let _ = silent_for;
         async {}
+    }
+
+    /// The robot is stopped: hold still. No action comes until it is armed again, by what its
+    /// [`ActionSpec`](chiral_proto::ActionSpec) declares or by
+    /// [`PolicyServer::arm`](crate::PolicyServer::arm). Default: [`on_watchdog`](Self::on_watchdog).
+    fn on_stop(&self, reason: &StopReason) -> impl Future<Output = ()> + Send {
+        self.on_watchdog(reason.silent_for())
     }
 }
 
@@ -172,5 +180,9 @@ impl<B: Robot> Robot for Arc<B> {
 
     fn on_watchdog(&self, silent_for: Duration) -> impl Future<Output = ()> + Send {
         (**self).on_watchdog(silent_for)
+    }
+
+    fn on_stop(&self, reason: &StopReason) -> impl Future<Output = ()> + Send {
+        (**self).on_stop(reason)
     }
 }

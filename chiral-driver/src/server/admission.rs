@@ -339,6 +339,22 @@ impl Admission {
         Some(state.machine.stats())
     }
 
+    /// Lets the actions of the policy that is connected move the robot. False when none is.
+    pub fn arm(&self) -> bool {
+        self.change_current(Server::arm)
+    }
+
+    /// Stops the robot until it is armed again. False when no policy is connected.
+    pub fn stop_motion(&self) -> bool {
+        self.change_current(Server::stop_motion)
+    }
+
+    fn change_current(&self, change: impl FnOnce(&mut Server, Instant)) -> bool {
+        let Some(current) = self.lock().current().cloned() else { return false };
+        current.call(|state, now| change(&mut state.machine, now));
+        true
+    }
+
     /// What the transport of the connection that there is now has beyond its frames.
     pub fn extension(&self) -> Option<Extension> {
         let current = self.lock().current().cloned()?;

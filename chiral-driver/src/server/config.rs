@@ -152,13 +152,15 @@ impl Default for ServerConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Watchdog {
-    /// After [`PULL_WATCHDOG`](Self::PULL_WATCHDOG) for a robot that pulls its commands; for one
-    /// that is called as the machine's settings say, which by default is never.
+    /// As the machine's settings or the rate of its
+    /// [action specification](chiral_proto::ActionSpec::rate) say. Where they say nothing, after
+    /// [`PULL_WATCHDOG`](Self::PULL_WATCHDOG) for a robot that pulls its commands, and never for one
+    /// that is called.
     #[default]
     Default,
     /// After this long without an action, counted from the connection on.
     After(Duration),
-    /// Never: the robot itself sees to it that it does not go on moving.
+    /// Never, nor by a declared rate: the robot itself sees to it that it does not go on moving.
     Off,
 }
 
@@ -170,12 +172,15 @@ impl Watchdog {
     /// The machine's settings for a robot of this kind.
     pub(crate) fn apply(self, machine: &mut Config, pulls: bool) {
         match self {
-            Self::Default if pulls => {
+            Self::Default if pulls && machine.action_spec.declaration().rate.is_none() => {
                 machine.watchdog.get_or_insert(Self::PULL_WATCHDOG);
             }
             Self::Default => {}
             Self::After(silence) => machine.watchdog = Some(silence),
-            Self::Off => machine.watchdog = None,
+            Self::Off => {
+                machine.watchdog = None;
+                machine.action_spec = machine.action_spec.clone().hold_after(0);
+            }
         }
     }
 }

@@ -305,6 +305,20 @@ impl<R: Runtime> PolicyServer<R> {
         self.shared.admission.start_shutdown(Duration::ZERO);
     }
 
+    /// Arms the robot: lets the actions of the policy that is connected move it, after a stop too. Which
+    /// other things do, the robot's [`ActionSpec`](chiral_proto::ActionSpec) declares: by default a new
+    /// connection. False when no policy is connected; the next one is not armed by it.
+    pub fn arm(&self) -> bool {
+        self.shared.admission.arm()
+    }
+
+    /// Stops the robot, for its own program and its operator: what waits is dropped, the robot is
+    /// told to hold still, and no action comes until it is armed again. The policy stays connected.
+    /// False when there is none. It is no emergency stop: that one must work without this program.
+    pub fn stop_motion(&self) -> bool {
+        self.shared.admission.stop_motion()
+    }
+
     /// What was counted of the connection that there is now.
     pub fn stats(&self) -> Option<Stats> {
         self.shared.admission.stats()

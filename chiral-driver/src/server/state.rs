@@ -1,10 +1,13 @@
 //! A server's connection: the machine, and whoever works for it.
 
-use std::mem::{Discriminant, discriminant};
+use std::mem::discriminant;
+use std::time::Instant;
 
+use chiral_proto::ActionError;
 use chiral_proto::server::{DropReason, Server};
 use event_listener::{Event, EventListener};
 
+use super::log_limit::Repeated;
 use crate::connection::State;
 use crate::transport::Extension;
 
@@ -15,8 +18,10 @@ pub struct ServerState {
     pub(crate) motion: Motion,
     /// What the transport has beyond its frames.
     pub(crate) extension: Option<Extension>,
-    /// For which reasons actions were dropped, as far as the log has been told.
-    warned_of: Vec<Discriminant<DropReason>>,
+    /// For which reasons actions were dropped, and what of theirs was clamped, as far as the log has
+    /// been told.
+    dropped: Repeated<DropReason>,
+    clamped: Repeated<ActionError>,
     /// Notified when there may be something to do with the robot's motion.
     on_motion: Event,
     /// Notified when there may be something to do with requests.
@@ -77,7 +82,8 @@ impl ServerState {
             machine,
             motion: Motion::Idle,
             extension: None,
-            warned_of: Vec::new(),
+            dropped: Repeated::new(),
+            clamped: Repeated::new(),
             on_motion: Event::new(),
             on_request: Event::new(),
         }
@@ -96,13 +102,21 @@ impl ServerState {
         self.on_request.listen()
     }
 
-    /// Tells the log, once for each reason, that the robot does not get all actions; the statistics
-    /// count the rest.
+    /// Tells the log that the robot does not get all actions: the first for each reason, then what
+    /// has come together every 10 s.
     pub(crate) fn warn_of_drops(&mut self, count: u64, reason: &DropReason) {
-        let kind = discriminant(reason);
-        if !self.warned_of.contains(&kind) {
-            self.warned_of.push(kind);
+        let told = self.dropped.note(Instant::now(), count, reason, DropReason::is_like);
+        if let Some(count) = told {
             tracing::warn!("{count} actions did not reach the robot: {reason}");
+        }
+    }
+
+    /// Tells the log that actions were clamped, as often.
+    pub(crate) fn warn_of_clamps(&mut self, count: u64, error: &ActionError) {
+        let is_like =
+            |one: &ActionError, other: &ActionError| discriminant(one) == discriminant(other);
+        if let Some(count) = self.clamped.note(Instant::now(), count, error, is_like) {
+            tracing::warn!("{count} actions were clamped: {error}");
         }
     }
 

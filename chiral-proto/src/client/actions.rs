@@ -6,7 +6,7 @@ use super::{Client, Misuse, NotQueued, NotQueuedReason};
 use crate::timeline::{
     Anchor, BasisError, FollowOptions, Merge, Placement, PlanContext, Refusal, Starved,
 };
-use crate::{Action, ActionDeclaration, Observation, Rate, Timestamps};
+use crate::{Action, ActionDeclaration, ActionSpec, ContractStatus, Observation, Rate, Timestamps};
 
 impl Client {
     // ---- the plan -----------------------------------------------------------------------------
@@ -32,10 +32,11 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// When the rows do not all fit, the observation is of before the last reset, or came through
-    /// another client or a connection that was lost, or there is no connection. The actions are in the
-    /// error, and the plan is as it was. With [`WhenLost::HoldCalls`](super::WhenLost::HoldCalls) a lost
-    /// connection is no error: the chunk is [discarded](Placement::discarded).
+    /// When the rows do not all fit, the robot's [contract](Self::contract) does not allow one, the
+    /// observation is of before the last reset, or came through another client or a connection that was
+    /// lost, or there is no connection. The actions are in the error, and the plan is as it was. With
+    /// [`WhenLost::HoldCalls`](super::WhenLost::HoldCalls) a lost connection is no error: the chunk is
+    /// [discarded](Placement::discarded).
     pub fn follow(
         &mut self,
         now: Instant,
@@ -102,7 +103,8 @@ impl Client {
     /// the latest one when it leaves.
     ///
     /// # Errors
-    /// When the queue is full or the connection has ended; the action is in the error.
+    /// When the queue is full, the robot's [contract](Self::contract) does not allow the action, or the
+    /// connection has ended; the action is in the error.
     pub fn put_action(&mut self, now: Instant, action: Action) -> Result<(), NotQueued> {
         let options = FollowOptions::new().anchor(Anchor::End).merge(Merge::Append);
         self.place(now, None, vec![action], &options).map(drop)
@@ -114,7 +116,7 @@ impl Client {
     /// where they belong.
     ///
     /// # Errors
-    /// When they do not all fit, the observation is of before the last reset, or the connection has
+    /// When they do not all fit, the robot's [contract](Self::contract) does not allow one, the observation is of before the last reset, or the connection has
     /// ended; the actions are in the error.
     pub fn put_chunk(
         &mut self,
@@ -133,7 +135,8 @@ impl Client {
     /// leaves.
     ///
     /// # Errors
-    /// When the new plan does not fit into the empty queue, the observation is of before the last
+    /// When the new plan does not fit into the empty queue, the robot's [contract](Self::contract) does
+    /// not allow an action of it, the observation is of before the last
     /// reset, or the connection has ended; the new actions are in the error, and the old ones stay.
     pub fn replace_actions(
         &mut self,
@@ -168,6 +171,13 @@ impl Client {
         if let Some(reason) = self.lifecycle.refusal() {
             return Err(NotQueued { actions: rows, reason });
         }
+        let mut rows = rows;
+        if let Err((row, error)) = self.dispatch.judge(&mut rows) {
+            return Err(NotQueued {
+                actions: rows,
+                reason: NotQueuedReason::Contract { row, error },
+            });
+        }
         self.dispatch.drop_expired(now);
         let placed = self.dispatch.timeline.place(now, observation, rows, options);
         self.tell_low();
@@ -188,12 +198,19 @@ impl Client {
     /// policy that keeps time itself, and for teleoperation. It needs no dispatch.
     ///
     /// # Errors
-    /// When too many such actions are waiting for the transport, or the connection has ended; the
-    /// action is in the error.
+    /// When too many such actions are waiting for the transport, the robot's
+    /// [contract](Self::contract) does not allow the action, or the connection has ended; the action is
+    /// in the error.
     pub fn send_action(&mut self, now: Instant, action: Action) -> Result<(), NotQueued> {
         if let Some(reason) = self.lifecycle.refusal() {
             return Err(NotQueued { actions: vec![action], reason });
         }
+        let mut actions = [action];
+        if let Err((row, error)) = self.dispatch.judge(&mut actions) {
+            let reason = NotQueuedReason::Contract { row, error };
+            return Err(NotQueued { actions: actions.into(), reason });
+        }
+        let [action] = actions;
         match self.dispatch.put_urgent(now, action) {
             None => Ok(()),
             Some(action) => {
@@ -253,13 +270,29 @@ impl Client {
     /// What is known of the robot's actions: what its metadata declared when it last came, or what
     /// [`declare_actions`](Self::declare_actions) said since.
     pub fn declared_actions(&self) -> &ActionDeclaration {
-        self.dispatch.declared()
+        self.contract().declaration()
+    }
+
+    /// The robot's contract, as far as it is known: what its metadata said when it last came, or
+    /// [`declare_actions`](Self::declare_actions) since. By it the client checks, or clamps, each action
+    /// that is put or sent: shape, dtype, that it is finite, and its bounds. Before, everything is sent,
+    /// and the robot alone judges.
+    pub fn contract(&self) -> &ActionSpec {
+        self.dispatch.contract()
+    }
+
+    /// How the robot says that this connection keeps to its contract, in the latest observation that
+    /// said it; `None` for a robot that declares none, or before.
+    pub fn contract_status(&self) -> Option<ContractStatus> {
+        self.contract_status
     }
 
     /// Says what the robot's actions are, for a robot whose metadata does not. A setting that does
     /// not fit is undone, and [told](super::Event::Undone).
     pub fn declare_actions(&mut self, now: Instant, declared: ActionDeclaration) {
-        self.declare(now, declared);
+        let mut contract = self.contract().clone();
+        contract.set_declaration(declared);
+        self.declare(now, contract);
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use super::event::{Misuse, Unfit};
 use crate::pacer::{Pacer, Rate};
 use crate::timeline::{self, Row, Starved, Timeline};
-use crate::{Action, ActionDeclaration, ActionKind, DtypeKind};
+use crate::{Action, ActionDeclaration, ActionError, ActionKind, ActionSpec, DtypeKind, Map};
 
 /// The grid on which the rows of the timeline leave: one a tick, an expired one never, a missed
 /// tick skipped; and the actions that wait for no tick.
@@ -25,7 +25,7 @@ pub(super) struct Dispatch {
     ticks_per_row: u32,
     starved: Starved,
     /// What the robot says of its actions, as far as it is known.
-    declared: ActionDeclaration,
+    contract: ActionSpec,
     /// The last row that left, as it left, if it may be needed again.
     last: Option<(Action, Instant)>,
     pub(super) counts: Counts,
@@ -66,6 +66,7 @@ pub(super) struct Counts {
     pub(super) missed: u64,
     pub(super) expired: u64,
     pub(super) dropped: u64,
+    pub(super) clamped: u64,
 }
 
 impl Dispatch {
@@ -81,7 +82,7 @@ impl Dispatch {
             due: None,
             ticks_per_row: 1,
             starved: Starved::default(),
-            declared: ActionDeclaration::default(),
+            contract: ActionSpec::of_metadata(&Map::new()),
             last: None,
             counts: Counts::default(),
         }
@@ -152,14 +153,44 @@ impl Dispatch {
     // ---- settings -----------------------------------------------------------------------------
 
     /// What is known of the robot's actions.
-    pub(super) fn declared(&self) -> &ActionDeclaration {
-        &self.declared
+    pub(super) fn contract(&self) -> &ActionSpec {
+        &self.contract
+    }
+
+    fn declared(&self) -> &ActionDeclaration {
+        self.contract.declaration()
+    }
+
+    /// Checks actions by what is known of the robot's, and clamps what the robot would clamp. On an
+    /// error, which says which action it is, they are as they were.
+    pub(super) fn judge(&mut self, actions: &mut [Action]) -> Result<(), (usize, ActionError)> {
+        let mut clamped = Vec::new();
+        for index in 0..actions.len() {
+            let before = actions[index].clone();
+            match self.contract.judge(&mut actions[index], false) {
+                Ok(None) => {}
+                Ok(Some(_)) => clamped.push((index, before)),
+                Err(error) => {
+                    clamped.into_iter().for_each(|(index, before)| actions[index] = before);
+                    return Err((index, error));
+                }
+            }
+        }
+        self.counts.clamped += clamped.len() as u64;
+        Ok(())
+    }
+
+    /// As [`judge`](Self::judge), for the action of a legacy step.
+    pub(super) fn judge_step(&mut self, action: &mut Action) -> Result<(), ActionError> {
+        let clamped = self.contract.judge(action, true)?;
+        self.counts.clamped += u64::from(clamped.is_some());
+        Ok(())
     }
 
     /// Takes a declaration of the robot's actions; says what of the settings does not fit it and
     /// was undone.
-    pub(super) fn declare(&mut self, now: Instant, declared: ActionDeclaration) -> Vec<Unfit> {
-        self.declared = declared;
+    pub(super) fn declare(&mut self, now: Instant, contract: ActionSpec) -> Vec<Unfit> {
+        self.contract = contract;
         let mut undone = Vec::new();
         if let Err(unfit) = self.check_starved(&self.starved) {
             self.starved = Starved::SendNothing;
@@ -197,15 +228,15 @@ impl Dispatch {
     }
 
     fn check_starved(&self, starved: &Starved) -> Result<(), Unfit> {
-        let is_fit = self.declared.kind == Some(ActionKind::Absolute);
+        let is_fit = self.declared().kind == Some(ActionKind::Absolute);
         match starved {
-            Starved::Repeat if !is_fit => Err(Unfit::Repeat { kind: self.declared.kind }),
+            Starved::Repeat if !is_fit => Err(Unfit::Repeat { kind: self.declared().kind }),
             _ => Ok(()),
         }
     }
 
     fn check_interpolation(&self, ticks_per_row: u32) -> Result<(), Unfit> {
-        let kind = self.declared.kind;
+        let kind = self.declared().kind;
         let is_fit = matches!(kind, Some(ActionKind::Absolute | ActionKind::Velocity));
         if is_fit || ticks_per_row == 1 { Ok(()) } else { Err(Unfit::Interpolation { kind }) }
     }
@@ -298,7 +329,7 @@ impl Dispatch {
         let is_needed = self.ticks_per_row > 1
             || match self.starved {
                 Starved::Repeat => true,
-                Starved::Declared => self.declared.hold.is_none(),
+                Starved::Declared => self.declared().hold.is_none(),
                 _ => false,
             };
         if let Some(put_at) = row_put_at {
@@ -334,7 +365,7 @@ impl Dispatch {
             Starved::SendNothing => None,
             Starved::Hold(action) => Some(action.clone()),
             Starved::Repeat => self.repeated(now),
-            Starved::Declared => match &self.declared.hold {
+            Starved::Declared => match &self.declared().hold {
                 Some(action) => Some(action.clone()),
                 None => self.repeated(now),
             },
@@ -343,7 +374,7 @@ impl Dispatch {
 
     fn repeated(&self, now: Instant) -> Option<Action> {
         let (action, put_at) = self.last.as_ref()?;
-        let is_fit = self.declared.kind == Some(ActionKind::Absolute);
+        let is_fit = self.declared().kind == Some(ActionKind::Absolute);
         let is_old = |max_age| now.duration_since(*put_at) > max_age;
         (is_fit && !self.max_age.is_some_and(is_old)).then(|| action.clone())
     }

@@ -6,8 +6,8 @@ use super::request::{RequestId, RequestKey};
 use crate::timeline::{BasisError, MergeError};
 use crate::wire::RequestKind;
 use crate::{
-    Action, ActionDeclaration, ActionKind, Age, ConnectionError, Map, Name, Observation, Rate,
-    ResetResult, StepResult,
+    Action, ActionError, ActionKind, ActionSpec, Age, ArmingState, ConnectionError, Map, Name,
+    Observation, Rate, ResetResult, StepResult,
 };
 
 /// What a [`Client`](super::Client) has to tell.
@@ -109,14 +109,18 @@ pub enum Event {
         /// For how long there was none.
         down_for: Duration,
     },
-    /// The robot's metadata, asked for anew over another connection, declares other actions than
-    /// before: it may be another robot. The new declaration counts from now on.
-    DeclarationChanged {
+    /// The robot's metadata, asked for anew over another connection, declares another contract than
+    /// before: it may be another robot. The new one counts from now on.
+    ContractChanged {
         /// What was declared.
-        before: ActionDeclaration,
+        before: Box<ActionSpec>,
         /// What is declared now.
-        after: ActionDeclaration,
+        after: Box<ActionSpec>,
     },
+    /// The robot says that it is in another state by its contract than it last said; see
+    /// [`Client::contract_status`](super::Client::contract_status). When it is stopped, what was planned
+    /// has been dropped.
+    ArmingChanged(ArmingState),
     /// The connection has ended; nothing comes after this.
     Disconnected(ConnectionError),
 }
@@ -255,6 +259,9 @@ pub enum Misuse {
     /// A setting that does not fit the robot's actions.
     #[error(transparent)]
     Unfit(#[from] Unfit),
+    /// The robot would refuse the step: see [`Client::contract`](super::Client::contract).
+    #[error("the robot does not take the step: {0}")]
+    Contract(ActionError),
     /// The ticks would be too fast, with those between the rows.
     #[error("{points} points to a row would be more than {max} a second: ask for fewer", max = Rate::MAX_HZ)]
     TooFast {
@@ -362,6 +369,14 @@ pub enum NotQueuedReason {
     /// The rows cannot be averaged as was asked for.
     #[error(transparent)]
     Merge(#[from] MergeError),
+    /// The robot would refuse an action: see [`Client::contract`](super::Client::contract).
+    #[error("the robot does not take action {row} of them: {error}")]
+    Contract {
+        /// Which of the actions, from 0.
+        row: usize,
+        /// What is wrong with it.
+        error: ActionError,
+    },
     /// The connection has ended.
     #[error("the connection has ended: {0}; connect again")]
     Disconnected(ConnectionError),

@@ -80,8 +80,8 @@ use crate::machine::ToldTimeout;
 use crate::timeline::Asked;
 use crate::wire::{self, ClientMessage, Frame, RequestKind, ServerMessage};
 use crate::{
-    Action, ActionDeclaration, Arrival, ConnectionError, Map, Observation, Rate, ResetResult,
-    StepResult,
+    Action, ActionSpec, ArmingState, Arrival, ConnectionError, ContractStatus, Map, Observation,
+    Rate, ResetResult, StepResult,
 };
 use cameras::Cameras;
 use dispatch::{Departing, Dispatch};
@@ -107,8 +107,8 @@ pub struct Client {
     clock: ActionClock,
     silence: Silence,
     undispatched: Undispatched,
-    /// What the robot's metadata declared of its actions; `None` before it was read.
-    told_actions: Option<ActionDeclaration>,
+    /// The contract that the robot's metadata declared; `None` before it was read.
+    told_contract: Option<ActionSpec>,
     /// How many requests of each kind were answered over this connection.
     answered: [u64; RequestKind::ALL.len()],
     /// A request of the stream is overdue, which was told.
@@ -116,6 +116,8 @@ pub struct Client {
     events: VecDeque<Event>,
     lifecycle: Lifecycle,
     timeout_told: ToldTimeout,
+    /// What the robot last said of its contract.
+    contract_status: Option<ContractStatus>,
     stats: Stats,
 }
 
@@ -133,12 +135,13 @@ impl Client {
             clock: ActionClock::default(),
             silence: Silence::new(config.silence),
             undispatched: Undispatched::new(config.undispatched),
-            told_actions: None,
+            told_contract: None,
             answered: [0; RequestKind::ALL.len()],
             stream_overdue: false,
             events: VecDeque::new(),
             lifecycle: Lifecycle::Open,
             timeout_told: ToldTimeout::default(),
+            contract_status: None,
             stats: Stats::default(),
             config,
         }
@@ -308,8 +311,9 @@ impl Client {
         let Lifecycle::Interrupted { since, .. } = self.lifecycle else { return false };
         self.lifecycle = Lifecycle::Open;
         self.stats.reconnects += 1;
+        self.contract_status = None;
         self.requests.begin_connection(now);
-        if self.told_actions.is_some() {
+        if self.told_contract.is_some() {
             let deadline = self.default_deadline(RequestKind::Metadata, now);
             self.requests.submit_metadata(now, deadline);
         }
@@ -456,13 +460,16 @@ impl Client {
     /// `[D]` is sent as one row, `[1, D]`: the existing C++ server reads two dimensions unchecked.
     ///
     /// # Errors
-    /// When the connection has ended or too many requests are waiting.
+    /// When the connection has ended, too many requests are waiting, or the robot's
+    /// [contract](Self::contract) does not allow the action.
     pub fn request_step(
         &mut self,
         now: Instant,
         action: Action,
         deadline: Option<Instant>,
     ) -> Result<RequestId<StepResult>, Misuse> {
+        let mut action = action;
+        self.dispatch.judge_step(&mut action).map_err(Misuse::Contract)?;
         self.request(now, RequestKind::Step, deadline, Some(action))
     }
 
@@ -571,6 +578,7 @@ impl Client {
             dispatch_ticks_missed: counts.missed,
             actions_expired: counts.expired + rows.expired,
             actions_dropped: counts.dropped + rows.dropped,
+            actions_clamped: counts.clamped,
             rows_skipped: rows.skipped,
             rows_blended: rows.blended,
             chunks_late: rows.late,
@@ -738,7 +746,7 @@ impl Client {
         let arrival = Arrival { requested: sent_at, received: now };
         match reply {
             ServerMessage::Metadata(metadata) => {
-                self.read_declaration(now, owner, ActionDeclaration::of_metadata(&metadata));
+                self.read_contract(now, owner, ActionSpec::of_metadata(&metadata));
                 self.answer(owner, |id| Event::Metadata { id, metadata });
             }
             ServerMessage::Reset(mut result) => {
@@ -773,27 +781,47 @@ impl Client {
         observation.arrival = Some(arrival);
         let applied = timing.as_ref().map(|timing| timing.applied);
         observation.stamp = self.dispatch.timeline.stamp(asked, applied);
-        if let Some(told) = timing.and_then(|timing| timing.last) {
+        let (last, status) =
+            timing.map(|timing| (timing.last, timing.contract)).unwrap_or_default();
+        if let Some(told) = last {
             self.clock.note(told);
+        }
+        if let Some(status) = status {
+            self.note_status(status);
         }
     }
 
-    /// Takes what the robot's metadata declares of its actions. When only the client has asked for it,
+    /// Takes the contract that the robot's metadata declares. When only the client has asked for it,
     /// because the connection is another one, it takes what is new: the user may have said otherwise
     /// since it was last read.
-    fn read_declaration(&mut self, now: Instant, owner: Owner, declared: ActionDeclaration) {
-        let before = self.told_actions.replace(declared.clone());
+    fn read_contract(&mut self, now: Instant, owner: Owner, declared: ActionSpec) {
+        let before = self.told_contract.replace(declared.clone());
         let has_changed = before.as_ref().is_some_and(|before| *before != declared);
-        if has_changed || (owner != Owner::Nobody && !declared.is_empty()) {
+        let is_empty = declared == ActionSpec::of_metadata(&Map::new());
+        if has_changed || (owner != Owner::Nobody && !is_empty) {
             self.declare(now, declared.clone());
         }
         if has_changed && let Some(before) = before {
-            self.events.push_back(Event::DeclarationChanged { before, after: declared });
+            let (before, after) = (Box::new(before), Box::new(declared));
+            self.events.push_back(Event::ContractChanged { before, after });
         }
     }
 
-    fn declare(&mut self, now: Instant, declared: ActionDeclaration) {
-        let undone = self.dispatch.declare(now, declared);
+    fn note_status(&mut self, status: ContractStatus) {
+        let before = self.contract_status.replace(status).map(|before| before.state);
+        if before == Some(status.state) {
+            return;
+        }
+        if status.state == ArmingState::Stopped {
+            self.dispatch.clear();
+            self.tell_low();
+        }
+        self.events.retain(|event| !matches!(event, Event::ArmingChanged(_)));
+        self.events.push_back(Event::ArmingChanged(status.state));
+    }
+
+    fn declare(&mut self, now: Instant, contract: ActionSpec) {
+        let undone = self.dispatch.declare(now, contract);
         self.events.extend(undone.into_iter().map(Event::Undone));
     }
 

@@ -50,6 +50,8 @@ pub struct Stats {
     /// Actions that were not sent because they were cleared, replaced, discarded, not needed, or
     /// left at the end.
     pub actions_dropped: u64,
+    /// Actions that the client has clamped, because the robot would.
+    pub actions_clamped: u64,
     /// Rows that were not sent because their step had passed when their chunk came.
     pub rows_skipped: u64,
     /// Rows that were averaged into a newer one.

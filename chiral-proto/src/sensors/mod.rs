@@ -101,9 +101,10 @@ pub use stats::{CameraState, CameraStats};
 
 use crate::sync::{Arc, Mutex, lock};
 use crate::timeline::Stamp;
+
 use crate::{
-    Camera, CameraConfig, Map, Name, Observation, ProprioConfig, Timestamps, UnknownName, Value,
-    WhenStale,
+    Array, Camera, CameraConfig, Map, Name, Observation, ProprioConfig, Timestamps, UnknownName,
+    Value, WhenStale,
 };
 use camera::{CameraSlot, Stale, Times};
 use proprio::ProprioSlot;
@@ -368,6 +369,14 @@ impl Sensors {
     /// The writer of the stream declared at `index`, from 0; `None` when there are not so many.
     pub fn proprio_at(&self, index: usize) -> Option<ProprioWriter> {
         (index < self.0.proprios.len()).then(|| ProprioWriter::new(&self.0, index))
+    }
+
+    /// The latest values of a proprioception stream; `None` when it has delivered none, or no stream
+    /// bears the name.
+    pub(crate) fn latest_proprio(&self, name: &str) -> Option<Array> {
+        let slot = self.0.proprios.iter().find(|slot| *slot.config.name == *name)?;
+        let has_delivered = slot.deliveries(|updates| updates.count()) > 0;
+        has_delivered.then(|| slot.snapshot().values)
     }
 
     /// The writers of all proprioception streams, in declaration order.

@@ -30,7 +30,8 @@ pub struct Config {
     /// After this long without an action [`Event::Watchdog`] tells the robot to hold still. It is
     /// armed from the connection's beginning on, by every action that reaches the queue, and,
     /// after a reset or a step, when the answer leaves; while one of these is being worked on it
-    /// is silent. Default: `None`, no watchdog.
+    /// is silent. Default: `None`, which is no watchdog unless the
+    /// [specification](ActionSpec::hold_after) declares a rate.
     ///
     /// [`Event::Watchdog`]: super::Event::Watchdog
     pub watchdog: Option<Duration>,

@@ -4,7 +4,7 @@ use std::mem::discriminant;
 use std::time::Duration;
 
 use super::event::Event;
-use crate::ActionError;
+use crate::{ActionError, ArmingState};
 
 /// Why the robot will not be told of an action.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,23 @@ pub enum DropReason {
     },
     /// It does not fit [`Config::action_spec`](super::Config::action_spec).
     Refused(ActionError),
+    /// The robot [is not armed](crate::Arming).
+    NotArmed {
+        /// What it is instead: disarmed or stopped.
+        state: ArmingState,
+    },
+    /// It was decided on an observation of before the robot was last stopped.
+    BeforeStop,
+}
+
+impl DropReason {
+    /// Whether it is the same reason, with whatever details.
+    pub fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Refused(one), Self::Refused(other)) => discriminant(one) == discriminant(other),
+            _ => discriminant(self) == discriminant(other),
+        }
+    }
 }
 
 /// Completes the sentence "an action was dropped: …".
@@ -40,6 +57,10 @@ impl fmt::Display for DropReason {
                 "it was decided on an observation {age:.1?} old, over the {limit:.1?} of `Config::max_obs_age`"
             ),
             Self::Refused(error) => error.fmt(f),
+            Self::NotArmed { state } => {
+                write!(f, "the robot is {state}, and has to be armed first")
+            }
+            Self::BeforeStop => f.write_str("it was decided before the robot was stopped"),
         }
     }
 }
@@ -58,6 +79,8 @@ pub struct DropCounts {
     pub stale_observation: u64,
     /// It does not fit the action's specification.
     pub refused: u64,
+    /// The robot was not armed, or had been stopped since the action was decided.
+    pub not_armed: u64,
     /// The connection ended before the robot was told.
     pub disconnected: u64,
 }
@@ -65,9 +88,10 @@ pub struct DropCounts {
 impl DropCounts {
     /// All of them.
     pub fn total(&self) -> u64 {
-        let Self { superseded, too_old, over_budget, stale_observation, refused, disconnected } =
-            *self;
-        superseded + too_old + over_budget + stale_observation + refused + disconnected
+        let Self { superseded, too_old, over_budget, stale_observation, .. } = *self;
+        let Self { refused, not_armed, disconnected, .. } = *self;
+        let outdated = superseded + too_old + over_budget + stale_observation;
+        outdated + refused + not_armed + disconnected
     }
 }
 
@@ -80,6 +104,7 @@ impl fmt::Display for DropCounts {
             (self.over_budget, "over the byte budget"),
             (self.stale_observation, "of a stale observation"),
             (self.refused, "refused"),
+            (self.not_armed, "not armed"),
             (self.disconnected, "untold at the end"),
         ];
         write!(f, "{}", self.total())?;
@@ -109,8 +134,9 @@ impl Drops {
             DropReason::OverBudget => &mut counts.over_budget,
             DropReason::StaleObservation { .. } => &mut counts.stale_observation,
             DropReason::Refused(_) => &mut counts.refused,
+            DropReason::NotArmed { .. } | DropReason::BeforeStop => &mut counts.not_armed,
         } += 1;
-        let same = |(_, told): &&mut (u64, DropReason)| discriminant(told) == discriminant(&reason);
+        let same = |(_, told): &&mut (u64, DropReason)| told.is_like(&reason);
         match self.untold.iter_mut().find(same) {
             Some((count, latest)) => (*count, *latest) = (*count + 1, reason),
             None => self.untold.push_back((1, reason)),

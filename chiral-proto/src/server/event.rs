@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::drops::DropReason;
 use super::reply::{MetadataReply, ObserveReply, ResetReply, StepReply};
 use crate::sensors::StaleCamera;
-use crate::{Action, ConnectionError, Name};
+use crate::{Action, ActionError, ConnectionError, Name, StopReason};
 
 /// What a [`Server`](super::Server) has to tell.
 ///
@@ -22,6 +22,14 @@ pub enum Event {
         /// Why; the details are those of the latest.
         reason: DropReason,
     },
+    /// Actions were clamped, as the [contract](crate::ActionSpec) says; they are told
+    /// [marked](Action::clamped). Those with one kind of error are told together.
+    ActionsClamped {
+        /// How many since the last event of this kind.
+        count: u64,
+        /// What was wrong with the latest.
+        error: ActionError,
+    },
     /// The client asks for the robot's metadata.
     Metadata(MetadataReply),
     /// The client asks for a reset. The actions that came before it have been told, or dropped;
@@ -32,13 +40,16 @@ pub enum Event {
     Observe(ObserveReply),
     /// The legacy, coupled step: an action, `[N, D]`, to apply, and to answer with its result.
     Step(Action, StepReply),
-    /// No action has come for as long as [`Config::watchdog`](super::Config::watchdog) says: hold
-    /// the robot still. Told once; the next action arms the watchdog again.
+    /// No action has come for as long as [`Config::watchdog`](super::Config::watchdog) or
+    /// [`ActionSpec::hold_after`](crate::ActionSpec::hold_after) says: hold the robot still. Told once; the next action arms the watchdog again.
     Watchdog {
         /// The time since the last action, or since the connection began or the last reset or step
         /// was answered.
         silent_for: Duration,
     },
+    /// The robot is stopped: hold it still. No action is told until it is
+    /// [armed](super::Server::arm) again. What had come before is dropped.
+    Stopped(StopReason),
     /// A camera of the [sensors](super::Server::set_sensors) is over its
     /// [`max_age`](crate::CameraConfig::max_age), as was found when an observation left. Told once,
     /// until it delivers again.

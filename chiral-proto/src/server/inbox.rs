@@ -143,6 +143,13 @@ impl Inbox {
         }
     }
 
+    /// Drops all actions that wait.
+    pub(super) fn drop_actions(&mut self, reason: &DropReason) {
+        while let Some(oldest) = self.actions.pop_front() {
+            self.drop_action(Some(oldest), reason.clone());
+        }
+    }
+
     /// Drops the actions that have waited too long.
     pub(super) fn expire(&mut self, now: Instant) {
         while self.next_timeout().is_some_and(|timeout| timeout <= now) {
@@ -244,6 +251,10 @@ impl Inbox {
 
     fn is_at_reset(&self) -> bool {
         matches!(self.working, Some((Work::Reset, _)))
+    }
+
+    pub(super) fn has_actions(&self) -> bool {
+        !self.actions.is_empty()
     }
 
     pub(super) fn may_tell_action(&self) -> bool {

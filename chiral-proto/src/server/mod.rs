@@ -37,11 +37,15 @@
 //! ```
 
 mod answers;
+mod changes;
+mod clamps;
 mod config;
 mod drops;
 mod event;
+mod guard;
 mod inbox;
 mod lifecycle;
+mod periods;
 mod reply;
 mod stalls;
 mod stats;
@@ -62,8 +66,13 @@ pub use timing::LatencyStats;
 use crate::machine::ToldTimeout;
 use crate::sensors::Sensors;
 use crate::wire::{self, ClientMessage, Frame, ServerMessage};
-use crate::{Action, ConnectionError, Map, ResetResult, StepResult};
+use crate::{
+    Action, ActionError, ConnectionError, ContractStatus, Map, ResetResult, StepResult, StopReason,
+};
 use answers::{Answers, Reply, State};
+use changes::Changes;
+use clamps::Clamps;
+use guard::Guard;
 use inbox::{Inbox, Request};
 use lifecycle::Lifecycle;
 use reply::Place;
@@ -79,6 +88,9 @@ pub struct Server {
     inbox: Inbox,
     answers: Answers,
     watchdog: Watchdog,
+    guard: Guard,
+    changes: Changes,
+    clamps: Clamps,
     clock: ActionClock,
     stalls: Stalls,
     sensors: Option<Sensors>,
@@ -96,12 +108,23 @@ pub struct Server {
 
 impl Server {
     /// A server of a connection that has been made now.
-    pub fn new(now: Instant, config: Config) -> Self {
+    pub fn new(now: Instant, mut config: Config) -> Self {
+        let declared = config.action_spec.declaration_mut();
+        (declared.watchdog, declared.max_obs_age) = (config.watchdog, config.max_obs_age);
+        let guard = Guard::new(&config.action_spec);
+        let hold_timeout = config.watchdog.or_else(|| config.action_spec.hold_timeout());
+        let mut watchdog = Watchdog::new(now, hold_timeout);
+        if !guard.is_armed() {
+            watchdog.pause();
+        }
         Self {
             lifecycle: Lifecycle::Open,
             inbox: Inbox::new(config.action_queue, config.queue_bytes),
             answers: Answers::default(),
-            watchdog: Watchdog::new(now, config.watchdog),
+            watchdog,
+            guard,
+            changes: Changes::default(),
+            clamps: Clamps::default(),
             clock: ActionClock::new(now),
             stalls: Stalls::default(),
             sensors: None,
@@ -137,7 +160,7 @@ impl Server {
     /// Answers requests for metadata with this map, as they come: they are no events any more. What
     /// the [action's specification](Config::action_spec) declares is added under the key `chiral`.
     pub fn set_default_metadata(&mut self, mut metadata: Map) {
-        self.config.action_spec.declaration().add_to(&mut metadata);
+        self.config.action_spec.add_to(&mut metadata);
         self.metadata = Some(metadata);
     }
 
@@ -208,6 +231,9 @@ impl Server {
         if !self.inbox.is_resetting() {
             self.watchdog.check(now);
         }
+        if !self.inbox.has_barrier() && self.guard.check(now) {
+            self.note_stopped();
+        }
     }
 
     /// Tells that bytes of the peer have arrived that are no whole message yet. Time passes too,
@@ -241,6 +267,44 @@ impl Server {
     /// Ends the connection because the robot cannot do what was asked; the client is told why.
     pub fn fail(&mut self, why: impl Into<String>) {
         self.end(ConnectionError::RobotFailed(why.into()));
+    }
+
+    // ---- what arms and stops ------------------------------------------------------------------
+
+    /// Lets the policy's actions move the robot, after a stop too, whatever
+    /// [arms it](crate::ActionSpec::arming) otherwise: for the robot's own program, and its operator.
+    /// It holds until the robot is stopped or the connection ends; the next connection is not armed
+    /// by it.
+    ///
+    /// Nothing that came before is executed: it was dropped when it came.
+    pub fn arm(&mut self, now: Instant) {
+        self.handle_timeout(now);
+        if !self.lifecycle.is_ended() && self.guard.arm() {
+            self.note_armed(now);
+        }
+    }
+
+    /// Stops the robot, for its own program and its operator: what waits is dropped,
+    /// [`Event::Stopped`] tells to hold still, and no action is told until the robot is armed again.
+    /// It is no emergency stop.
+    pub fn stop_motion(&mut self, now: Instant) {
+        self.handle_timeout(now);
+        if !self.lifecycle.is_ended() {
+            self.guard.stop(now, StopReason::Requested);
+            self.note_stopped();
+        }
+    }
+
+    fn note_armed(&mut self, now: Instant) {
+        self.watchdog.arm(now);
+        self.changes.forget();
+    }
+
+    fn note_stopped(&mut self) {
+        self.watchdog.pause();
+        self.changes.forget();
+        let state = self.guard.state();
+        self.inbox.drop_actions(&DropReason::NotArmed { state });
     }
 
     // ---- what goes out ------------------------------------------------------------------------
@@ -288,7 +352,10 @@ impl Server {
         }
         let was_barrier = matches!(message, ServerMessage::Reset(_) | ServerMessage::Step(_));
         if was_barrier && !self.inbox.has_barrier() {
-            self.watchdog.resume(now);
+            if self.guard.is_armed() {
+                self.watchdog.resume(now);
+            }
+            self.guard.resume(now);
         }
         Some(frame)
     }
@@ -307,8 +374,9 @@ impl Server {
         self.poll_motion(now).or_else(|| self.poll_request())
     }
 
-    /// The next event that concerns the robot's motion: an action, the watchdog's alarm, actions
-    /// that were dropped, or the end of the connection, which comes before all that waits.
+    /// The next event that concerns the robot's motion: a stop, an action, the watchdog's alarm,
+    /// actions that were dropped or clamped, or the end of the connection, which comes before all
+    /// that waits.
     ///
     /// This and [`poll_request`](Self::poll_request), in the place of
     /// [`poll_event`](Self::poll_event), are for a robot that moves and answers requests in
@@ -319,22 +387,28 @@ impl Server {
         if self.lifecycle.is_ended() {
             return self.lifecycle.tell_end().map(Event::Disconnected);
         }
-        while let Some((action, since)) = self.inbox.poll_action() {
+        if let Some(reason) = self.guard.take_untold() {
+            return Some(Event::Stopped(reason));
+        }
+        while let Some((mut action, came)) = self.inbox.poll_action() {
             // It may have waited for long.
             let age = self.age_of(&action);
-            match self.check_age(age) {
+            match self.check_age(age).and_then(|()| self.check_given(&mut action)) {
                 Ok(()) => {
-                    self.clock.give(now, &action, now.saturating_duration_since(since), age);
+                    self.clock.give(now, &action, now.saturating_duration_since(came), age);
+                    self.note_given(came, &action);
                     return Some(Event::Action(action));
                 }
-                Err(reason) => self.inbox.drops.record(reason),
+                Err(reason) => self.drop_given(now, reason),
             }
         }
         if let Some(silent_for) = self.watchdog.take_alarm() {
             self.stats.watchdog_alarms += 1;
+            self.guard.note_hold();
+            self.changes.note_hold();
             return Some(Event::Watchdog { silent_for });
         }
-        self.inbox.drops.poll()
+        self.inbox.drops.poll().or_else(|| self.clamps.poll())
     }
 
     /// Whether [`poll_motion`](Self::poll_motion) has something to tell.
@@ -342,7 +416,9 @@ impl Server {
         if self.lifecycle.is_ended() {
             return self.lifecycle.is_end_untold();
         }
-        self.inbox.may_tell_action() || self.watchdog.has_alarm() || self.inbox.drops.is_untold()
+        let has_news = self.inbox.drops.is_untold() || self.clamps.is_untold();
+        let has_command = self.inbox.may_tell_action() || self.watchdog.has_alarm();
+        has_command || has_news || self.guard.has_untold()
     }
 
     /// Whether [`poll_request`](Self::poll_request) has something to tell.
@@ -353,7 +429,15 @@ impl Server {
     /// The next request to answer, or news of a camera.
     pub fn poll_request(&mut self) -> Option<Event> {
         self.check_abandoned();
-        self.inbox.poll_request().or_else(|| self.stalls.poll())
+        match self.inbox.poll_request() {
+            Some(Event::Step(action, reply)) => self.give_step(action, reply),
+            Some(Event::Reset(reply)) => {
+                self.guard.begin_reset();
+                Some(Event::Reset(reply))
+            }
+            Some(other) => Some(other),
+            None => self.stalls.poll(),
+        }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called next; `None` if only a frame
@@ -378,7 +462,9 @@ impl Server {
             return None;
         }
         let watchdog = self.watchdog.next_timeout().filter(|_| !self.inbox.is_resetting());
-        let deadlines = [watchdog, self.inbox.next_timeout(), self.lifecycle.shut_down_deadline()];
+        let stop = self.guard.next_timeout().filter(|_| !self.inbox.has_barrier());
+        let shut_down = self.lifecycle.shut_down_deadline();
+        let deadlines = [watchdog, stop, self.inbox.next_timeout(), shut_down];
         deadlines.into_iter().flatten().min()
     }
 
@@ -403,7 +489,7 @@ impl Server {
         reply: MetadataReply,
         mut data: Map,
     ) -> Result<(), ReplyError> {
-        self.config.action_spec.declaration().add_to(&mut data);
+        self.config.action_spec.add_to(&mut data);
         self.reply(&reply.0, State::Ready(Reply::Message(ServerMessage::Metadata(data))))
     }
 
@@ -417,7 +503,10 @@ impl Server {
         reply: ResetReply,
         result: ResetResult,
     ) -> Result<(), ReplyError> {
-        self.reply(&reply.0, State::Ready(Reply::Message(ServerMessage::Reset(result))))
+        self.reply(&reply.0, State::Ready(Reply::Message(ServerMessage::Reset(result))))?;
+        self.guard.finish_reset();
+        self.changes.forget();
+        Ok(())
     }
 
     /// Answers a request for an observation, with one at hand or one to be
@@ -498,6 +587,7 @@ impl Server {
         Stats {
             actions_dropped: self.inbox.drops.counts,
             latency: self.clock.stats.clone(),
+            contract: self.contract_status(),
             cameras: self.sensors.as_ref().map(Sensors::camera_stats).unwrap_or_default(),
             ..self.stats.clone()
         }
@@ -510,7 +600,7 @@ impl Server {
         now: Instant,
         message: ClientMessage,
     ) -> Result<(), ConnectionError> {
-        let request = match message {
+        let mut request = match message {
             ClientMessage::ApplyAction(action) => {
                 self.handle_action(now, action);
                 return Ok(());
@@ -529,9 +619,14 @@ impl Server {
         }
         if request.is_barrier() {
             self.watchdog.pause();
+            self.guard.pause();
         }
         self.requests += 1;
         let (place, kind) = (Place::new(self.requests), request.kind());
+        if let Request::Step(action) = &mut request {
+            self.stats.actions.record(now);
+            self.check_arrived_step(action)?;
+        }
         let own_answer = match &request {
             Request::Metadata => {
                 self.metadata.clone().map(|data| Reply::Message(ServerMessage::Metadata(data)))
@@ -539,15 +634,7 @@ impl Server {
             Request::Observe if self.answers_observe => {
                 self.sensors.as_ref().map(|sensors| Reply::Observation(sensors.into()))
             }
-            Request::Step(action) => {
-                self.stats.actions.record(now);
-                self.config.action_spec.check_step(action).map_err(|error| {
-                    self.inbox.drops.record(DropReason::Refused(error.clone()));
-                    ConnectionError::RefusedStep(error)
-                })?;
-                None
-            }
-            Request::Observe | Request::Reset => None,
+            Request::Observe | Request::Reset | Request::Step(_) => None,
         };
         if let Some(reply) = own_answer {
             self.answers.push(place, kind, now, State::Ready(reply));
@@ -564,13 +651,127 @@ impl Server {
     fn handle_action(&mut self, now: Instant, mut action: Action) {
         self.stats.actions.record(now);
         self.clock.arrive(&mut action.sent);
-        let fits = self.config.action_spec.check(&action).map_err(DropReason::Refused);
-        if let Err(reason) = fits.and_then(|()| self.check_age(self.age_of(&action))) {
+        if let Err(reason) = self.check_arrived(&mut action) {
             self.inbox.drops.record(reason);
             return;
         }
-        self.watchdog.restart(now);
+        if self.guard.is_armed() {
+            self.watchdog.restart(now);
+        }
+        self.guard.note_arrival(now);
         self.inbox.push_action(now, action.compact());
+    }
+
+    /// Checks an action that has come, as far as that can be done before those that came before it
+    /// were given to the robot.
+    fn check_arrived(&mut self, action: &mut Action) -> Result<(), DropReason> {
+        if !self.guard.may_admit(self.inbox.is_resetting()) {
+            return Err(DropReason::NotArmed { state: self.guard.state() });
+        }
+        if self.clock.taken_at(action).is_some_and(|taken| self.guard.is_of_before_stop(taken)) {
+            return Err(DropReason::BeforeStop);
+        }
+        let judged = self.config.action_spec.judge(action, false);
+        if let Some(error) = judged.map_err(DropReason::Refused)? {
+            self.clamps.record(error, true);
+        }
+        self.check_age(self.age_of(action))
+    }
+
+    /// Checks an action that the robot is to be given now.
+    fn check_given(&mut self, action: &mut Action) -> Result<(), DropReason> {
+        if !self.guard.is_armed() {
+            return Err(DropReason::NotArmed { state: self.guard.state() });
+        }
+        self.check_change(action).map_err(DropReason::Refused)
+    }
+
+    fn check_change(&mut self, action: &mut Action) -> Result<(), ActionError> {
+        let is_first = !action.clamped;
+        let Self { config, changes, sensors, clamps, .. } = self;
+        if let Some(error) = changes.judge(&config.action_spec, sensors.as_ref(), action)? {
+            clamps.record(error, is_first);
+        }
+        Ok(())
+    }
+
+    fn note_given(&mut self, came: Instant, action: &Action) {
+        self.watchdog.note_given(came);
+        self.guard.note_given(came);
+        self.changes.note_given(&self.config.action_spec, action);
+    }
+
+    /// Drops an action that had been let through: it was no sign of life after all.
+    fn drop_given(&mut self, now: Instant, reason: DropReason) {
+        self.inbox.drops.record(reason);
+        if !self.inbox.has_actions() && !self.inbox.has_barrier() && self.guard.is_armed() {
+            self.watchdog.take_back();
+            self.guard.take_back();
+            // It may have ended an alarm of which the robot is to be told after all.
+            self.watchdog.check(now);
+        }
+    }
+
+    /// Checks a step that has come, as [`check_arrived`](Self::check_arrived) does an action; it
+    /// ends the connection, as a refusal cannot be told in an answer.
+    fn check_arrived_step(&mut self, action: &mut Action) -> Result<(), ConnectionError> {
+        if !self.guard.may_admit(self.inbox.is_resetting()) {
+            return Err(self.not_armed());
+        }
+        match self.config.action_spec.judge(action, true) {
+            Ok(None) => Ok(()),
+            Ok(Some(error)) => {
+                self.clamps.record(error, true);
+                Ok(())
+            }
+            Err(error) => Err(self.refused_step(error)),
+        }
+    }
+
+    /// Gives the robot a step.
+    fn give_step(&mut self, mut action: Action, reply: StepReply) -> Option<Event> {
+        let checked = if self.guard.is_armed() {
+            self.check_change(&mut action).map_err(|error| self.refused_step(error))
+        } else {
+            Err(self.not_armed())
+        };
+        match checked {
+            Ok(()) => {
+                self.guard.begin_step();
+                self.changes.note_given(&self.config.action_spec, &action);
+                Some(Event::Step(action, reply))
+            }
+            Err(error) => {
+                self.end(error);
+                None
+            }
+        }
+    }
+
+    fn refused_step(&mut self, error: ActionError) -> ConnectionError {
+        self.inbox.drops.record(DropReason::Refused(error.clone()));
+        ConnectionError::RefusedStep(error)
+    }
+
+    fn not_armed(&mut self) -> ConnectionError {
+        let state = self.guard.state();
+        self.inbox.drops.record(DropReason::NotArmed { state });
+        ConnectionError::NotArmed { state }
+    }
+
+    fn contract_status(&self) -> ContractStatus {
+        let (on_time, periods) = self.guard.periods.on_time();
+        let drops = &self.inbox.drops.counts;
+        ContractStatus {
+            state: self.guard.state(),
+            on_time,
+            periods,
+            missed: self.guard.periods.missed,
+            refused: drops.refused,
+            clamped: self.clamps.count,
+            not_armed: drops.not_armed,
+            stops: self.guard.stops,
+        }
     }
 
     /// How old the observation is that an action was decided on, if it can be told.
@@ -592,12 +793,14 @@ impl Server {
 
     /// Tells the policy of time in an observation that leaves now, if it understands it.
     fn tell_timing(&mut self, now: Instant, applied: u64, message: &mut ServerMessage) {
+        let is_judged = self.config.action_spec.declaration().is_enforced();
+        let contract = (is_judged || self.guard.stops > 0).then(|| self.contract_status());
         let Self { sensors, stalls, clock, .. } = self;
         let Some(observation) = message.observation_mut() else { return };
         let sensors = sensors.as_ref();
         sensors.into_iter().for_each(|sensors| stalls.look(sensors));
         let ages = || sensors.map_or_else(Vec::new, |all| all.ages_of(&observation.cameras));
-        if let Some(timing) = clock.tell(now, applied, ages) {
+        if let Some(timing) = clock.tell(now, applied, contract, ages) {
             wire::timing::attach(&timing, &mut observation.extra);
         }
     }
@@ -614,6 +817,8 @@ impl Server {
     fn end(&mut self, error: ConnectionError) {
         if self.lifecycle.end(error) {
             self.inbox.end();
+            self.guard.end();
+            self.clamps.end();
             self.stalls.end();
             self.answers.clear();
         }

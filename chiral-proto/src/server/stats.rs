@@ -2,6 +2,7 @@ use std::fmt;
 
 use super::drops::DropCounts;
 use super::timing::LatencyStats;
+use crate::ContractStatus;
 use crate::sensors::CameraStats;
 use crate::stats::{Histogram, Meter};
 
@@ -27,6 +28,9 @@ pub struct Stats {
     pub actions_dropped: DropCounts,
     /// Where the time went between what the sensors captured and the actions decided on it.
     pub latency: LatencyStats,
+    /// How the connection keeps to the [contract](super::Config::action_spec). Periods that are being
+    /// missed are counted when time passes the machine.
+    pub contract: ContractStatus,
     /// How often the robot was told to hold still because no action had come.
     pub watchdog_alarms: u64,
     /// The cameras of the [sensors](super::Server::set_sensors), if they were given: the age of
@@ -51,6 +55,10 @@ impl fmt::Display for Stats {
             self.actions, self.actions_dropped, self.watchdog_alarms
         )?;
         write!(f, "\nlatency       {}", self.latency)?;
+        let ContractStatus { periods, refused, clamped, not_armed, stops, .. } = self.contract;
+        if u64::from(periods) + refused + clamped + not_armed + stops > 0 {
+            write!(f, "\ncontract      {}", self.contract)?;
+        }
         self.cameras.iter().try_for_each(|camera| write!(f, "\ncamera        {camera}"))
     }
 }

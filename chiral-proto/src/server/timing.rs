@@ -2,7 +2,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::stats::{Histogram, write_parts};
-use crate::{Action, ActionTiming, Sent, Timing};
+use crate::{Action, ActionTiming, ContractStatus, Sent, Timing};
 
 /// The robot's part of the timing extension: which of the policy's actions it has had, and where
 /// their time went.
@@ -53,6 +53,12 @@ impl ActionClock {
         self.highest = sent.map_or(self.highest, |sent| sent.seq);
     }
 
+    /// When the observation was taken on which an action was decided, if the policy says it.
+    pub(super) fn taken_at(&self, action: &Action) -> Option<Instant> {
+        let snap = action.obs_timestamps.as_ref()?.snap?;
+        self.start.checked_add(snap)
+    }
+
     /// The robot is given an action, at this age of what it was decided on, and after it `waited`.
     pub(super) fn give(
         &mut self,
@@ -93,6 +99,7 @@ impl ActionClock {
         &self,
         now: Instant,
         applied: u64,
+        contract: Option<ContractStatus>,
         ages: impl FnOnce() -> Vec<Option<Duration>>,
     ) -> Option<Timing> {
         self.is_understood.then(|| Timing {
@@ -100,6 +107,7 @@ impl ActionClock {
             snap: now.duration_since(self.start),
             ages: ages(),
             last: self.stats.last,
+            contract,
         })
     }
 }

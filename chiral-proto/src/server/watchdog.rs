@@ -18,11 +18,15 @@ pub(super) struct Watchdog {
     since: Option<Instant>,
     /// It has fired, and the robot is not told yet.
     alarm: Option<Duration>,
+    /// The last sign of life that was given to the robot.
+    given: Option<Instant>,
+    /// The robot was told of an alarm since.
+    was_told: bool,
 }
 
 impl Watchdog {
     pub(super) fn new(now: Instant, timeout: Option<Duration>) -> Self {
-        Self { timeout, since: Some(now), alarm: None }
+        Self { timeout, since: Some(now), alarm: None, given: Some(now), was_told: false }
     }
 
     /// An action has come. An alarm that the robot was not told of is over: the action is newer.
@@ -31,10 +35,29 @@ impl Watchdog {
         self.alarm = None;
     }
 
+    /// The robot is given the action that came at this instant.
+    pub(super) fn note_given(&mut self, came: Instant) {
+        self.given = Some(came);
+        self.was_told = false;
+    }
+
+    /// The action that came last is not given to the robot: it was no sign of life. What the robot was
+    /// told before it is not told again.
+    pub(super) fn take_back(&mut self) {
+        self.since = if self.was_told { None } else { self.given };
+    }
+
+    /// The robot is armed: from now on the policy can act.
+    pub(super) fn arm(&mut self, now: Instant) {
+        self.pause();
+        self.resume(now);
+    }
+
     /// The answer of a reset or of a step leaves: from now on the policy can act again. An action
     /// that came meanwhile counts from when it came.
     pub(super) fn resume(&mut self, now: Instant) {
-        self.since.get_or_insert(now);
+        self.given = Some(*self.since.get_or_insert(now));
+        self.was_told = false;
     }
 
     pub(super) fn pause(&mut self) {
@@ -55,6 +78,7 @@ impl Watchdog {
 
     /// How long it had been silent when it fired, if the robot is to be told.
     pub(super) fn take_alarm(&mut self) -> Option<Duration> {
+        self.was_told |= self.alarm.is_some();
         self.alarm.take()
     }
 

@@ -50,11 +50,15 @@ pub struct Action {
     /// `None` from a policy that does not say it. On the policy's side the client fills it in when
     /// the action leaves.
     pub sent: Option<Sent>,
+    /// On the robot's side: the values are not those that the policy sent, but the nearest that the
+    /// robot's [contract](crate::ActionSpec) allows; see [`OnViolation::Clamp`](crate::OnViolation::Clamp).
+    /// On the policy's side: the client has clamped it, because the robot would.
+    pub clamped: bool,
 }
 
 impl PartialEq for Action {
     fn eq(&self, other: &Self) -> bool {
-        let Self { values, obs_timestamps, sent: _ } = self;
+        let Self { values, obs_timestamps, sent: _, clamped: _ } = self;
         *values == other.values && *obs_timestamps == other.obs_timestamps
     }
 }
@@ -62,7 +66,7 @@ impl PartialEq for Action {
 impl Action {
     /// An action that will be stamped with the latest observation when it leaves.
     pub fn new(values: Array) -> Self {
-        Self { values, obs_timestamps: None, sent: None }
+        Self { values, obs_timestamps: None, sent: None, clamped: false }
     }
 
     /// A 1-D action that travels as `float64`. The existing Python peer casts it to `float32`; the
@@ -86,6 +90,7 @@ impl Action {
             values: values.expect("as many bytes as before"),
             obs_timestamps: self.obs_timestamps.as_ref().map(Timestamps::compact),
             sent: self.sent,
+            clamped: self.clamped,
         }
     }
 

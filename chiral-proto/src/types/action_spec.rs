@@ -1,17 +1,44 @@
 use std::fmt;
 
+use std::time::Duration;
+
 use super::action::Action;
-use super::action_kind::{ActionDeclaration, ActionKind};
+use super::action_declaration::ActionDeclaration;
+use super::action_kind::ActionKind;
+use super::action_limits::{self, Bounds, ChangeFrom, PerDimension};
 use super::array::Array;
+use super::contract::{Arming, OnViolation};
 use super::dtype::Dtype;
 use super::shape::Shape;
+use super::value::Value;
+use crate::{Name, Rate};
 
-/// What an action must look like to reach the robot: its shape, the kind of its elements, and that
-/// it holds finite numbers.
+/// What an action must be to reach the robot: its shape, the kind of its elements, and that it holds
+/// finite numbers; what the numbers mean, their bounds and largest steps; how often an action is
+/// expected, what becomes of one that is not as declared or does not come, and what arms the robot.
 ///
-/// A server checks every action against the specification of its
-/// [`Config`](crate::server::Config::action_spec) before the robot sees it. What does not fit is
-/// not applied; it is counted and told.
+/// It is the robot's contract with its policies, declared once, as
+/// [`Config::action_spec`](crate::server::Config::action_spec). The server checks every action before
+/// the robot sees it, and tells the contract in the metadata, so that a policy's client checks too. What
+/// breaks it is not applied, or clamped; it is counted and told.
+///
+/// It is no safety function: keep the emergency stop, and the limits of the robot's own controller.
+///
+/// ```
+/// use chiral_proto::{ActionKind, ActionSpec, Arming, OnViolation, Rate};
+///
+/// let arm = ActionSpec::vector(7)
+///     .kind(ActionKind::Absolute) // radians
+///     .bounds([-2.9; 7], [2.9; 7])
+///     .max_step(0.05) // the same for every joint
+///     .measured_by("joint_pos") // from where the first step is measured
+///     .on_violation(OnViolation::Clamp)
+///     .rate(Rate::hz(50)?) // holds after 30 ms without an action
+///     .stop_after(20) // missed periods
+///     .arming(Arming::OnReset);
+/// println!("{arm}");
+/// # Ok::<(), chiral_proto::BadRate>(())
+/// ```
 ///
 /// ```
 /// use chiral_proto::{Action, ActionError, ActionSpec};
@@ -31,6 +58,8 @@ pub struct ActionSpec {
     allows_empty: bool,
     allows_non_finite: bool,
     declared: ActionDeclaration,
+    /// The proprioception stream that tells where the robot is.
+    measured_by: Option<Name>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +84,9 @@ pub enum DtypeKind {
 }
 
 impl DtypeKind {
+    const DECLARED: [(Self, &str); 3] =
+        [(Self::Float, "float"), (Self::Integer, "integer"), (Self::Bool, "bool")];
+
     /// Whether a dtype is of this kind.
     pub fn contains(self, dtype: Dtype) -> bool {
         match self {
@@ -86,7 +118,8 @@ impl ActionSpec {
             dtypes: DtypeKind::Any,
             allows_empty: false,
             allows_non_finite: false,
-            declared: ActionDeclaration { kind: None, hold: None },
+            declared: ActionDeclaration::nothing(),
+            measured_by: None,
         }
     }
 
@@ -148,27 +181,324 @@ impl ActionSpec {
         self
     }
 
+    /// The specification with the smallest and the largest number of each dimension, both allowed:
+    /// one pair for all, or one for each.
+    ///
+    /// # Panics
+    /// When there are not as many numbers as the action has elements, one of them is not finite, or
+    /// the smallest is larger than the largest: the robot must not run without what was meant.
+    #[must_use]
+    #[track_caller]
+    pub fn bounds(mut self, low: impl Into<PerDimension>, high: impl Into<PerDimension>) -> Self {
+        let bounds = Bounds::new(low.into(), high.into(), self.len());
+        self.declared.bounds = Some(bounds.unwrap_or_else(|why| panic!("the bounds: {why}")));
+        self
+    }
+
+    /// The specification with the largest step of each dimension, one for all or one for each, by
+    /// which
+    /// - an absolute action may differ from the last one that the robot was given, whatever time lies
+    ///   between. The first one after the robot was armed, reset or told to hold may differ so much from
+    ///   where the robot [is measured](Self::measured_by) to be. Where that is not declared, the first
+    ///   one after arming or a reset may be anything within the [bounds](Self::bounds), and the first
+    ///   one after a hold is compared with the last before it. So are actions of no declared kind;
+    /// - a delta may differ from 0;
+    /// - a velocity may differ from the last one that the robot was given; from 0 after it was armed,
+    ///   reset or told to hold.
+    ///
+    /// A difference that comes from the rounding to `float32` alone does not count. Rows of a legacy step
+    /// are compared one with the other.
+    ///
+    /// With [`ActionQueue::Latest`](crate::server::ActionQueue::Latest) an action may find that the one
+    /// before it was superseded and never given; then the step is measured from the one before that.
+    /// A robot that is too slow for its policy had better clamp.
+    ///
+    /// # Panics
+    /// When there are not as many numbers as the action has elements, one is negative or not finite, or
+    /// actions of [any](Self::any) shape are declared.
+    #[must_use]
+    #[track_caller]
+    pub fn max_step(mut self, max_step: impl Into<PerDimension>) -> Self {
+        let checked = match self.len() {
+            Some(len) => action_limits::max_step(max_step.into(), Some(len)),
+            None => Err("expected actions of a declared shape".to_owned()),
+        };
+        let checked = checked.unwrap_or_else(|why| panic!("the largest step: {why}"));
+        self.declared.max_step = Some(checked);
+        self
+    }
+
+    /// The specification with the proprioception stream that tells where the robot is, in the unit and
+    /// the order of an absolute action: from there the first [step](Self::max_step) is measured. While
+    /// the stream has delivered nothing, or has another length, that first action is refused.
+    #[must_use]
+    pub fn measured_by(mut self, stream: impl Into<Name>) -> Self {
+        self.measured_by = Some(stream.into());
+        self
+    }
+
+    /// The specification with how often an action is expected. The robot then holds when periods
+    /// [are missed](Self::hold_after), by default at the first.
+    #[must_use]
+    pub fn rate(mut self, rate: Rate) -> Self {
+        self.declared.rate = Some(rate);
+        self.declared.hold_after.get_or_insert(1);
+        self
+    }
+
+    /// The specification with how many periods in a row are missed when the robot is told to hold:
+    /// [`Event::Watchdog`](crate::server::Event::Watchdog). Default: 1. 0 is for never.
+    ///
+    /// The `n`-th period is missed when `n` and a half periods have passed since the last action: an
+    /// action that is late by less than half a period is on time.
+    /// [`Config::watchdog`](crate::server::Config::watchdog) says it as a time, and goes before it.
+    #[must_use]
+    pub fn hold_after(mut self, missed_periods: u32) -> Self {
+        self.declared.hold_after = Some(missed_periods);
+        self
+    }
+
+    /// The specification with how many periods in a row are missed, counted as for
+    /// [`hold_after`](Self::hold_after), when the robot is stopped: it takes no action until it is armed
+    /// again. Default: never, and so is 0. A robot that has not moved since it was armed or reset is not
+    /// stopped: a policy may take its time for the first action.
+    #[must_use]
+    pub fn stop_after(mut self, missed_periods: u32) -> Self {
+        self.declared.stop_after = Some(missed_periods);
+        self
+    }
+
+    /// The specification with what becomes of an action that is out of bounds or too large a step.
+    /// Default: it is refused.
+    #[must_use]
+    pub fn on_violation(mut self, on_violation: OnViolation) -> Self {
+        self.declared.on_violation = on_violation;
+        self
+    }
+
+    /// The specification with what arms the robot. Default: a connection.
+    #[must_use]
+    pub fn arming(mut self, arming: Arming) -> Self {
+        self.declared.arming = arming;
+        self
+    }
+
     /// What is declared of the actions.
     pub fn declaration(&self) -> &ActionDeclaration {
         &self.declared
     }
 
-    /// Checks an action.
+    /// The specification with another declaration.
+    pub(crate) fn set_declaration(&mut self, declared: ActionDeclaration) {
+        self.declared = declared;
+    }
+
+    /// The declaration, of which a server completes what its settings say.
+    pub(crate) fn declaration_mut(&mut self) -> &mut ActionDeclaration {
+        &mut self.declared
+    }
+
+    /// The proprioception stream that tells where the robot is.
+    pub(crate) fn measuring_stream(&self) -> Option<&Name> {
+        self.measured_by.as_ref()
+    }
+
+    /// How long the robot waits for an action until it holds, by its rate.
+    pub(crate) fn hold_timeout(&self) -> Option<Duration> {
+        self.timeout(self.declared.hold_after)
+    }
+
+    /// How long the robot waits for an action until it stops, by its rate.
+    pub(crate) fn stop_timeout(&self) -> Option<Duration> {
+        self.timeout(self.declared.stop_after)
+    }
+
+    fn timeout(&self, missed_periods: Option<u32>) -> Option<Duration> {
+        let periods = missed_periods.filter(|&count| count > 0)?;
+        let seconds = (f64::from(periods) + 0.5) / self.declared.rate?.as_hz();
+        Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+    }
+
+    /// How many elements an action has, if that is declared.
+    fn len(&self) -> Option<usize> {
+        match &self.shape {
+            ShapeSpec::Any => None,
+            ShapeSpec::Vector(len) => Some(*len),
+            ShapeSpec::Exactly(shape) => shape.element_count(),
+        }
+    }
+
+    /// What is declared of shape and dtype, for the metadata.
+    pub(super) fn form(&self) -> Vec<(Value, Value)> {
+        let dims = match &self.shape {
+            ShapeSpec::Any => None,
+            ShapeSpec::Vector(len) => Some(vec![*len]),
+            ShapeSpec::Exactly(shape) => Some(shape.to_vec()),
+        };
+        let dtype = DtypeKind::DECLARED.into_iter().find(|(kind, _)| *kind == self.dtypes);
+        let shape = dims.map(|dims| dims.into_iter().map(Value::from).collect());
+        let shape = shape.map(|dims| ("shape".into(), Value::Array(dims)));
+        let dtype = dtype.map(|(_, name)| ("dtype".into(), name.into()));
+        shape.into_iter().chain(dtype).collect()
+    }
+
+    /// What an action may be that usually is refused, for the metadata.
+    pub(super) fn exceptions(&self) -> impl Iterator<Item = (Value, Value)> + use<> {
+        let exceptions = [("empty", self.allows_empty), ("non_finite", self.allows_non_finite)];
+        let allowed = exceptions.into_iter().filter(|(_, is_allowed)| *is_allowed);
+        allowed.map(|(key, _)| (key.into(), true.into()))
+    }
+
+    /// What stands under `action` in the metadata; what is not declared stays as in `unknown`.
+    pub(super) fn read(action: &Value, unknown: Self) -> Self {
+        let mut spec = unknown;
+        let dim = |dim: &Value| usize::try_from(dim.as_u64()?).ok();
+        let shape = action["shape"].as_array();
+        let shape: Option<Vec<usize>> = shape.and_then(|dims| dims.iter().map(dim).collect());
+        if let Some(dims) = shape.filter(|dims| Shape::new(dims).element_count().is_some()) {
+            spec.shape = match dims[..] {
+                [len] => ShapeSpec::Vector(len),
+                _ => ShapeSpec::Exactly(dims.into()),
+            };
+        }
+        spec.allows_empty |= action["empty"].as_bool() == Some(true);
+        spec.allows_non_finite |= action["non_finite"].as_bool() == Some(true);
+        let dtype = action["dtype"].as_str();
+        let known = DtypeKind::DECLARED.into_iter().find(|(_, name)| dtype == Some(name));
+        spec.dtypes = known.map_or(spec.dtypes, |(kind, _)| kind);
+        spec.declared = ActionDeclaration::read(action, spec.len());
+        spec
+    }
+
+    /// Checks an action as far as that can be done without knowing where the robot is: everything
+    /// but the [largest step](Self::max_step) of absolute actions and velocities.
     ///
     /// # Errors
     /// What does not fit, the shape first.
     pub fn check(&self, action: &Action) -> Result<(), ActionError> {
-        self.check_shape(action.shape(), false)?;
-        self.check_elements(&action.values)
+        self.check_form(action, false)?;
+        self.check_numbers(&action.values)
     }
 
-    /// Checks the action of a legacy step, which for a vector may be of shape `[N, len]`.
+    /// Checks the action of a legacy step, which for a vector may be of shape `[N, len]`, as
+    /// [`check`](Self::check) does, and the steps between its rows.
     ///
     /// # Errors
     /// What does not fit, the shape first.
     pub fn check_step(&self, action: &Action) -> Result<(), ActionError> {
-        self.check_shape(action.shape(), true)?;
+        self.check_form(action, true)?;
+        self.check_numbers(&action.values)?;
+        self.check_change(&action.values, ChangeFrom::Unknown)
+    }
+
+    /// Checks what no clamping could mend.
+    fn check_form(&self, action: &Action, is_step: bool) -> Result<(), ActionError> {
+        self.check_shape(action.shape(), is_step)?;
         self.check_elements(&action.values)
+    }
+
+    fn check_numbers(&self, values: &Array) -> Result<(), ActionError> {
+        if let Some(bounds) = &self.declared.bounds {
+            bounds.check(values)?;
+        }
+        match (&self.declared.max_step, self.declared.kind) {
+            (Some(max_step), Some(ActionKind::Delta)) => {
+                action_limits::check_size(values, max_step)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_change(&self, values: &Array, from: ChangeFrom<'_>) -> Result<(), ActionError> {
+        match self.change_limit() {
+            Some((max_step, len)) => action_limits::check_change(values, len, from, max_step),
+            None => Ok(()),
+        }
+    }
+
+    /// The largest change from one action to the next, and the length of a row.
+    fn change_limit(&self) -> Option<(&PerDimension, usize)> {
+        let max_step = self.declared.max_step.as_ref()?;
+        let len = self.len().filter(|len| *len > 0)?;
+        (self.declared.kind != Some(ActionKind::Delta)).then_some((max_step, len))
+    }
+
+    /// How many elements a row has, if that is declared.
+    pub(crate) fn row_len(&self) -> Option<usize> {
+        self.len()
+    }
+
+    /// Whether steps are measured from the action before.
+    pub(crate) fn limits_change(&self) -> bool {
+        self.change_limit().is_some()
+    }
+
+    /// Checks an action as [`check`](Self::check) does, or as [`check_step`](Self::check_step); clamps
+    /// what may be clamped, and gives what was wrong with it.
+    ///
+    /// # Errors
+    /// What does not fit and is not to be clamped.
+    pub(crate) fn judge(
+        &self,
+        action: &mut Action,
+        is_step: bool,
+    ) -> Result<Option<ActionError>, ActionError> {
+        self.check_form(action, is_step)?;
+        let Err(error) = self.check_numbers(&action.values) else { return Ok(None) };
+        let Self { declared: ActionDeclaration { bounds, max_step, kind, .. }, .. } = self;
+        let clamped = |values: &Array| {
+            let values = match bounds {
+                Some(bounds) => action_limits::clamp_to_bounds(values, bounds)?,
+                None => values.clone(),
+            };
+            match max_step {
+                Some(max_step) if *kind == Some(ActionKind::Delta) => {
+                    action_limits::clamp_size(&values, max_step)
+                }
+                _ => Some(values),
+            }
+        };
+        self.clamp(action, error, clamped, |values| self.check_numbers(values))
+    }
+
+    /// Checks the change of an action that [`judge`](Self::judge) has let through, and clamps it.
+    ///
+    /// # Errors
+    /// What does not fit and is not to be clamped.
+    pub(crate) fn judge_change(
+        &self,
+        action: &mut Action,
+        from: ChangeFrom<'_>,
+    ) -> Result<Option<ActionError>, ActionError> {
+        let Some((max_step, len)) = self.change_limit() else { return Ok(None) };
+        let Err(error) = self.check_change(&action.values, from) else { return Ok(None) };
+        let bounds = self.declared.bounds.as_ref();
+        self.clamp(
+            action,
+            error,
+            |values| action_limits::clamp_change(values, len, from, max_step, bounds),
+            |values| self.check_numbers(values).and_then(|()| self.check_change(values, from)),
+        )
+    }
+
+    fn clamp(
+        &self,
+        action: &mut Action,
+        error: ActionError,
+        clamp: impl FnOnce(&Array) -> Option<Array>,
+        check: impl FnOnce(&Array) -> Result<(), ActionError>,
+    ) -> Result<Option<ActionError>, ActionError> {
+        if self.declared.on_violation != OnViolation::Clamp {
+            return Err(error);
+        }
+        // It may be that nothing at all is allowed, far out of bounds.
+        match clamp(&action.values).filter(|values| check(values).is_ok()) {
+            Some(values) => {
+                (action.values, action.clamped) = (values, true);
+                Ok(Some(error))
+            }
+            None => Err(error),
+        }
     }
 
     fn check_shape(&self, found: &Shape, is_step: bool) -> Result<(), ActionError> {
@@ -203,11 +533,58 @@ impl ActionSpec {
             return Ok(());
         }
         // Robots read `float32`; what is finite must be so for them.
-        let as_f32 = values.to_f32();
-        match as_f32.iter().position(|value| !value.is_finite()) {
-            Some(index) => Err(ActionError::NotFinite { index, found: as_f32[index].to_string() }),
-            None => Ok(()),
+        action_limits::try_each(values, |index, value| {
+            if value.is_finite() {
+                return Ok(());
+            }
+            Err(ActionError::NotFinite { index, found: value.to_string() })
+        })
+    }
+}
+
+/// One line for each thing that is declared.
+impl fmt::Display for ActionSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let declared = &self.declared;
+        match &self.shape {
+            ShapeSpec::Any => f.write_str("actions of any shape")?,
+            ShapeSpec::Vector(len) => write!(f, "actions of shape [{len}]")?,
+            ShapeSpec::Exactly(shape) => write!(f, "actions of shape {shape}")?,
         }
+        write!(f, ", {}", self.dtypes)?;
+        if let Some(kind) = declared.kind {
+            write!(f, ", {kind}")?;
+        }
+        if let Some(Bounds { low, high, .. }) = &declared.bounds {
+            write!(f, "\nfrom {low} to {high}")?;
+        }
+        if let Some(max_step) = &declared.max_step {
+            write!(f, "\nin steps of at most {max_step}")?;
+        }
+        if declared.bounds.is_some() || declared.max_step.is_some() {
+            f.write_str(match declared.on_violation {
+                OnViolation::Refuse => "\nrefused if not so",
+                OnViolation::Clamp => "\nclamped if not so",
+            })?;
+        }
+        if let Some(rate) = declared.rate {
+            write!(f, "\nexpected at {rate}")?;
+        }
+        let hold = declared.watchdog.or_else(|| self.hold_timeout());
+        if let Some(timeout) = hold {
+            write!(f, "\nholds after {timeout:.0?} without one")?;
+        }
+        if let Some(timeout) = self.stop_timeout() {
+            write!(f, "\nstops after {timeout:.0?} without one")?;
+        }
+        if let Some(age) = declared.max_obs_age {
+            write!(f, "\ndecided on an observation of at most {age:.1?}")?;
+        }
+        f.write_str(match declared.arming {
+            Arming::OnConnect => "\narmed by a connection",
+            Arming::OnReset => "\narmed by a reset",
+            Arming::Manual => "\narmed by its own program alone",
+        })
     }
 }
 
@@ -261,6 +638,50 @@ pub enum ActionError {
         index: usize,
         /// The element, as `float32`, in words.
         found: String,
+    },
+    /// An element is not within its [bounds](ActionSpec::bounds).
+    #[error("element {index} of the action is {found}, expected {low} to {high}")]
+    OutOfBounds {
+        /// The element's place, row-major; of a single row, its dimension.
+        index: usize,
+        /// The element, as `float32`, in words.
+        found: String,
+        /// The smallest number allowed, in words.
+        low: String,
+        /// The largest number allowed, in words.
+        high: String,
+    },
+    /// An element is further from the one before it than the [largest step](ActionSpec::max_step).
+    #[error(
+        "element {index} of the action is {found}, expected at most {max} from {from}, where it was"
+    )]
+    TooFar {
+        /// The element's place, row-major; of a single row, its dimension.
+        index: usize,
+        /// The element, as `float32`, in words.
+        found: String,
+        /// What it was before: in the last action, in the row before, or as it was measured.
+        from: String,
+        /// The largest change allowed, in words.
+        max: String,
+    },
+    /// An element of a delta is larger than the [largest step](ActionSpec::max_step).
+    #[error("element {index} of the action is a step of {found}, expected one of at most {max}")]
+    TooLong {
+        /// The element's place, row-major; of a single row, its dimension.
+        index: usize,
+        /// The element, as `float32`, in words.
+        found: String,
+        /// The largest step allowed, in words.
+        max: String,
+    },
+    /// Where the robot is cannot be told, from where the first step is to be measured.
+    #[error(
+        "the action's step cannot be measured: {stream:?} has delivered nothing, expected where the robot is"
+    )]
+    NotMeasured {
+        /// The stream that [was to tell](ActionSpec::measured_by).
+        stream: Name,
     },
 }
 
@@ -330,6 +751,128 @@ mod tests {
             let of = kinds.into_iter().filter(|kind| kind.contains(dtype)).count();
             assert_eq!((of, DtypeKind::Any.contains(dtype)), (1, true), "{dtype}");
         }
+    }
+
+    fn arm() -> ActionSpec {
+        ActionSpec::vector(2).bounds([-1.0, -2.0], [1.0, 2.0])
+    }
+
+    fn bits(action: &Action) -> Vec<u32> {
+        action.to_f32().iter().map(|value| value.to_bits()).collect()
+    }
+
+    #[test]
+    fn an_element_out_of_bounds_is_named_with_its_bounds() {
+        for fits in [[-1.0, 2.0], [1.0, -2.0], [0.0, 0.0]] {
+            assert_eq!(arm().check(&Action::from(fits)), Ok(()));
+        }
+        assert_eq!(
+            arm().check(&Action::from([0.5, -2.5])).unwrap_err().to_string(),
+            "element 1 of the action is -2.5, expected -2 to 2"
+        );
+        assert!(arm().check(&Action::float64([0.5, 2.5])).is_err());
+        assert_eq!(
+            arm().bounds(-0.1, 0.1).check(&Action::float64([0.1, -0.1])),
+            Ok(()),
+            "bounds are compared as robots read numbers, as float32"
+        );
+        let rows = Array::from_slice([2, 2], &[0.0_f32, 0.0, 0.0, 3.0]).unwrap();
+        let error = arm().check_step(&Action::new(rows)).unwrap_err();
+        assert!(matches!(error, ActionError::OutOfBounds { index: 3, .. }), "{error}");
+        assert!(ActionSpec::any().bounds(-1.0, 1.0).check(&values(&[0.5_f32, 1.5])).is_err());
+    }
+
+    #[test]
+    fn an_action_out_of_bounds_is_clamped_and_marked() {
+        let spec = arm().on_violation(OnViolation::Clamp);
+        for (action, expected) in [
+            (Action::from([3.0, -3.0]), Action::from([1.0, -2.0])),
+            (Action::float64([3.0, 0.5]), Action::float64([1.0, 0.5])),
+        ] {
+            let mut clamped = action.clone();
+            let error = spec.judge(&mut clamped, false).unwrap();
+            assert!(matches!(error, Some(ActionError::OutOfBounds { index: 0, .. })));
+            assert_eq!((&clamped, clamped.clamped), (&expected, true));
+        }
+        let mut fits = Action::from([0.5, 0.5]);
+        assert_eq!((spec.judge(&mut fits, false), fits.clamped), (Ok(None), false));
+        for bad in [
+            Action::from([f32::NAN, 0.0]),
+            Action::from([f32::INFINITY, 0.0]),
+            values(&[f16::from_f32(3.0), f16::ZERO]),
+            Action::from([3.0]),
+        ] {
+            let mut judged = bad.clone();
+            assert!(spec.judge(&mut judged, false).is_err(), "{bad:?}");
+            assert_eq!((bits(&judged), judged.clamped), (bits(&bad), false));
+        }
+    }
+
+    #[test]
+    fn a_step_is_measured_as_the_kind_of_the_action_asks_for() {
+        let delta = ActionSpec::vector(2).kind(ActionKind::Delta).max_step([0.5, 0.25]);
+        assert_eq!(delta.check(&Action::from([-0.5, 0.25])), Ok(()));
+        assert_eq!(
+            delta.check(&Action::from([0.0, -0.5])).unwrap_err().to_string(),
+            "element 1 of the action is a step of -0.5, expected one of at most 0.25"
+        );
+        assert!(!delta.limits_change());
+
+        let absolute = ActionSpec::vector(2).max_step(0.5);
+        assert_eq!(absolute.check(&Action::from([9.0, -9.0])), Ok(()), "from where is not known");
+        let from = [1.0, 2.0];
+        let judge = |spec: &ActionSpec, action: [f32; 2]| {
+            let mut action = Action::from(action);
+            let judged = spec.judge_change(&mut action, ChangeFrom::Values(&from));
+            (judged, action)
+        };
+        assert_eq!(judge(&absolute, [1.5, 1.5]).0, Ok(None));
+        assert_eq!(
+            judge(&absolute, [1.5, 2.75]).0.unwrap_err().to_string(),
+            "element 1 of the action is 2.75, expected at most 0.5 from 2, where it was"
+        );
+        let clamping = absolute.on_violation(OnViolation::Clamp).bounds(-9.0, 2.25);
+        let (judged, action) = judge(&clamping, [0.0, 2.75]);
+        assert!(matches!(judged, Ok(Some(ActionError::TooFar { index: 0, .. }))));
+        assert_eq!((action.clone(), action.clamped), (Action::from([0.5, 2.25]), true));
+        let out = clamping.bounds(-9.0, 0.25);
+        assert!(judge(&out, [0.0, 0.0]).0.is_err(), "nothing within the bounds is near enough");
+        let mut action = Action::from([0.0, 0.0]);
+        assert!(out.judge_change(&mut action, ChangeFrom::Values(&[f32::NAN; 2])).is_err());
+    }
+
+    #[test]
+    fn rows_of_a_step_are_compared_with_one_another() {
+        let spec = ActionSpec::vector(1).max_step(0.5);
+        let rows = |rows: &[f32]| Action::new(Array::from_slice([rows.len(), 1], rows).unwrap());
+        assert_eq!(spec.check_step(&rows(&[7.0, 7.5, 7.0])), Ok(()));
+        let error = spec.check_step(&rows(&[7.0, 7.5, 6.5])).unwrap_err();
+        assert!(matches!(error, ActionError::TooFar { index: 2, .. }), "{error}");
+        let clamping = spec.on_violation(OnViolation::Clamp);
+        let mut action = rows(&[7.0, 9.0, 9.0]);
+        clamping.judge_change(&mut action, ChangeFrom::Rest).unwrap();
+        assert_eq!(*action.to_f32(), [0.5, 1.0, 1.5]);
+    }
+
+    #[test]
+    #[should_panic(expected = "the bounds: found 6 lower bounds, expected 7 or a single one")]
+    fn a_robot_does_not_run_with_bounds_of_another_length() {
+        let _ = ActionSpec::vector(7).bounds([-1.0; 6], 1.0);
+    }
+
+    #[test]
+    #[should_panic(expected = "the largest step: expected actions of a declared shape")]
+    fn a_largest_step_needs_a_shape() {
+        let _ = ActionSpec::any().max_step(0.1);
+    }
+
+    #[test]
+    fn a_period_counts_as_missed_half_a_period_later() {
+        let spec = ActionSpec::vector(7).rate(Rate::hz(50).unwrap()).stop_after(20);
+        assert_eq!(spec.hold_timeout(), Some(Duration::from_millis(30)));
+        assert_eq!(spec.stop_timeout(), Some(Duration::from_millis(410)));
+        assert_eq!(spec.hold_after(0).hold_timeout(), None);
+        assert_eq!(ActionSpec::vector(7).hold_after(3).hold_timeout(), None, "there is no rate");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use super::contract::ContractStatus;
+
 /// What the policy says of an action that leaves, beside what it is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
@@ -38,6 +40,8 @@ pub struct Timing {
     pub ages: Vec<Option<Duration>>,
     /// The last action that the robot was given.
     pub last: Option<ActionTiming>,
+    /// How the policy keeps to the robot's contract, if it [declares one](crate::ActionSpec).
+    pub contract: Option<ContractStatus>,
 }
 
 /// Where the time went that lies between what an action was decided on and the action itself, as

@@ -130,7 +130,8 @@ impl<'a> Header<'a> {
         }
         let values = Array::new(dtype, shape, payload.contiguous()).expect("just checked");
         let obs_timestamps = self.obs_timestamps()?.with_snap(self.seconds("snap"));
-        Ok(Action { values, obs_timestamps: Some(obs_timestamps), sent: self.sent() })
+        let (obs_timestamps, sent) = (Some(obs_timestamps), self.sent());
+        Ok(Action { values, obs_timestamps, sent, clamped: false })
     }
 
     /// The keys of the timing extension, of which a peer may make what it likes: what cannot be

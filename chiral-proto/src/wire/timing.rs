@@ -9,7 +9,7 @@ use super::encode;
 use super::frame::Frame;
 use super::limits::Limits;
 use super::reader::Reader;
-use crate::types::{ActionTiming, Map, Timing};
+use crate::types::{ActionTiming, ArmingState, ContractStatus, Map, Timing};
 
 /// The key in `extra`.
 const KEY: &str = "chiral";
@@ -39,7 +39,7 @@ pub(crate) fn attach(timing: &Timing, extra: &mut Map) {
 
 // A `Vec` takes every write.
 fn encode(timing: &Timing) -> Vec<u8> {
-    let Timing { applied, snap, ages, last } = timing;
+    let Timing { applied, snap, ages, last, contract } = timing;
     let mut out = Vec::with_capacity(128 + 9 * ages.len());
     let key = |out: &mut Vec<u8>, key: &str| {
         let _ = write_str(out, key);
@@ -47,7 +47,8 @@ fn encode(timing: &Timing) -> Vec<u8> {
     let seconds = |out: &mut Vec<u8>, time: Duration| {
         let _ = write_f64(out, time.as_secs_f64());
     };
-    let _ = write_map_len(&mut out, if last.is_some() { 5 } else { 4 });
+    let parts = u32::from(last.is_some()) + u32::from(contract.is_some());
+    let _ = write_map_len(&mut out, 4 + parts);
     key(&mut out, "v");
     let _ = write_uint(&mut out, VERSION);
     key(&mut out, "applied");
@@ -64,6 +65,17 @@ fn encode(timing: &Timing) -> Vec<u8> {
             }
         }
     }
+    if let Some(status) = contract {
+        key(&mut out, "contract");
+        let counts = counts(status);
+        let _ = write_map_len(&mut out, 1 + counts.len() as u32);
+        key(&mut out, "state");
+        key(&mut out, status.state.name());
+        for (name, count) in counts {
+            key(&mut out, name);
+            let _ = write_uint(&mut out, count);
+        }
+    }
     let Some(ActionTiming { seq, age, sensor_wait, network, queue }) = *last else { return out };
     key(&mut out, "last");
     let known = [("age", age), ("sensor", sensor_wait), ("net", network), ("queue", Some(queue))];
@@ -78,6 +90,20 @@ fn encode(timing: &Timing) -> Vec<u8> {
     out
 }
 
+fn counts(status: &ContractStatus) -> [(&'static str, u64); 7] {
+    let ContractStatus { state: _, on_time, periods, missed, refused, clamped, not_armed, stops } =
+        *status;
+    [
+        ("on_time", on_time.into()),
+        ("periods", periods.into()),
+        ("missed", missed),
+        ("refused", refused),
+        ("clamped", clamped),
+        ("not_armed", not_armed),
+        ("stops", stops),
+    ]
+}
+
 /// Reads what a robot says of time, if it says it in a version that is known; the ages of at most
 /// so many cameras.
 pub(crate) fn read(extra: &Map, cameras: usize) -> Option<Timing> {
@@ -87,6 +113,7 @@ pub(crate) fn read(extra: &Map, cameras: usize) -> Option<Timing> {
         snap: entry(&map, "snap")?.seconds()?,
         ages: entry(&map, "ages").map(|ages| read_ages(ages, cameras)).unwrap_or_default(),
         last: entry(&map, "last").and_then(|last| read_last(&last)),
+        contract: entry(&map, "contract").and_then(|contract| read_contract(&contract)),
     })
 }
 
@@ -117,6 +144,24 @@ fn read_last(map: &Reader<'_>) -> Option<ActionTiming> {
         sensor_wait: seconds("sensor"),
         network: seconds("net"),
         queue: seconds("queue")?,
+    })
+}
+
+/// A count that is missing is 0; of a state that is not known nothing is.
+fn read_contract(map: &Reader<'_>) -> Option<ContractStatus> {
+    let state = ArmingState::of_name(entry(map, "state")?.try_string(KEY).ok()??)?;
+    let count = |key| entry(map, key).and_then(|mut count| count.whole()).unwrap_or(0);
+    let small = |key| u32::try_from(count(key)).unwrap_or(0);
+    let (periods, on_time) = (small("periods"), small("on_time"));
+    Some(ContractStatus {
+        state,
+        on_time: on_time.min(periods),
+        periods,
+        missed: count("missed"),
+        refused: count("refused"),
+        clamped: count("clamped"),
+        not_armed: count("not_armed"),
+        stops: count("stops"),
     })
 }
 
@@ -173,8 +218,23 @@ mod tests {
             },
         );
         let ages = proptest::collection::vec(maybe(), 0..20);
-        (any::<u64>(), times(), ages, proptest::option::of(last))
-            .prop_map(|(applied, snap, ages, last)| Timing { applied, snap, ages, last })
+        let states = vec![ArmingState::Disarmed, ArmingState::Holding, ArmingState::Stopped];
+        let contract = (proptest::sample::select(states), 0_u32..101, any::<u64>()).prop_map(
+            |(state, periods, count)| ContractStatus {
+                state,
+                on_time: periods / 2,
+                periods,
+                missed: count,
+                refused: count / 2,
+                clamped: count / 3,
+                not_armed: count / 4,
+                stops: count / 5,
+            },
+        );
+        let (last, contract) = (proptest::option::of(last), proptest::option::of(contract));
+        (any::<u64>(), times(), ages, last, contract).prop_map(
+            |(applied, snap, ages, last, contract)| Timing { applied, snap, ages, last, contract },
+        )
     }
 
     proptest! {

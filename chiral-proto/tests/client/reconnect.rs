@@ -343,7 +343,7 @@ fn held_requests_time_out_by_their_deadlines() {
 }
 
 #[test]
-fn the_declaration_is_read_again_and_a_change_is_told() {
+fn the_contract_is_read_again_and_a_change_is_told() {
     let declared = |kind: &str| map! { "chiral" => map! { "action" => map! { "kind" => kind } } };
     let mut policy = policy(WhenLost::FailCalls);
     policy.client.request_metadata(policy.now, None).unwrap();
@@ -362,11 +362,11 @@ fn the_declaration_is_read_again_and_a_change_is_told() {
         }
     }
     let told = policy.events();
-    let [Event::Undone(_), Event::DeclarationChanged { before, after }] = &told[..] else {
+    let [Event::Undone(_), Event::ContractChanged { before, after }] = &told[..] else {
         panic!("{told:?}")
     };
-    assert_eq!(before.kind, Some(ActionKind::Absolute));
-    assert_eq!(after.kind, Some(ActionKind::Delta));
+    assert_eq!(before.declaration().kind, Some(ActionKind::Absolute));
+    assert_eq!(after.declaration().kind, Some(ActionKind::Delta));
     assert_eq!(policy.client.declared_actions().kind, Some(ActionKind::Delta));
 }
 

@@ -7,6 +7,7 @@ mod actions;
 mod answers;
 mod apart;
 mod bounds;
+mod contract;
 mod defaults;
 mod deferred;
 mod end;

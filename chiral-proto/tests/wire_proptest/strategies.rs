@@ -129,8 +129,9 @@ fn action() -> impl Strategy<Value = Action> {
     let timestamps = (vec((name(), float()), 0..20), time())
         .prop_map(|(times, snap)| Timestamps::from_iter(times).with_snap(snap));
     let sent = (any::<u64>(), time()).prop_map(|(seq, hold)| Sent { seq, hold });
-    (array(), prop::option::of(timestamps), prop::option::of(sent))
-        .prop_map(|(values, obs_timestamps, sent)| Action { values, obs_timestamps, sent })
+    (array(), prop::option::of(timestamps), prop::option::of(sent)).prop_map(
+        |(values, obs_timestamps, sent)| Action { obs_timestamps, sent, ..Action::new(values) },
+    )
 }
 
 pub(crate) fn client_message() -> BoxedStrategy<ClientMessage> {

@@ -97,6 +97,14 @@ impl Serving for PolicyServer {
     fn stats(&self) -> Option<server::Stats> {
         self.stats()
     }
+
+    fn arm(&self) -> bool {
+        Self::arm(self)
+    }
+
+    fn stop_motion(&self) -> bool {
+        Self::stop_motion(self)
+    }
 }
 
 struct BlockingPolicy(PolicyClient);

@@ -176,6 +176,14 @@ impl<E: Executor> Serving for DrivenServing<E> {
     fn stats(&self) -> Option<server::Stats> {
         self.server.stats()
     }
+
+    fn arm(&self) -> bool {
+        self.server.arm()
+    }
+
+    fn stop_motion(&self) -> bool {
+        self.server.stop_motion()
+    }
 }
 
 struct DrivenPolicy<E: Executor>(PolicyClient<E::Runtime>);

@@ -53,6 +53,14 @@ macro_rules! calls_that_do_not_wait {
             self.0.declared_actions()
         }
 
+        fn contract(&self) -> chiral_proto::ActionSpec {
+            self.0.contract()
+        }
+
+        fn contract_status(&self) -> Option<chiral_proto::ContractStatus> {
+            self.0.contract_status()
+        }
+
         fn put_action(&self, action: Action) -> Result<(), NotQueued> {
             self.0.put_action(action)
         }

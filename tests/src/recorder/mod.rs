@@ -70,6 +70,8 @@ pub enum Entry {
     Stepped(Action),
     /// The watchdog fired.
     Watchdog,
+    /// It was stopped.
+    Stopped,
     /// It was told of actions that it does not get.
     ActionsDropped(u64, DropReason),
     /// The policy disconnected.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use chiral_proto::sensors::Sensors;
 use chiral_proto::server::{Answer, DropReason};
-use chiral_proto::{Action, ConnectionError, Map, Observation, ResetResult, StepResult};
+use chiral_proto::{
+    Action, ConnectionError, Map, Observation, ResetResult, StepResult, StopReason,
+};
 use chiral_tokio::RobotError;
 use event_listener::{EventListener, Listener};
 
@@ -173,6 +175,10 @@ impl chiral_tokio::Robot for Recorder {
     async fn on_watchdog(&self, _silent_for: Duration) {
         self.write(Entry::Watchdog);
     }
+
+    async fn on_stop(&self, _reason: &StopReason) {
+        self.write(Entry::Stopped);
+    }
 }
 
 impl chiral_blocking::Robot for Recorder {
@@ -219,5 +225,9 @@ impl chiral_blocking::Robot for Recorder {
 
     fn on_watchdog(&self, _silent_for: Duration) {
         self.write(Entry::Watchdog);
+    }
+
+    fn on_stop(&self, _reason: &StopReason) {
+        self.write(Entry::Stopped);
     }
 }
