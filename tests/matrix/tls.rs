@@ -221,9 +221,9 @@ pub(crate) fn a_server_that_is_silent_in_its_tls_handshake_is_given_up(client: C
 
 // ---- the server -------------------------------------------------------------------------------
 
-pub(crate) fn a_client_without_tls_is_told_how_to_connect(server: Server) {
+pub(crate) fn a_client_without_tls_is_told_how_to_connect(adapter: Server) {
     let identity = Identity::self_signed();
-    let served = server.serve_with(Recorder::small(), with_tls(&identity));
+    let served = adapter.serve_with(Recorder::small(), with_tls(&identity));
     let uri = served.uri.replace("wss://", "ws://");
     let error = refused(CLIENT, &uri, ClientSettings::default()).to_string();
     assert!(error.contains("400 Bad Request: this server speaks TLS"), "{error}");
@@ -244,9 +244,9 @@ fn assert_admitted(served: &Served, identity: &Identity) {
 /// The beginning of a record of the TLS handshake, as long as a record can be.
 const RECORD: [u8; 5] = [0x16, 3, 1, 0x40, 0];
 
-pub(crate) fn unfinished_tls_handshakes_block_nobody(server: Server) {
+pub(crate) fn unfinished_tls_handshakes_block_nobody(adapter: Server) {
     let identity = Identity::self_signed();
-    let served = server.serve_with(Recorder::small(), with_tls(&identity));
+    let served = adapter.serve_with(Recorder::small(), with_tls(&identity));
     let mut strangers = Vec::new();
     for index in 0..100 {
         let mut raw = Raw::connect(served.socket());
@@ -258,9 +258,9 @@ pub(crate) fn unfinished_tls_handshakes_block_nobody(server: Server) {
     assert_admitted(&served, &identity);
 }
 
-pub(crate) fn a_tls_handshake_without_end_is_given_up(server: Server) {
+pub(crate) fn a_tls_handshake_without_end_is_given_up(adapter: Server) {
     let identity = Identity::self_signed();
-    let served = server.serve_with(Recorder::small(), with_tls(&identity));
+    let served = adapter.serve_with(Recorder::small(), with_tls(&identity));
     // A message of the handshake that is announced as 16 MB long.
     let mut endless = Raw::connect(served.socket());
     endless.send(&RECORD);
@@ -274,9 +274,9 @@ pub(crate) fn a_tls_handshake_without_end_is_given_up(server: Server) {
     assert_admitted(&served, &identity);
 }
 
-pub(crate) fn a_slow_tls_handshake_is_given_up_in_time(server: Server) {
+pub(crate) fn a_slow_tls_handshake_is_given_up_in_time(adapter: Server) {
     let identity = Identity::self_signed();
-    let served = server.serve_with(Recorder::small(), with_tls(&identity));
+    let served = adapter.serve_with(Recorder::small(), with_tls(&identity));
     let mut slow = Raw::connect(served.socket());
     slow.send(&RECORD);
     let begun = Instant::now();
@@ -289,9 +289,9 @@ pub(crate) fn a_slow_tls_handshake_is_given_up_in_time(server: Server) {
     assert_admitted(&served, &identity);
 }
 
-pub(crate) fn wrong_tokens_are_answered_ten_times_a_minute(server: Server) {
+pub(crate) fn wrong_tokens_are_answered_ten_times_a_minute(adapter: Server) {
     let settings = ServerSettings { token: Some(token(TOKEN)), ..ServerSettings::default() };
-    let served = server.serve_with(Recorder::small(), settings);
+    let served = adapter.serve_with(Recorder::small(), settings);
     let request = String::from_utf8(Raw::request().to_vec()).expect("text");
     let ask = |authorization: &str| {
         let mut raw = Raw::connect(served.socket());
