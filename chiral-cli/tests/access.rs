@@ -47,9 +47,9 @@ fn text(bytes: &[u8]) -> &str {
 #[test]
 fn a_certificate_is_made_and_used_as_the_program_says() {
     let folder = Folder::new("cert");
-    let make =
+    let cert =
         || chiral().args(["cert", "--out", &folder.file("new")]).output().expect("it starts");
-    let made = make();
+    let made = cert();
     assert!(made.status.success(), "{}", text(&made.stderr));
     let (certificate, key) =
         (folder.file("new/chiral-cert.pem"), folder.file("new/chiral-key.pem"));
@@ -61,7 +61,7 @@ fn a_certificate_is_made_and_used_as_the_program_says() {
     assert!(said.contains(&format!("--tls-cert {certificate} --tls-key {key}")), "{said}");
     assert!(said.contains(&format!("wss://localhost:8765 --pin {fingerprint}")), "{said}");
 
-    let again = make();
+    let again = cert();
     assert_eq!(again.status.code(), Some(2));
     assert!(text(&again.stderr).contains("it is not overwritten"), "{}", text(&again.stderr));
 

@@ -7,7 +7,7 @@ use chiral_driver::tls::{Pending, Received, TlsSession};
 use chiral_tests::certificates::Identity;
 
 /// One end of a connection, and what became of it.
-struct End {
+struct Side {
     session: TlsSession,
     received: Received,
     pending: Pending,
@@ -16,7 +16,7 @@ struct End {
     end: Option<Result<(), TlsError>>,
 }
 
-impl End {
+impl Side {
     fn new(session: TlsSession) -> Self {
         let (received, pending) = (Received::default(), Pending::default());
         Self { session, received, pending, plaintext: Vec::new(), end: None }
@@ -60,14 +60,14 @@ impl End {
     }
 }
 
-fn pair(identity: &Identity) -> [End; 2] {
+fn pair(identity: &Identity) -> [Side; 2] {
     let client = identity.pinned().session("127.0.0.1").expect("it begins");
     let server = identity.server().session().expect("it begins");
-    [End::new(client), End::new(server)]
+    [Side::new(client), Side::new(server)]
 }
 
 /// Carries everything to the other end, in pieces of at most so many bytes.
-fn carry([client, server]: &mut [End; 2], piece: usize) {
+fn carry([client, server]: &mut [Side; 2], piece: usize) {
     loop {
         let (to_server, to_client) = (client.transmit(), server.transmit());
         if to_server.is_empty() && to_client.is_empty() {
