@@ -117,7 +117,8 @@ impl Guard {
 
     /// An action has come that is let through.
     pub(super) fn note_arrival(&mut self, now: Instant) {
-        if matches!(self.state, ArmingState::Moving | ArmingState::Holding) {
+        // While something else moves the robot, silence does not count.
+        if self.silent_since.is_some() {
             self.silent_since = Some(now);
             self.periods.note_action(now);
         }
@@ -125,7 +126,9 @@ impl Guard {
 
     /// The robot is given an action, which came at this instant.
     pub(super) fn note_given(&mut self, came: Instant) {
-        if self.state == ArmingState::Armed {
+        // It may have come before the first one was given.
+        let is_news = self.silent_since.is_some_and(|since| since < came);
+        if self.state == ArmingState::Armed || is_news {
             self.silent_since = Some(came);
             self.periods.note_action(came);
         }
@@ -159,10 +162,10 @@ impl Guard {
         self.periods.pause();
     }
 
-    /// Actions move the robot again.
+    /// Actions move the robot again: from now on the policy can act.
     pub(super) fn resume(&mut self, now: Instant) {
         if matches!(self.state, ArmingState::Moving | ArmingState::Holding) {
-            self.silent_since.get_or_insert(now);
+            self.silent_since = Some(now);
             self.periods.resume(now);
         }
     }

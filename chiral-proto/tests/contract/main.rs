@@ -73,7 +73,7 @@ fn setup() -> impl Strategy<Value = Setup> {
 
 proptest! {
     #![proptest_config(Config {
-        cases: 2000,
+        cases: 300,
         rng_seed: RngSeed::Fixed(7),
         failure_persistence: None,
         ..Config::default()
