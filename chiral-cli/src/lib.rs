@@ -32,6 +32,7 @@ pub mod ticks;
 mod transport;
 mod usage;
 mod zenoh;
+mod zenoh_acl;
 
 use std::process::ExitCode;
 
@@ -78,6 +79,8 @@ enum Command {
     Cert(cert::Options),
     /// Decode one frame from a file or standard input.
     Inspect(inspect::Options),
+    /// Print the access control of a Zenoh router, which keeps others away from a robot's keys.
+    ZenohAcl(zenoh_acl::Options),
     /// Print a completion script for a shell.
     Completions(completions::Options),
 }
@@ -98,6 +101,7 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "tls")]
         Command::Cert(options) => cert::run(&options),
         Command::Inspect(options) => inspect::run(&options),
+        Command::ZenohAcl(options) => zenoh_acl::run(&options),
         Command::Completions(options) => completions::run(&options),
     })
 }

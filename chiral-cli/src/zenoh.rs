@@ -6,11 +6,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use chiral_proto::Map;
 #[cfg(feature = "zenoh")]
-use chiral_zenoh::Config;
+use chiral_zenoh::{AccessControl, Config, Identity, RobotName};
 
 use crate::usage::UsageError;
 #[cfg(feature = "zenoh")]
 use crate::usage::ensure_usage;
+#[cfg(feature = "zenoh")]
+use crate::zenoh_acl::By;
+use crate::zenoh_acl::Options as AclOptions;
 
 /// A robot that is on a network.
 #[derive(Debug)]
@@ -53,6 +56,40 @@ pub(crate) fn robots(uri: &str, timeout: Duration) -> anyhow::Result<Vec<Robot>>
     let robots =
         robots.map(|robot| Robot { name: robot.name.to_string(), metadata: robot.metadata });
     Ok(robots.collect())
+}
+
+/// The access control of a router, as JSON5.
+///
+/// # Errors
+/// When a name is none of a robot, or one user is to serve several.
+#[cfg(feature = "zenoh")]
+pub(crate) fn access_control(options: &AclOptions) -> anyhow::Result<String> {
+    let identity = |who: &str| match options.by {
+        By::User => Identity::User(who.to_owned()),
+        By::Certificate => Identity::Certificate(who.to_owned()),
+    };
+    ensure_usage!(
+        options.robot.is_none() || options.names.len() == 1,
+        "found --robot with {} names, expected one: call it for each robot, or let each be served by \
+         a user of its name",
+        options.names.len()
+    );
+    let mut access = AccessControl::new();
+    for name in &options.names {
+        let robot: RobotName = name.parse().map_err(UsageError::new)?;
+        let server = identity(options.robot.as_deref().unwrap_or(name));
+        let policies = match &options.policies[..] {
+            [] => vec![identity(&format!("{name}-policy"))],
+            policies => policies.iter().map(|who| identity(who)).collect(),
+        };
+        access = access.with_robot(robot, server, policies);
+    }
+    Ok(access.to_string())
+}
+
+#[cfg(not(feature = "zenoh"))]
+pub(crate) fn access_control(options: &AclOptions) -> anyhow::Result<String> {
+    missing(&format!("zenoh-acl --name {}", options.names.join(" --name ")))
 }
 
 #[cfg(not(feature = "zenoh"))]

@@ -15,6 +15,7 @@ fn without_the_zenoh_feature_errors_say_how_to_enable_it() {
         &["demo", "--transport", "zenoh", "--no-sheet"],
         &["demo", "--transport", "zenoh-shm", "--no-sheet"],
         &["bench", "tcp/127.0.0.1:7447"],
+        &["zenoh-acl", "--name", "arm-3"],
         &["send", "tcp/127.0.0.1:7447", "--action", "0"],
     ] {
         let output = chiral().args(arguments).output().expect("it runs");

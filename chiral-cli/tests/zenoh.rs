@@ -166,3 +166,31 @@ fn the_demo_runs_over_zenoh() {
     assert_eq!(report["transport"], "zenoh");
     assert_eq!(report["solved"], json!(3), "{report}");
 }
+
+#[test]
+fn zenoh_acl_prints_what_a_router_takes_as_its_configuration() {
+    let names = ["--name", "arm-1", "--name", "arm-2"];
+    let arguments = [&["zenoh-acl", "--by", "certificate"][..], &names].concat();
+    let output = run(&arguments);
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).expect("it is text");
+    let config = zenoh::Config::from_json5(&text).expect("Zenoh reads it");
+    let access = config.get_json("access_control").expect("it is there");
+    let access: Value = serde_json::from_str(&access).expect("it is JSON");
+    assert_eq!(access["enabled"], true);
+    assert_eq!(access["default_permission"], "deny");
+    let who: Vec<_> = access["subjects"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|subject| &subject["cert_common_names"][0])
+        .collect();
+    assert_eq!(who, ["arm-1", "arm-1-policy", "arm-2", "arm-2-policy"]);
+    let of_one = ["zenoh-acl", "--name", "arm-1", "--robot", "r", "--policy", "a", "--policy", "b"];
+    let output = run(&of_one);
+    let text = String::from_utf8(output.stdout).expect("it is text");
+    assert_eq!(text.matches("\"usernames\"").count(), 3, "{text}");
+    let ambiguous = [&["zenoh-acl", "--robot", "r"][..], &names].concat();
+    assert!(error(2, &ambiguous).contains("found --robot with 2 names"));
+    assert!(error(2, &["zenoh-acl", "--name", "arm/1"]).contains("found '/'"));
+}

@@ -5,9 +5,12 @@
 //! cargo run --release -p chiral-zenoh --features shm --example round_trip -- 8        # network
 //! cargo run --release -p chiral-zenoh --features shm --example round_trip -- 8 shm    # copied
 //! cargo run --release -p chiral-zenoh --features shm --example round_trip -- 8 shm in-place
+//! cargo run --release -p chiral-zenoh --features shm --example round_trip -- 8 named  # with tags
+//! cargo run --release -p chiral-zenoh --features shm --example round_trip -- 8 secret # of every byte
 //! ```
 //!
-//! The number is that of RGB-D cameras of 640×480; `in-place` has them write to shared memory.
+//! The number is that of RGB-D cameras of 640×480; `in-place` has them write to shared memory; `named` gives the robot a
+//! name, and `secret` a secret too.
 
 use std::future::poll_fn;
 use std::io::{BufRead, BufReader, Write};
@@ -22,7 +25,7 @@ use chiral_zenoh::proto::wire::{ClientMessage, Frame, Limits, ServerMessage};
 #[cfg(feature = "shm")]
 use chiral_zenoh::proto::{Array, Dtype};
 use chiral_zenoh::proto::{CameraConfig, Map};
-use chiral_zenoh::{Config, Listener, ZenohTransport};
+use chiral_zenoh::{Config, Listener, Secret, ZenohTransport};
 use futures_lite::future::block_on;
 use zenoh::bytes::ZBytes;
 use zenoh::qos::CongestionControl;
@@ -39,12 +42,26 @@ fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
     let cameras = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(8);
-    if has("robot") { robot(cameras, has("shm"), has("in-place")) } else { policy(&arguments) }
+    if has("robot") { robot(cameras, &arguments) } else { policy(&arguments) }
 }
 
-fn robot(cameras: usize, shm: bool, in_place: bool) -> Result<(), Failure> {
-    let config: Config = "zenoh:tcp/127.0.0.1:0".parse()?;
-    let listener = Listener::open(config.with_shared_memory(shm)).wait()?;
+/// The configuration of either side, at an endpoint.
+fn config(endpoint: &str, arguments: &[String]) -> Result<Config, Failure> {
+    let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    let config: Config = format!("zenoh:{endpoint}").parse()?;
+    let mut config = config.with_shared_memory(has("shm"));
+    if has("named") || has("secret") {
+        config = config.with_robot("arm".parse()?);
+    }
+    if has("secret") {
+        config = config.with_secret(Secret::new("an example's: everybody can read it")?);
+    }
+    Ok(config)
+}
+
+fn robot(cameras: usize, arguments: &[String]) -> Result<(), Failure> {
+    let in_place = arguments.iter().any(|argument| argument == "in-place");
+    let listener = Listener::open(config("tcp/127.0.0.1:0", arguments)?).wait()?;
     let bare = bare("listen", "tcp/127.0.0.1:0")?;
     let sensors = sensors(cameras)?;
     let observation = ServerMessage::Observation(sensors.snapshot(0.0)).encode();
@@ -124,9 +141,7 @@ fn policy(arguments: &[String]) -> Result<(), Failure> {
     let mut endpoints = String::new();
     BufReader::new(robot.stdout.take().ok_or("no pipe")?).read_line(&mut endpoints)?;
     let (ours, theirs) = endpoints.trim().split_once(' ').ok_or("no endpoints")?;
-    let shm = arguments.iter().any(|argument| argument == "shm");
-    let config: Config = format!("zenoh:{ours}").parse()?;
-    let config = config.with_shared_memory(shm);
+    let config = config(ours, arguments)?;
     let connecting = chiral_zenoh::connect(config, Some(Duration::from_secs(10)));
     let mut transport = connecting.wait()?;
     let (bare, _) = bare("connect", theirs)?;

@@ -5,11 +5,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chiral_driver::client::{ClientSettings, WaitForServer};
+use chiral_proto::ConnectionError;
 use chiral_proto::wire::{ClientMessage, Frame, ServerMessage};
 use zenoh::bytes::ZBytes;
+use zenoh::query::{ConsolidationMode, QueryTarget};
 use zenoh::sample::SampleKind;
 use zenoh::{Session, Wait};
 
+use crate::authentication::{Challenge, Hello, Parties, Proof, Secret, SessionKeys, Signer, nonce};
 use crate::background::{Background, Cancellation};
 use crate::config::{Config, RobotName, Role};
 use crate::encode::Encoder;
@@ -50,7 +53,8 @@ pub fn connect(config: Config, timeout: Option<Duration>) -> Background<ZenohTra
 /// As [`connect`], with a wait that has begun already.
 pub(crate) fn connect_waiting(config: Config, wait: WaitForServer) -> Background<ZenohTransport> {
     Background::spawn(move |cancellation| {
-        let mut connecting = Connecting { config, cancellation, wait };
+        let secret = config.secret()?;
+        let mut connecting = Connecting { config, secret, cancellation, wait };
         loop {
             let session = connecting.open()?;
             let attempt = match connecting.config.robot().cloned() {
@@ -96,6 +100,7 @@ type Attempt = Result<Result<ZenohTransport, String>, Error>;
 /// A connection that is being made.
 struct Connecting<'a> {
     config: Config,
+    secret: Option<Secret>,
     cancellation: &'a Cancellation,
     wait: WaitForServer,
 }
@@ -145,7 +150,8 @@ impl Connecting<'_> {
         let config = self.config.clone();
         let fail = |error: zenoh::Error| Error::open(&config, &error);
         let keys = Keys::compatible();
-        let (state, writer) = self.declare(session, &keys).map_err(fail)?;
+        let state = Arc::new(TransportState::new(self.config.limits.clone()));
+        let writer = declare(session, &keys, &state, None).map_err(fail)?;
         let request = ZBytes::from(ClientMessage::Metadata.encode().to_bytes());
         loop {
             writer.frames.put(request.clone()).wait().map_err(fail)?;
@@ -157,7 +163,15 @@ impl Connecting<'_> {
                 }
             }
             if state.is_ended() {
-                return Ok(Err("the robot's server has closed the connection".to_owned()));
+                let why = match state.end() {
+                    Some(ConnectionError::ClosedByPeer { reason, .. }) if !reason.is_empty() => {
+                        format!(": {reason}")
+                    }
+                    _ => String::new(),
+                };
+                // It answers the close message.
+                drop(start(state, writer)?);
+                return Ok(Err(format!("the robot's server has closed the connection{why}")));
             }
             self.wait_to_retry("it does not answer a request for its metadata".to_owned())?;
         }
@@ -172,31 +186,42 @@ impl Connecting<'_> {
 
     /// Requests to drive the robot, over keys of this policy's own.
     fn request_admission(&mut self, session: &Session, robot: &RobotName) -> Attempt {
-        let fail = |error: zenoh::Error| Error::open(&self.config, &error);
+        let config = self.config.clone();
+        let fail = |error: zenoh::Error| Error::open(&config, &error);
         let policy = session.zid().to_string();
         let token = session.liveliness().declare_token(keys::policy_token(robot, &policy));
         let token = token.wait().map_err(fail)?;
-        let keys = Keys::session(robot, &policy);
-        let (state, mut writer) = self.declare(session.clone(), &keys).map_err(fail)?;
-        let request =
-            session.get(keys::admission(robot)).payload(policy).timeout(ADMISSION_TIMEOUT);
-        let replies = request.wait().map_err(fail)?;
-        let Ok(reply) = replies.recv() else {
-            return Ok(Err(format!("no robot named `{robot}` is on the network")));
+        let (challenge, session_keys, hello) = match self.find_robot(session, robot, policy)? {
+            Ok(found) => found,
+            Err(last) => return Ok(Err(last)),
         };
-        let node = match reply.into_result() {
-            Ok(sample) => sample.payload().to_bytes().into_owned(),
-            Err(refusal) => {
-                let why = refusal.payload().to_bytes();
-                let why = String::from_utf8_lossy(&why).into_owned();
-                // Zenoh's own error for a query that nobody has answered.
-                if why == "Timeout" {
-                    return Ok(Err(format!("the robot `{robot}` does not answer")));
+        let keys = Keys::session(robot, &session_keys.session_id());
+        let verifiers = session_keys.verifiers(Role::Client);
+        let state = TransportState::authenticated(self.config.limits.clone(), verifiers);
+        let state = Arc::new(state);
+        let signers = session_keys.signers(Role::Client);
+        let writer = declare(session.clone(), &keys, &state, Some(signers));
+        let mut writer = writer.map_err(fail)?;
+        let proof = Proof { nonce: hello.nonce, proof: session_keys.policy_proof().into() };
+        let mut is_admitted = false;
+        for answer in ask(session, robot, proof.encode()).map_err(fail)? {
+            match answer {
+                Ok(yes) if session_keys.admitted() == yes[..] => {
+                    is_admitted = true;
+                    break;
                 }
-                return Err(Error::Busy(why));
+                Err(no) => {
+                    if let Some(why) = session_keys.refused(&no) {
+                        return Err(Error::Busy(why));
+                    }
+                }
+                Ok(_) => {}
             }
-        };
-        let node = String::from_utf8_lossy(&node).into_owned();
+        }
+        if !is_admitted {
+            return Ok(Err(format!("the robot `{robot}` does not answer")));
+        }
+        let node = challenge.node;
         let watched = Arc::clone(&state);
         let robots = session
             .liveliness()
@@ -212,29 +237,111 @@ impl Connecting<'_> {
         start(state, writer).map(Ok)
     }
 
-    /// Declares what a connection over these keys needs.
-    fn declare(
+    /// Finds the robot, and agrees on keys with it. The inner error is the reason to try again.
+    fn find_robot(
         &self,
-        session: Session,
-        keys: &Keys,
-    ) -> zenoh::Result<(Arc<TransportState>, Writer)> {
-        let state = Arc::new(TransportState::new(self.config.limits.clone()));
-        let (frame_target, close_target) = (Arc::clone(&state), Arc::clone(&state));
-        let subscribers = subscribe(
-            &session,
-            &keys.s2c,
-            move |frame| frame_target.receive(frame),
-            move |message| close_target.close_received(message),
-        )?;
-        let frames = declare_publisher(&session, &keys.c2s, Role::Client)?;
-        let closes = declare_publisher(&session, &keys::close(&keys.c2s), Role::Client)?;
-        let watcher = Arc::clone(&state);
-        let watch = watch_subscriber(&frames, move |is_subscribed| {
-            watcher.subscription_reported(is_subscribed, "robot");
-        })?;
-        let (encoder, declared) = (Encoder::default(), Box::new((watch, subscribers)));
-        Ok((state, Writer { frames, closes, encoder, declared, session }))
+        session: &Session,
+        robot: &RobotName,
+        policy: String,
+    ) -> Result<Result<(Challenge, SessionKeys, Hello), String>, Error> {
+        let hello = Hello { has_secret: self.secret.is_some(), nonce: nonce()?, policy };
+        let answers = ask(session, robot, hello.encode());
+        let answers = answers.map_err(|error| Error::open(&self.config, &error))?;
+        let mut found = Vec::new();
+        let mut last = format!("no robot named `{robot}` is on the network");
+        for answer in answers {
+            let challenge = match answer {
+                Ok(challenge) => Challenge::decode(&challenge),
+                Err(why) => {
+                    // Zenoh's own error for a query that nobody has answered.
+                    last = match &why[..] {
+                        b"Timeout" => format!("the robot `{robot}` does not answer"),
+                        why => String::from_utf8_lossy(why).into_owned(),
+                    };
+                    continue;
+                }
+            };
+            let Some(challenge) = challenge else {
+                last = format!("the robot `{robot}` gives no answer of this version");
+                continue;
+            };
+            let parties = Parties {
+                robot: robot.as_str(),
+                node: &challenge.node,
+                policy: &hello.policy,
+                policy_nonce: &hello.nonce,
+                robot_nonce: &challenge.nonce,
+            };
+            let keys = SessionKeys::new(self.secret.as_ref(), parties);
+            let is_proven = keys.robot_proof() == challenge.proof;
+            match (&self.secret, is_proven) {
+                // Whoever else answers does not matter.
+                (Some(_), true) => return Ok(Ok((challenge, keys, hello))),
+                (None, true) => found.push((challenge, keys)),
+                (Some(_), false) => {
+                    last = format!(
+                        "whoever answers as the robot `{robot}` does not show that it has the secret: \
+                         give both sides the same `secret-file`"
+                    );
+                }
+                (None, false) => {
+                    last = format!("the robot `{robot}` gives a false answer");
+                }
+            }
+        }
+        if found.len() > 1 {
+            let count = found.len();
+            return Ok(Err(format!(
+                "found {count} that answer as the robot `{robot}`, expected one: with a \
+                 `secret-file` on both sides it is known which is the robot"
+            )));
+        }
+        Ok(found.pop().map(|(challenge, keys)| (challenge, keys, hello)).ok_or(last))
     }
+}
+
+/// Asks everybody who answers as the robot, not only the one whom Zenoh would choose. What they
+/// answer comes one by one, errors as such.
+fn ask(
+    session: &Session,
+    robot: &RobotName,
+    request: Vec<u8>,
+) -> zenoh::Result<impl Iterator<Item = Result<Vec<u8>, Vec<u8>>>> {
+    let query = session
+        .get(keys::admission(robot))
+        .target(QueryTarget::All)
+        .consolidation(ConsolidationMode::None)
+        .payload(request)
+        .timeout(ADMISSION_TIMEOUT);
+    let bytes = |payload: &ZBytes| payload.to_bytes().into_owned();
+    Ok(query.wait()?.into_iter().map(move |reply| match reply.into_result() {
+        Ok(sample) => Ok(bytes(sample.payload())),
+        Err(error) => Err(bytes(error.payload())),
+    }))
+}
+
+/// Declares what a connection over these keys needs.
+fn declare(
+    session: Session,
+    keys: &Keys,
+    state: &Arc<TransportState>,
+    signers: Option<[Signer; 2]>,
+) -> zenoh::Result<Writer> {
+    let (frame_target, close_target) = (Arc::clone(state), Arc::clone(state));
+    let subscribers = subscribe(
+        &session,
+        &keys.s2c,
+        move |frame| frame_target.receive(frame),
+        move |message| close_target.receive_close(message),
+    )?;
+    let frames = declare_publisher(&session, &keys.c2s, Role::Client)?;
+    let closes = declare_publisher(&session, &keys::close(&keys.c2s), Role::Client)?;
+    let watcher = Arc::clone(state);
+    let watch = watch_subscriber(&frames, move |is_subscribed| {
+        watcher.subscription_reported(is_subscribed, "robot");
+    })?;
+    let (encoder, declared) = (Encoder::default(), Box::new((watch, subscribers)));
+    Ok(Writer { frames, closes, signers, encoder, declared, session })
 }
 
 fn start(state: Arc<TransportState>, writer: Writer) -> Result<ZenohTransport, Error> {

@@ -38,17 +38,19 @@ impl Encoder {
     #[expect(clippy::unused_self, reason = "as with the feature `shm`")]
     pub(crate) fn check_shared_memory(&mut self, _: &Session) {}
 
+    /// The frame's payload, and whether some of it is in shared memory.
     #[cfg(not(feature = "shm"))]
     #[expect(clippy::unused_self, reason = "as with the feature `shm`")]
-    pub(crate) fn encode(&self, frame: &Frame, _: &Counts) -> ZBytes {
-        over_network(frame)
+    pub(crate) fn encode(&self, frame: &Frame, _: &Counts) -> (ZBytes, bool) {
+        (over_network(frame), false)
     }
 
-    /// A large buffer in shared memory is sent as it is; another one is copied there, or sent over
-    /// the network when there is no room.
+    /// The frame's payload, and whether some of it is in shared memory. A large buffer in shared
+    /// memory is sent as it is; another one is copied there, or sent over the network when there is
+    /// no room.
     #[cfg(feature = "shm")]
-    pub(crate) fn encode(&self, frame: &Frame, counts: &Counts) -> ZBytes {
-        let Some(memory) = &self.memory else { return over_network(frame) };
+    pub(crate) fn encode(&self, frame: &Frame, counts: &Counts) -> (ZBytes, bool) {
+        let Some(memory) = &self.memory else { return (over_network(frame), false) };
         let mut payload = ZBytes::writer();
         let mut uses_shared = false;
         for segment in frame.segments() {
@@ -65,7 +67,7 @@ impl Encoder {
         if uses_shared {
             count(&counts.sent_shared);
         }
-        payload.finish()
+        (payload.finish(), uses_shared)
     }
 }
 

@@ -36,6 +36,9 @@ pub enum Error {
          of its own"
     )]
     NameTaken(String),
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes: {0}")]
+    Random(String),
     /// The system has no thread to spare.
     #[error("no thread can be started: {0}")]
     Thread(String),

@@ -18,9 +18,9 @@ impl Keys {
     }
 
     /// The keys of one policy's connection to a robot. No later policy has them, so that it never
-    /// receives what was meant for an earlier one.
-    pub(crate) fn session(robot: &RobotName, policy: &str) -> Self {
-        let session = format!("chiral/{robot}/session/{policy}");
+    /// receives what was meant for an earlier one, and `session` is not an id that others can list.
+    pub(crate) fn session(robot: &RobotName, session: &str) -> Self {
+        let session = format!("chiral/{robot}/session/{session}");
         Self { c2s: format!("{session}/c2s"), s2c: format!("{session}/s2c") }
     }
 }

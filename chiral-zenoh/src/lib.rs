@@ -3,6 +3,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod acceptor;
+mod access_control;
+mod authentication;
 mod background;
 mod config;
 mod connect;
@@ -19,6 +21,8 @@ mod stats;
 mod transport;
 
 pub use acceptor::acceptor;
+pub use access_control::{AccessControl, Identity};
+pub use authentication::{Secret, SecretError};
 pub use background::Background;
 pub use chiral_driver as driver;
 pub use chiral_proto as proto;

@@ -39,6 +39,11 @@ impl Payload {
         self.len
     }
 
+    /// Its bytes in order.
+    pub(crate) fn chunks(&self) -> Vec<&[u8]> {
+        self.segments.iter().map(|segment| &segment[..]).collect()
+    }
+
     /// Whether it came through shared memory.
     pub(crate) fn is_shared(&self) -> bool {
         self.is_shared

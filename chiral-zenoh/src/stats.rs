@@ -12,6 +12,9 @@ pub struct Stats {
     pub frames_received: u64,
     /// Of these, the ones of which something came through shared memory.
     pub frames_received_shared: u64,
+    /// Messages on the connection's keys that did not count, because somebody else had sent them or
+    /// they had been received before. Somebody tries to interfere if there are any.
+    pub frames_rejected: u64,
     /// Buffers copied into shared memory because they were not in it already.
     pub buffers_copied: u64,
     /// Buffers sent over the network because the shared memory was full.
@@ -36,6 +39,7 @@ pub struct Counts {
     pub(crate) sent_shared: AtomicU64,
     pub(crate) received: AtomicU64,
     pub(crate) received_shared: AtomicU64,
+    pub(crate) rejected: AtomicU64,
     pub(crate) copied: AtomicU64,
     pub(crate) unshared: AtomicU64,
 }
@@ -49,6 +53,7 @@ impl Counts {
             frames_sent_shared: read(&self.sent_shared),
             frames_received: read(&self.received),
             frames_received_shared: read(&self.received_shared),
+            frames_rejected: read(&self.rejected),
             buffers_copied: read(&self.copied),
             buffers_unshared: read(&self.unshared),
         }

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use chiral_proto::wire::Limits;
 
+use crate::authentication::Secret;
+use crate::error::Error;
+
 pub use endpoint::{Endpoint, EndpointError};
 pub use robot::{RobotName, RobotNameError};
 pub use uri::UriError;
@@ -26,6 +29,7 @@ pub(crate) use zenoh_config::Role;
 /// | option | meaning |
 /// |---|---|
 /// | `robot=NAME` | keys of this robot's own ([namespaced mode](crate#namespaced-mode)) |
+/// | `secret-file=PATH` | the file of the [`Secret`] that robot and policy share; with `robot=` |
 /// | `connect=ENDPOINT` | connect to it on either side: a router; may be repeated |
 /// | `listen=ENDPOINT` | listen on it on either side; may be repeated |
 /// | `mode=client`, `mode=peer` | Zenoh's mode; default: `client` where nothing is listened on |
@@ -54,6 +58,8 @@ pub struct Config {
     pub(crate) listen: Vec<Endpoint>,
     pub(crate) connect: Vec<Endpoint>,
     pub(crate) robot: Option<RobotName>,
+    pub(crate) secret: Option<Secret>,
+    pub(crate) secret_file: Option<PathBuf>,
     pub(crate) mode: Option<Mode>,
     pub(crate) scouting: bool,
     pub(crate) shared_memory: bool,
@@ -84,6 +90,8 @@ impl Default for Config {
             listen: Vec::new(),
             connect: Vec::new(),
             robot: None,
+            secret: None,
+            secret_file: None,
             mode: None,
             scouting: false,
             shared_memory: false,
@@ -115,6 +123,8 @@ impl Config {
             endpoints: endpoints.to_vec(),
             connect: self.connect.clone(),
             robot: self.robot.clone(),
+            secret: self.secret.clone(),
+            secret_file: self.secret_file.clone(),
             shared_memory: self.shared_memory,
             ..Self::default()
         }
@@ -139,6 +149,24 @@ impl Config {
     #[must_use]
     pub fn with_robot(mut self, robot: RobotName) -> Self {
         self.robot = Some(robot);
+        self
+    }
+
+    /// The secret that the robot and its policies share: each shows the other that it has it, and
+    /// nobody else can send in their name ([what it defends](crate#who-may-drive-the-robot)). It
+    /// goes over a [file](Self::with_secret_file), is never written in a URI, and needs a robot with
+    /// a name.
+    #[must_use]
+    pub fn with_secret(mut self, secret: Secret) -> Self {
+        self.secret = Some(secret);
+        self
+    }
+
+    /// As [`with_secret`](Self::with_secret), from a file, which is read when the configuration is
+    /// used ([`Secret::read`]).
+    #[must_use]
+    pub fn with_secret_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.secret_file = Some(path.into());
         self
     }
 
@@ -210,6 +238,25 @@ impl Config {
     /// The configuration file of Zenoh's own, if there is one.
     pub fn config_file(&self) -> Option<&Path> {
         self.zenoh_file.as_deref()
+    }
+
+    /// The secret, if there is one.
+    pub(crate) fn secret(&self) -> Result<Option<Secret>, Error> {
+        let secret = match (&self.secret, &self.secret_file) {
+            (None, None) => return Ok(None),
+            (Some(secret), _) => secret.clone(),
+            (None, Some(path)) => {
+                Secret::read(path).map_err(|error| Error::Config(error.to_string()))?
+            }
+        };
+        if self.robot.is_none() {
+            return Err(Error::Config(
+                "found a secret without the robot's name, expected `robot=NAME`: the peers of robots \
+                 without a name know no secrets"
+                    .to_owned(),
+            ));
+        }
+        Ok(Some(secret))
     }
 
     /// Whether nothing says how to get to the network.

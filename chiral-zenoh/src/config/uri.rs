@@ -32,10 +32,13 @@ impl Config {
             "config" if self.zenoh_file.is_none() && !value.is_empty() => {
                 self.zenoh_file = Some(value.into());
             }
-            "config" if value.is_empty() => {
+            "config" | "secret-file" if value.is_empty() => {
                 return Err(Problem::value(name, value, "the path of a file"));
             }
-            "robot" | "mode" | "config" => return Err(Problem::Twice(name.to_owned())),
+            "secret-file" if self.secret_file.is_none() => self.secret_file = Some(value.into()),
+            "robot" | "mode" | "config" | "secret-file" => {
+                return Err(Problem::Twice(name.to_owned()));
+            }
             _ => return Err(Problem::Option(name.to_owned())),
         }
         Ok(())
@@ -77,14 +80,17 @@ impl FromStr for Config {
 }
 
 impl fmt::Display for Config {
-    /// Writes the URI. What a URI does not say, the lease, the limits and the size of the shared
-    /// memory, is left out.
+    /// Writes the URI. What a URI does not say, a secret itself, the lease, the limits and the size of
+    /// the shared memory, is left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut options = Vec::new();
         let mut option =
             |name: &str, value: &str| options.push(format!("{name}={}", escape(value)));
         if let Some(robot) = &self.robot {
             option("robot", robot.as_str());
+        }
+        if let Some(path) = &self.secret_file {
+            option("secret-file", &path.to_string_lossy());
         }
         self.connect.iter().for_each(|endpoint| option("connect", endpoint.as_str()));
         self.listen.iter().for_each(|endpoint| option("listen", endpoint.as_str()));
@@ -162,7 +168,7 @@ enum Problem {
     #[error(transparent)]
     Robot(#[from] RobotNameError),
     #[error(
-        "found the option {0:?}, expected one of robot=, connect=, listen=, mode=, scouting=, shm=, config="
+        "found the option {0:?}, expected one of robot=, secret-file=, connect=, listen=, mode=, scouting=, shm=, config="
     )]
     Option(String),
     #[error("found {name}={value:?}, expected {expected}")]
@@ -195,6 +201,9 @@ mod tests {
             ("zenoh:?mode=router", "found mode=\"router\", expected `client` or `peer`"),
             ("zenoh:?shm=yes", "found shm=\"yes\", expected `on` or `off`"),
             ("zenoh:?config=", "expected the path of a file"),
+            ("zenoh:?secret-file=", "expected the path of a file"),
+            ("zenoh:?secret-file=a&secret-file=b", "`secret-file` twice"),
+            ("zenoh:?secret=0123", "found the option \"secret\""),
             ("zenoh:?colour=red", "found the option \"colour\", expected one of robot="),
             ("zenoh:?scouting", "found the option \"scouting\""),
             ("zenoh:?config=%zz", "found \"%zz\""),
@@ -226,15 +235,17 @@ mod tests {
         let endpoints = || prop::collection::vec(endpoint(), 0..3);
         let mode = prop::option::of(prop::sample::select(vec![Mode::Client, Mode::Peer]));
         let robot = prop::option::of("[a-zA-Z0-9][a-zA-Z0-9._-]{3,20}");
-        let path = prop::option::of("[^\0]{1,20}");
-        (endpoints(), endpoints(), endpoints(), mode, robot, path, any::<(bool, bool)>()).prop_map(
-            |(endpoints, listen, connect, mode, robot, path, (scouting, shared_memory))| Config {
+        let path = || prop::option::of("[^\0]{1,20}");
+        let paths = (path(), path());
+        (endpoints(), endpoints(), endpoints(), mode, robot, paths, any::<(bool, bool)>()).prop_map(
+            |(endpoints, listen, connect, mode, robot, paths, (scouting, shared_memory))| Config {
                 endpoints,
                 listen,
                 connect,
                 mode,
                 robot: robot.map(|robot| robot.parse().expect("it is well formed")),
-                zenoh_file: path.map(Into::into),
+                zenoh_file: paths.0.map(Into::into),
+                secret_file: paths.1.map(Into::into),
                 scouting,
                 shared_memory,
                 ..Config::new()

@@ -87,6 +87,9 @@ impl Config {
             merge(&mut merged, file);
         }
         merge(&mut merged, self.explicit(&listen, &connect));
+        if role == Role::Server && self.robot.is_none() {
+            check_is_alone(&merged)?;
+        }
         let config = zenoh::Config::from_json5(&merged.to_string());
         let config = config.map_err(|error| {
             Error::Config(format!("Zenoh does not take its configuration: {error}"))
@@ -161,6 +164,34 @@ impl Config {
         }
         explicit
     }
+}
+
+/// A robot without a name takes the actions of everybody on its network, so nobody may be there but
+/// the one policy that connects to it.
+fn check_is_alone(zenoh: &Value) -> Result<(), Error> {
+    let refused = |found: &str| {
+        Err(Error::Config(format!(
+            "found a robot without a name that {found}, expected a name (`robot=NAME`), or an endpoint \
+             to listen on and nothing else: without names every policy on the network drives every \
+             robot on it"
+        )))
+    };
+    let endpoints = &zenoh["connect"]["endpoints"];
+    let is_empty = |endpoints: &Value| endpoints.as_array().is_some_and(Vec::is_empty);
+    let connects = match endpoints {
+        // One list for each of Zenoh's modes.
+        Value::Object(of_modes) => !of_modes.values().all(is_empty),
+        endpoints => !is_empty(endpoints),
+    };
+    if connects {
+        return refused(&format!("connects to {endpoints}"));
+    }
+    for how in ["multicast", "gossip"] {
+        if zenoh["scouting"][how]["enabled"] != json!(false) {
+            return refused(&format!("looks for others (scouting by {how})"));
+        }
+    }
+    Ok(())
 }
 
 fn parsed(endpoint: &str) -> Endpoint {
@@ -250,6 +281,16 @@ mod tests {
         assert!(error.contains("expected mode=peer"), "{error}");
         let error = refused("zenoh:?config=/no/such/file.json5", Role::Client);
         assert!(error.contains("/no/such/file.json5 unreadable"), "{error}");
+        for (uri, found) in [
+            ("zenoh:?connect=tcp/router:7447", "connects to [\"tcp/router:7447\"]"),
+            ("zenoh:tcp/0.0.0.0:1?connect=tcp/router:7447", "connects to"),
+            ("zenoh:tcp/0.0.0.0:1?scouting=on", "scouting by multicast"),
+        ] {
+            let error = refused(uri, Role::Server);
+            assert!(error.contains(found) && error.contains("`robot=NAME`"), "{error}");
+            let policy: Config = uri.parse().expect(uri);
+            assert!(policy.to_zenoh(Role::Client).is_ok(), "a policy may look anywhere: {uri}");
+        }
         if !cfg!(feature = "shm") {
             let error = refused("zenoh:?shm=on", Role::Client);
             assert!(error.contains("the feature `shm`"), "{error}");

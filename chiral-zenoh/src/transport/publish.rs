@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use zenoh::bytes::ZBytes;
 use zenoh::matching::MatchingListener;
 use zenoh::pubsub::{Publisher, Subscriber};
 use zenoh::qos::{CongestionControl, Priority};
+use zenoh::sample::Sample;
 use zenoh::{Session, Wait};
 
 use crate::config::Role;
@@ -53,16 +53,16 @@ pub(crate) fn has_subscriber(publisher: &Publisher<'static>) -> bool {
 pub(crate) fn subscribe(
     session: &Session,
     key: &str,
-    on_frame: impl Fn(&ZBytes) + Send + Sync + 'static,
-    on_close: impl Fn(&ZBytes) + Send + Sync + 'static,
+    on_frame: impl Fn(&Sample) + Send + Sync + 'static,
+    on_close: impl Fn(&Sample) + Send + Sync + 'static,
 ) -> zenoh::Result<[Subscriber<()>; 2]> {
     let closes = session
         .declare_subscriber(keys::close(key))
-        .callback(move |sample| on_close(sample.payload()))
+        .callback(move |sample| on_close(&sample))
         .wait()?;
     let frames = session
         .declare_subscriber(key.to_owned())
-        .callback(move |sample| on_frame(sample.payload()))
+        .callback(move |sample| on_frame(&sample))
         .wait()?;
     Ok([frames, closes])
 }

@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -8,8 +9,10 @@ use chiral_proto::ConnectionError;
 use chiral_proto::pool::BufferPool;
 use chiral_proto::wire::{Frame, Limits};
 use zenoh::bytes::ZBytes;
+use zenoh::sample::Sample;
 
 use super::close_message::CloseMessage;
+use crate::authentication::{Unauthentic, Verifier};
 use crate::payload::Payload;
 use crate::stats::{Counts, count};
 
@@ -23,6 +26,8 @@ pub(crate) struct TransportState {
     arrived: Condvar,
     pool: BufferPool,
     limits: Limits,
+    /// Check who has sent frames and close messages, where that can be told.
+    verifiers: Option<[Verifier; 2]>,
     pub(crate) counts: Arc<Counts>,
 }
 
@@ -145,8 +150,14 @@ impl TransportState {
             arrived: Condvar::new(),
             pool: BufferPool::new(POOLED_BUFFERS),
             limits,
+            verifiers: None,
             counts: Arc::default(),
         }
+    }
+
+    /// One to which only messages count whose tags are of the peer's.
+    pub(crate) fn authenticated(limits: Limits, verifiers: [Verifier; 2]) -> Self {
+        Self { verifiers: Some(verifiers), ..Self::new(limits) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -155,11 +166,59 @@ impl TransportState {
 
     // ---- from Zenoh's callbacks ---------------------------------------------------------------
 
+    /// Whether a message is the peer's next one. One that is not does not count; the peer's, if one
+    /// before it is missing, ends the connection.
+    fn is_authentic(
+        &self,
+        verifier: impl FnOnce(&[Verifier; 2]) -> &Verifier,
+        sample: &Sample,
+        chunks: &[&[u8]],
+    ) -> bool {
+        let Some(verifiers) = &self.verifiers else { return true };
+        let tag = sample.attachment().map(ZBytes::to_bytes).unwrap_or_default();
+        match verifier(verifiers).verify(&tag, chunks) {
+            Ok(()) => true,
+            Err(Unauthentic::Gap { found, expected }) => {
+                let why = format!(
+                    "found message {found}, expected {expected}: the network has lost what is \
+                     between them"
+                );
+                self.violated(&mut self.lock(), why);
+                false
+            }
+            Err(why @ (Unauthentic::Foreign | Unauthentic::Replayed)) => {
+                if self.counts.rejected.fetch_add(1, Ordering::Relaxed) == 0 {
+                    tracing::warn!(
+                        "a message under {} does not count: found one {}, expected only the peer's; \
+                         others are counted (`Stats::frames_rejected`)",
+                        sample.key_expr(),
+                        match why {
+                            Unauthentic::Replayed => "that was received before",
+                            _ => "without the peer's tag",
+                        }
+                    );
+                }
+                false
+            }
+        }
+    }
+
+    /// Ends the connection over what the peer has sent.
+    fn violated(&self, state: &mut State, why: String) {
+        state.close(CloseMessage { code: 1008, reason: why.clone() }, Then::AwaitAnswer);
+        state.end(ConnectionError::TransportViolation(why));
+        self.changed.notify_all();
+    }
+
     /// A message has been received. One that finds no room ends the connection: nothing is lost
     /// silently, and nothing grows.
-    pub(crate) fn receive(&self, payload: &ZBytes) {
+    pub(crate) fn receive(&self, sample: &Sample) {
+        let payload = sample.payload();
         let len = payload.len();
         if len > self.limits.frame_len {
+            if !self.is_authentic(|[frames, _]| frames, sample, &slices(payload)) {
+                return;
+            }
             // For the core's own error, which looks at the length before anything else.
             let segments = Payload::oversized(payload).into_segments();
             if let Err(error) = Frame::parse_segments(segments, &self.limits) {
@@ -168,6 +227,9 @@ impl TransportState {
             return;
         }
         let payload = Payload::new(payload, &self.pool);
+        if !self.is_authentic(|[frames, _]| frames, sample, &payload.chunks()) {
+            return;
+        }
         count(&self.counts.received);
         if payload.is_shared() {
             count(&self.counts.received_shared);
@@ -184,9 +246,7 @@ impl TransportState {
                 state.received.len() + 1,
                 state.received_len + len
             );
-            state.close(CloseMessage { code: 1008, reason: why.clone() }, Then::AwaitAnswer);
-            state.end(ConnectionError::TransportViolation(why));
-            self.changed.notify_all();
+            self.violated(&mut state, why);
             return;
         }
         state.received_len += len;
@@ -196,6 +256,14 @@ impl TransportState {
     }
 
     /// The peer has sent a close message: its own, or the answer to ours.
+    pub(crate) fn receive_close(&self, sample: &Sample) {
+        let payload = sample.payload();
+        if self.is_authentic(|[_, closes]| closes, sample, &slices(payload)) {
+            self.close_received(payload);
+        }
+    }
+
+    /// As [`receive_close`](Self::receive_close), of a message that is the peer's.
     pub(crate) fn close_received(&self, message: &ZBytes) {
         let message = CloseMessage::decode(message);
         let mut state = self.lock();
@@ -232,8 +300,7 @@ impl TransportState {
     }
 
     /// Why nothing more comes, if that is so.
-    #[cfg(test)]
-    pub(super) fn end(&self) -> Option<ConnectionError> {
+    pub(crate) fn end(&self) -> Option<ConnectionError> {
         self.lock().end.clone()
     }
 
@@ -413,6 +480,10 @@ impl TransportState {
             _ => state.finish(),
         }
     }
+}
+
+fn slices(payload: &ZBytes) -> Vec<&[u8]> {
+    payload.slices().collect()
 }
 
 impl State {

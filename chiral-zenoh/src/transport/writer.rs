@@ -8,6 +8,7 @@ use zenoh::{Session, Wait};
 use super::close_message::CloseMessage;
 use super::publish::has_subscriber;
 use super::state::{Task, TransportState};
+use crate::authentication::Signer;
 use crate::encode::Encoder;
 use crate::stats::count;
 
@@ -19,6 +20,8 @@ const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Writer {
     pub(crate) frames: Arc<Publisher<'static>>,
     pub(crate) closes: Arc<Publisher<'static>>,
+    /// Make the tags of frames and close messages, where there are any.
+    pub(crate) signers: Option<[Signer; 2]>,
     pub(crate) encoder: Encoder,
     /// What is declared for as long as the connection lasts: subscribers, tokens.
     pub(crate) declared: Box<dyn Any + Send>,
@@ -39,9 +42,12 @@ impl Writer {
                         // Not before the peer is known to be there.
                         self.encoder.check_shared_memory(&self.session);
                     }
-                    let payload = self.encoder.encode(&frame, &state.counts);
+                    let (payload, is_shared) = self.encoder.encode(&frame, &state.counts);
+                    let tag = self.signers.as_mut().map(|[frames, _]| {
+                        frames.sign(&frame.chunks().collect::<Vec<_>>(), is_shared)
+                    });
                     drop(frame);
-                    match self.frames.put(payload).wait() {
+                    match self.frames.put(payload).attachment(tag).wait() {
                         Ok(()) => count(&state.counts.sent),
                         Err(error) => state.lose(&format!("Zenoh does not send: {error}")),
                     }
@@ -53,15 +59,18 @@ impl Writer {
         }
         // In this order: what listens to a publisher goes before it, and everything is undeclared
         // while the session is there.
-        let Self { frames, closes, encoder: _, declared, session } = self;
+        let Self { frames, closes, signers: _, encoder: _, declared, session } = self;
         drop(declared);
         drop((frames, closes));
         drop(session);
     }
 
-    fn send_close(&self, message: &CloseMessage, state: &TransportState) {
+    fn send_close(&mut self, message: &CloseMessage, state: &TransportState) {
+        let message = message.encode();
+        let sign = |[_, closes]: &mut [Signer; 2]| closes.sign(&[&message], false);
+        let tag = self.signers.as_mut().map(sign);
         let is_sent =
-            has_subscriber(&self.closes) && self.closes.put(message.encode()).wait().is_ok();
+            has_subscriber(&self.closes) && self.closes.put(message).attachment(tag).wait().is_ok();
         state.close_sent(is_sent);
     }
 }

@@ -1,5 +1,6 @@
 //! Robots and policies over real Zenoh sessions on the loopback interface.
 
+mod attacks;
 mod compatible;
 mod limits;
 mod named;

@@ -71,7 +71,7 @@ fn a_request_of_nobody_does_not_hold_the_robot() {
             break String::from_utf8_lossy(&refusal.payload().to_bytes()).into_owned();
         }
     };
-    assert_eq!(refusal, "found no policy `stranger` on the network");
+    assert!(refusal.contains("expected one of version 2"), "{refusal}");
     let config: Config = named("arm", &endpoint).parse().expect("a URI");
     let mut policy = Policy::connect(&config);
     assert_eq!(policy.metadata(), metadata("arm"));

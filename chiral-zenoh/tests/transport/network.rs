@@ -78,6 +78,11 @@ fn forward(mut from: TcpStream, mut to: TcpStream, state: &(Mutex<State>, Condva
 
 /// A Zenoh router on a free port, and its endpoint.
 pub(crate) fn router() -> (Session, String) {
+    router_with(&[])
+}
+
+/// A router with further settings.
+pub(crate) fn router_with(settings: &[(&str, String)]) -> (Session, String) {
     let port = TcpListener::bind("127.0.0.1:0").expect("loopback").local_addr().expect("bound");
     let endpoint = format!("tcp/{port}");
     let mut config = zenoh::Config::default();
@@ -88,5 +93,24 @@ pub(crate) fn router() -> (Session, String) {
     ] {
         config.insert_json5(key, &value).expect(key);
     }
+    for (key, value) in settings {
+        config.insert_json5(key, value).expect(key);
+    }
     (zenoh::open(config).wait().expect("a router"), endpoint)
+}
+
+/// Somebody else on the network, who connects to a router or to a robot.
+pub(crate) fn stranger(endpoint: &str, settings: &[(&str, String)]) -> Session {
+    let mut config = zenoh::Config::default();
+    for (key, value) in [
+        ("mode", "\"client\"".to_owned()),
+        ("connect/endpoints", format!("[\"{endpoint}\"]")),
+        ("scouting/multicast/enabled", "false".to_owned()),
+    ] {
+        config.insert_json5(key, &value).expect(key);
+    }
+    for (key, value) in settings {
+        config.insert_json5(key, value).expect(key);
+    }
+    zenoh::open(config).wait().expect("it is let in")
 }

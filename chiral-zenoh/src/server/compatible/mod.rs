@@ -6,12 +6,16 @@
 mod occupancy;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Instant;
 
+use chiral_driver::Transport as _;
 use chiral_proto::wire::{ClientMessage, Frame, Limits};
-use zenoh::Session;
+use chiral_proto::ws::CloseCode;
 use zenoh::bytes::ZBytes;
 use zenoh::matching::MatchingListener;
 use zenoh::pubsub::{Publisher, Subscriber};
+use zenoh::sample::Sample;
+use zenoh::{Session, Wait};
 
 use super::{AcceptQueue, ServerContext};
 use crate::config::Role;
@@ -97,13 +101,14 @@ impl CompatibleServer {
         }
     }
 
-    fn receive(&self, payload: &ZBytes) {
+    fn receive(&self, sample: &Sample) {
+        let payload = sample.payload();
         let new_connection = || Arc::new(TransportState::new(self.limits.clone()));
         let route = self.lock().route(|| self.is_metadata_request(payload), new_connection);
         match route {
-            Route::Deliver(connection) => connection.receive(payload),
+            Route::Deliver(connection) => connection.receive(sample),
             Route::Begin(connection) => {
-                connection.receive(payload);
+                connection.receive(sample);
                 self.begin(&connection);
             }
             Route::Drop => {}
@@ -115,16 +120,24 @@ impl CompatibleServer {
         let writer = Writer {
             frames: Arc::clone(&self.frames),
             closes: Arc::clone(&self.closes),
+            signers: None,
             encoder: self.encoder.clone(),
             session: declared.session.clone(),
             declared: Box::new(declared),
         };
-        match ZenohTransport::start(Arc::clone(connection), writer, || {}) {
-            Ok(transport) => self.accept_queue.push(transport),
-            Err(error) => {
-                tracing::error!("a policy is not served: no thread can be started: {error}");
-                connection.lose("the robot has no thread for the connection");
+        let (accepted, accept_queue) = (Arc::clone(connection), Arc::clone(&self.accept_queue));
+        // Zenoh blocks when it is asked who is connected.
+        let thread = std::thread::Builder::new().name("chiral-zenoh-accept".to_owned());
+        let started = thread.spawn(move || {
+            let is_behind_router = is_behind_router(&writer.session);
+            match ZenohTransport::start(Arc::clone(&accepted), writer, || {}) {
+                Ok(transport) if is_behind_router => refuse(transport),
+                Ok(transport) => accept_queue.push(transport),
+                Err(error) => no_thread(&accepted, &error),
             }
+        });
+        if let Err(error) = started {
+            no_thread(connection, &error);
         }
     }
 
@@ -137,10 +150,28 @@ impl CompatibleServer {
         matches!(message, Ok(ClientMessage::Metadata))
     }
 
-    fn close_received(&self, message: &ZBytes) {
+    fn close_received(&self, sample: &Sample) {
         let connection = self.lock().connection().cloned();
         if let Some(connection) = connection {
-            connection.close_received(message);
+            connection.receive_close(sample);
         }
     }
+}
+
+/// Whether a router has connected to the robot. Whoever is behind it shares the robot's two keys.
+fn is_behind_router(session: &Session) -> bool {
+    session.info().routers_zid().wait().next().is_some()
+}
+
+fn refuse(mut transport: ZenohTransport) {
+    let why = "found a Zenoh router between the policy and a robot without a name, expected a direct \
+               connection: whoever is behind the router could drive the robot. Give the robot a name \
+               (`robot=NAME`), or connect the policy to the robot itself";
+    tracing::error!("a policy is refused: {why}");
+    transport.close(Instant::now(), CloseCode::POLICY, why);
+}
+
+fn no_thread(connection: &TransportState, error: &std::io::Error) {
+    tracing::error!("a policy is not served: no thread can be started: {error}");
+    connection.lose("the robot has no thread for the connection");
 }
