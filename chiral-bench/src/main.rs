@@ -7,6 +7,7 @@
 //! cargo run --release -p chiral-bench -- --transport ws,tungstenite
 //! cargo run --release -p chiral-bench --features zenoh-shm -- --transport ws,zenoh,zenoh-shm
 //! cargo run --release -p chiral-bench -- --control-loop
+//! cargo run --release -p chiral-bench --features zenoh -- soak --minutes 60
 //! ```
 
 mod bare;
@@ -15,6 +16,7 @@ mod line;
 mod policy;
 mod process;
 mod robot;
+mod soak;
 mod tungstenite;
 
 use std::process::ExitCode;
@@ -61,9 +63,12 @@ struct Options {
     common: CommonOptions,
 }
 
-/// The other processes of a run; started by it.
+/// What else there is: another measurement, and the other processes of a run, which starts them.
 #[derive(Debug, Subcommand)]
 enum Process {
+    /// Run robots and policies of all adapters and transports over bad networks, and see whether rates,
+    /// latencies, memory, threads and descriptors stay as they are; exits with 1 when they do not.
+    Soak(soak::Options),
     /// Serves the robot that is measured.
     #[command(hide = true)]
     Robot(process::Options),
@@ -76,6 +81,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     chiral_cli::exit_code(match cli.process {
         None => run(&cli.options),
+        Some(Process::Soak(options)) => soak::run(&options),
         Some(Process::Robot(options)) => process::run(&options),
         Some(Process::ControlLoop(options)) => control_loop::run(&options),
     })

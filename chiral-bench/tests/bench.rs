@@ -105,6 +105,27 @@ fn a_control_loop_is_measured_in_three_ways() {
     assert!(report["obs_hz"].is_number(), "{report}");
 }
 
+/// Whether it stays flat is for runs that are longer, on a machine with nothing else to do.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_soak_reports_a_row_and_a_verdict() {
+    let output = run(&["soak", "--minutes", "0.1", "--json"]);
+    let lines: Vec<Value> = String::from_utf8(output.stdout)
+        .expect("it is text")
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a line of JSON"))
+        .collect();
+    let [row, verdict] = &lines[..] else { panic!("{lines:?}") };
+    assert!(row["obs_hz"].as_f64() > Some(0.0) && row["rss_mib"].as_f64() > Some(0.0), "{row}");
+    assert!(row["connections"].as_u64() >= Some(6), "{row}");
+    assert!(verdict["totals"]["actions"].as_u64() > Some(0), "{verdict}");
+    assert_eq!(verdict["totals"]["forbidden"], 0, "{verdict}");
+    assert_eq!(output.status.success(), verdict["passed"] == true, "{verdict}");
+    let figures = verdict["compared"].as_array().expect("a list");
+    assert_eq!(figures.len(), 6, "{verdict}");
+    assert!(!run(&["soak", "--minutes", "0"]).status.success());
+}
+
 #[cfg(not(feature = "zenoh"))]
 #[test]
 fn without_zenoh_it_says_how_to_build_it() {

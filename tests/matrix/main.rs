@@ -19,6 +19,7 @@ mod actions;
 mod calls;
 mod connecting;
 mod contract;
+mod faults;
 mod faulty_clients;
 mod faulty_servers;
 mod floods;
@@ -309,6 +310,11 @@ macro_rules! pair_cases {
                     connection_lost_during_a_large_observation
                     connection_lost_while_a_large_observation_is_stalled
                     a_silent_connection_times_out_on_both_sides
+                }
+                faults {
+                    random_faults
+                    breaks_at_sampled_bytes
+                    single_bytes_carry_a_session
                 }
                 reconnect {
                     a_server_that_rejects_the_policy_ends_it

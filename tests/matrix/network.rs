@@ -2,8 +2,9 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+pub(crate) use chiral_tests::sockets::{address_of, path_of, unused_path};
 
 use crate::relay::SocketRelay;
 
@@ -90,26 +91,6 @@ impl Network for Unix {
     fn relay(&self, uri: &str) -> Box<dyn Relay> {
         Box::new(SocketRelay::to(uri))
     }
-}
-
-/// The TCP socket that a URI names.
-pub(crate) fn address_of(uri: &str) -> SocketAddr {
-    let behind = uri.rsplit('/').next();
-    let address = behind.and_then(|behind| behind.split('?').next());
-    address.and_then(|address| address.parse().ok()).expect("it names a socket")
-}
-
-/// The path of the Unix socket that a URI names, `scheme:/path`, if it does.
-pub(crate) fn path_of(uri: &str) -> Option<PathBuf> {
-    let (_, path) = uri.split_once(':')?;
-    (path.starts_with('/') && !path.starts_with("//")).then(|| path.into())
-}
-
-/// A path of which there is no file; a socket's may have about a hundred bytes.
-pub(crate) fn unused_path() -> PathBuf {
-    static CALLS: AtomicU32 = AtomicU32::new(0);
-    let call = CALLS.fetch_add(1, Ordering::Relaxed);
-    std::env::temp_dir().join(format!("chiral-{}-{call}.sock", std::process::id()))
 }
 
 /// A loopback address on which nothing listens, and on which nobody happens to: outside of the

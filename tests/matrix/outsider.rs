@@ -12,6 +12,7 @@ use chiral_outsider::framed::{FramedAcceptor, FramedConnector};
 use chiral_outsider::names::{Faults, Listening, Names};
 use chiral_outsider::pipe::{self, Pipe};
 use chiral_outsider::queue::{self, Queue, QueueAcceptor, QueueConnector};
+use chiral_proto::ConnectionError;
 use chiral_proto::server::Stats;
 use chiral_tests::Recorder;
 use futures_channel::oneshot;
@@ -21,6 +22,8 @@ use crate::adapter::{Adapter, ClientSettings, Policy, ServerSettings, Serving};
 use crate::adapters::blocking::Blocking;
 use crate::adapters::driven::{Driven, Executor};
 use crate::network::{Network, Relay};
+use crate::pair::{Pair, actions, hz, values};
+use crate::supervise::soon;
 
 /// Makes the tests of pairs over one plug.
 macro_rules! over {
@@ -63,6 +66,54 @@ over! {
         smol_blocking: smol => blocking;
         blocking_tokio: blocking => tokio;
     }
+}
+
+/// Makes a test of each pair over pipes of which every read and write moves one byte, as a socket's may.
+macro_rules! in_single_bytes {
+    ($($pair:ident: $client:ident => $server:ident;)*) => {
+        mod single_bytes {
+            use crate::adapters;
+            use crate::outsider::{OverPipes, PIPES};
+            use crate::pair::{Client, Pair, Server};
+
+            $(#[test]
+            fn $pair() {
+                crate::supervise::run(|| {
+                    super::a_session_in_single_bytes(Pair {
+                        client: Client(&OverPipes(&adapters::$client::ADAPTER)),
+                        server: Server {
+                            adapter: &OverPipes(&adapters::$server::ADAPTER),
+                            network: &PIPES,
+                        },
+                    });
+                });
+            })*
+        }
+    };
+}
+
+in_single_bytes! {
+    tokio_tokio: tokio => tokio;
+    smol_blocking: smol => blocking;
+    blocking_smol: blocking => smol;
+}
+
+fn a_session_in_single_bytes(pair: Pair) {
+    let address = format!("{}-{}", pipe::SINGLE_BYTES, pair.server.network.any_address());
+    let served = pair.server.serve_at(&address, Recorder::small());
+    let policy = pair.client.connect(&served.uri);
+    soon(|| policy.metadata()).unwrap();
+    soon(|| policy.reset()).unwrap();
+    policy.start_obs_stream(hz(100.0)).unwrap();
+    policy.start_action_dispatch(hz(200.0)).unwrap();
+    let first = soon(|| policy.next_obs()).unwrap();
+    policy.put_chunk(&first, actions(0..20)).unwrap();
+    served.robot.wait_for_applied(20);
+    assert_eq!(values(&served.robot.applied()), (0..20_u8).map(f32::from).collect::<Vec<_>>());
+    soon(|| policy.observe()).unwrap();
+    soon(|| policy.close());
+    let reason = served.robot.wait_for_disconnects(1);
+    assert!(matches!(reason, ConnectionError::ClosedByPeer { .. }), "{reason:?}");
 }
 
 /// What the plugs need of an adapter: the calls that its users would make.

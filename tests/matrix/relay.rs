@@ -1,120 +1,19 @@
 //! A relay between a policy and its robot, over sockets.
 
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 
-use crate::network::{self, Relay, address_of, path_of};
+use chiral_tests::sockets::{Address, Socket};
+
+use crate::network::Relay;
 
 /// Passes on what is sent between clients and a server, until it is cut.
 pub(crate) struct SocketRelay {
     uri: String,
     address: Address,
     wire: Arc<Wire>,
-}
-
-/// Where a socket listens.
-#[derive(Clone)]
-enum Address {
-    Tcp(SocketAddr),
-    Unix(PathBuf),
-}
-
-impl Address {
-    fn of(uri: &str) -> Self {
-        path_of(uri).map_or_else(|| Self::Tcp(address_of(uri)), Self::Unix)
-    }
-
-    fn connect(&self) -> io::Result<Socket> {
-        match self {
-            Self::Tcp(address) => TcpStream::connect(address).and_then(Socket::tcp),
-            Self::Unix(path) => UnixStream::connect(path).map(Socket::Unix),
-        }
-    }
-
-    /// Passes every connection that comes in to `accept`, until that says to stop; returns where
-    /// it listens.
-    fn listen(&self, accept: impl FnMut(Socket) -> bool + Send + 'static) -> Self {
-        match self {
-            Self::Tcp(_) => {
-                let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
-                let address = listener.local_addr().expect("it is bound");
-                let next = move || Socket::tcp(listener.accept().expect("the listener lives").0);
-                thread::spawn(|| accept_while(next, accept));
-                Self::Tcp(address)
-            }
-            Self::Unix(_) => {
-                let path = network::unused_path();
-                let listener = UnixListener::bind(&path).expect("nobody listens there");
-                let next =
-                    move || Ok(Socket::Unix(listener.accept().expect("the listener lives").0));
-                thread::spawn(|| accept_while(next, accept));
-                Self::Unix(path)
-            }
-        }
-    }
-}
-
-fn accept_while(
-    mut next: impl FnMut() -> io::Result<Socket>,
-    mut accept: impl FnMut(Socket) -> bool,
-) {
-    while accept(next().expect("it is connected")) {}
-}
-
-impl std::fmt::Display for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => path.display().fmt(f),
-        }
-    }
-}
-
-enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Socket {
-    fn tcp(socket: TcpStream) -> io::Result<Self> {
-        socket.set_nodelay(true)?;
-        Ok(Self::Tcp(socket))
-    }
-
-    /// Another handle to the same socket.
-    fn twin(&self) -> Self {
-        let twin = match self {
-            Self::Tcp(socket) => socket.try_clone().map(Self::Tcp),
-            Self::Unix(socket) => socket.try_clone().map(Self::Unix),
-        };
-        twin.expect("the system has a handle left")
-    }
-
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(socket) => socket.read(buf),
-            Self::Unix(socket) => socket.read(buf),
-        }
-    }
-
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Tcp(socket) => socket.write_all(bytes),
-            Self::Unix(socket) => socket.write_all(bytes),
-        }
-    }
-
-    fn shutdown(&self, how: Shutdown) {
-        // It may be gone already.
-        let _ = match self {
-            Self::Tcp(socket) => socket.shutdown(how),
-            Self::Unix(socket) => socket.shutdown(how),
-        };
-    }
 }
 
 #[derive(Default)]
@@ -194,9 +93,7 @@ impl Drop for SocketRelay {
         self.cut();
         // Wakes the thread that accepts.
         let _ = self.address.connect();
-        if let Address::Unix(path) = &self.address {
-            let _ = std::fs::remove_file(path);
-        }
+        self.address.remove();
     }
 }
 
@@ -214,11 +111,11 @@ impl Wire {
         thread::spawn(move || down.pass_on(Sender::Server, server, to_client));
     }
 
-    fn pass_on(&self, sender: Sender, mut from: Socket, mut to: Socket) {
+    fn pass_on(&self, sender: Sender, from: Socket, to: Socket) {
         let mut chunk = vec![0; 64 << 10];
-        while let Ok(count @ 1..) = from.read(&mut chunk) {
+        while let Ok(count @ 1..) = (&from).read(&mut chunk) {
             let (passes, is_cut) = self.passage(sender, count);
-            if to.write_all(&chunk[..passes]).is_err() {
+            if (&to).write_all(&chunk[..passes]).is_err() {
                 break;
             }
             if is_cut {

@@ -17,9 +17,12 @@ mod documents {
 pub mod adapter;
 pub mod adapters;
 pub mod certificates;
+pub mod fault_relay;
+pub mod faulty_session;
 mod patience;
 mod raw;
 mod recorder;
+pub mod sockets;
 
 use std::sync::Arc;
 use std::time::Duration;

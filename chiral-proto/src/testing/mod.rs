@@ -29,9 +29,22 @@
 //! assert_eq!(observations, 30 * 3600);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! A [`Link`] carries bytes, with [`Faults`]: delays, short reads and writes, stalls, corruption, resets
+//! and half-open connections, each seeded or at a byte of the test's choice. A [`SessionPair`] (feature
+//! `websocket`) is both machines with their WebSocket sessions over one.
 
+mod faults;
+mod link;
 mod network;
 mod pair;
+mod random;
+#[cfg(feature = "websocket")]
+mod session_pair;
 
+pub use faults::{Break, Faults};
+pub use link::{Link, Side};
 pub use network::Network;
 pub use pair::{Happening, Pair};
+#[cfg(feature = "websocket")]
+pub use session_pair::SessionPair;

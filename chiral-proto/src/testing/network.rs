@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::random::SplitMix;
 use crate::ConnectionError;
 use crate::random::SplitMix;
 use crate::wire::Frame;
@@ -39,7 +40,7 @@ impl Default for Network {
             bytes_per_second: None,
             loss: 0.0,
             repetition: 0.0,
-            random: SplitMix(0),
+            random: SplitMix::new(0),
             busy_until: None,
             under_way: VecDeque::new(),
             closed: false,
@@ -68,7 +69,7 @@ impl Network {
     #[must_use]
     pub fn loss(mut self, share: f64, seed: u64) -> Self {
         self.loss = share;
-        self.random = SplitMix(seed);
+        self.random = SplitMix::new(seed);
         self
     }
 

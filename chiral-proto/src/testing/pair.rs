@@ -30,9 +30,6 @@ pub enum Happening {
 }
 
 impl Pair {
-    /// So many rounds without time passing mean that a machine asks to be called in the past.
-    const STUCK: u32 = 1000;
-
     /// A pair over networks that take no time, to be replaced or configured through the fields. Its
     /// clock begins at `start`, any instant, and time passes only in [`next`](Self::next).
     pub fn new(start: Instant, client: client::Config, server: server::Config) -> Self {
@@ -61,7 +58,7 @@ impl Pair {
     /// # Panics
     /// When a machine keeps asking to be called without time passing, which is a fault of it.
     pub fn next(&mut self, until: Instant) -> Option<Happening> {
-        let mut stuck = 0;
+        let mut stuck = Stuck::default();
         loop {
             self.exchange();
             if let Some(event) = self.server.poll_event(self.now) {
@@ -77,14 +74,9 @@ impl Pair {
                 self.to_client.next_timeout(self.now),
             ];
             let next = next.into_iter().flatten().min().filter(|next| *next <= until);
-            stuck = if next > Some(self.now) { 0 } else { stuck + 1 };
+            stuck.look(next, self.now, self.elapsed());
             self.now = self.now.max(next.unwrap_or(until));
             next?;
-            assert!(
-                stuck < Self::STUCK,
-                "stuck {:?} after the start: a machine asks to be called again and again",
-                self.elapsed()
-            );
         }
     }
 
@@ -140,5 +132,24 @@ impl Pair {
         if let Some(error) = self.server.error() {
             self.to_client.close(now, error);
         }
+    }
+}
+
+/// Notices that a machine asks to be called in the past, again and again.
+#[derive(Debug, Default)]
+pub(super) struct Stuck {
+    /// Calls without time passing.
+    rounds: u32,
+}
+
+impl Stuck {
+    const LIMIT: u32 = 1000;
+
+    pub(super) fn look(&mut self, next: Option<Instant>, now: Instant, elapsed: Duration) {
+        self.rounds = if next.is_none_or(|next| next > now) { 0 } else { self.rounds + 1 };
+        assert!(
+            self.rounds < Self::LIMIT,
+            "stuck {elapsed:?} after the start: a machine asks to be called again and again"
+        );
     }
 }

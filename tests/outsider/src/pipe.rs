@@ -19,12 +19,18 @@ const CAPACITY: usize = 256 << 10;
 /// Where pipes are accepted.
 pub static NAMES: Names<Pipe> = Names::new();
 
+/// What the name of a pipe begins with of which every read and write moves a single byte.
+pub const SINGLE_BYTES: &str = "single-bytes";
+
 /// Connects to whoever listens at a name; waits for somebody to.
 ///
 /// # Errors
 /// `TimedOut` when nobody does in time.
 pub async fn connect(name: &str, timeout: Option<Duration>) -> io::Result<Pipe> {
     let (ours, theirs) = pipe();
+    if name.starts_with(SINGLE_BYTES) {
+        ours.shared.lock().moves_single_bytes = true;
+    }
     let shared = Arc::downgrade(&ours.shared);
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     NAMES.connect(name, theirs, shared, deadline).await?;
@@ -61,6 +67,7 @@ struct State {
     /// What the client sends, and what the server does.
     flows: [Flow; 2],
     is_cut: bool,
+    moves_single_bytes: bool,
 }
 
 #[derive(Default)]
@@ -108,7 +115,8 @@ impl State {
         if flow.bytes.is_empty() {
             return flow.is_ended.then_some(Ok(0));
         }
-        Some(io::Read::read(&mut flow.bytes, buf))
+        let room = if self.moves_single_bytes { buf.len().min(1) } else { buf.len() };
+        Some(io::Read::read(&mut flow.bytes, &mut buf[..room]))
     }
 
     /// Writes what there is room for; `None` when there is none.
@@ -121,8 +129,10 @@ impl State {
             return Some(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let before = flow.bytes.len();
+        let most = if self.moves_single_bytes { 1 } else { CAPACITY };
+        let end = CAPACITY.min(before + most);
         for slice in slices {
-            let room = CAPACITY - flow.bytes.len();
+            let room = end - flow.bytes.len();
             flow.bytes.extend(&slice[..slice.len().min(room)]);
         }
         let count = flow.bytes.len() - before;
