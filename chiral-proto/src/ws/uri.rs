@@ -94,7 +94,10 @@ impl FromStr for WsUri {
             authority: authority.as_str().trim_end_matches(':').to_owned(),
             host: authority.host().trim_matches(['[', ']']).to_owned(),
             port,
-            target: uri.path_and_query().map_or("/", |target| target.as_str()).to_owned(),
+            target: match uri.path_and_query().map_or("/", |target| target.as_str()) {
+                query if query.starts_with('?') => format!("/{query}"),
+                target => target.to_owned(),
+            },
         })
     }
 }
@@ -188,6 +191,8 @@ mod tests {
         ] {
             assert_eq!(text.parse::<WsUri>().as_ref(), Ok(&plain), "{text:?}");
         }
+        let uri: WsUri = "ws://localhost:80?arm=1".parse().expect("a query needs no path");
+        assert_eq!(uri.target(), "/?arm=1");
         let uri: WsUri = "https://localhost:/".parse().expect("an empty port is the default");
         assert_eq!((uri.authority(), uri.port(), uri.is_secure()), ("localhost", 443, true));
     }

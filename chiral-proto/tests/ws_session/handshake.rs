@@ -274,6 +274,23 @@ fn harmless_handshake_deviations_are_accepted() {
 }
 
 #[test]
+fn a_uri_in_the_query_belongs_to_the_path() {
+    let proper = String::from_utf8(client(&[]).request().to_vec()).expect("text");
+    for (target, path) in [
+        ("/arm?back=http://a/b", "/arm?back=http://a/b"),
+        ("/http://a/b", "/http://a/b"),
+        ("http://robot:8765?left", "/?left"),
+        ("http://robot:8765/?back=http://a/b", "/?back=http://a/b"),
+        ("http://robot:8765", "/"),
+        ("*", "*"),
+    ] {
+        let request = proper.replace("/arm?left", target);
+        let request = ServerHandshake::default().receive(request.as_bytes());
+        assert_eq!(request.expect(target).expect("complete").path(), path);
+    }
+}
+
+#[test]
 fn clients_of_other_protocols_are_refused_by_name() {
     for (offer, text) in [
         ("foxglove.sdk.v1", "this looks like a Foxglove client"),

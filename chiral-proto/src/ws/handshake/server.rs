@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use httparse::Status;
 use tungstenite::handshake::derive_accept_key;
@@ -84,7 +86,7 @@ impl ServerHandshake {
         }
         check(&head)?;
         let request = Request {
-            path: origin_form(head.path.unwrap_or_default()).to_owned(),
+            path: origin_form(head.path.unwrap_or_default()).into_owned(),
             headers: head
                 .headers
                 .iter()
@@ -99,9 +101,15 @@ impl ServerHandshake {
 
 /// Path and query of a target that may be a whole URI, as a request through a proxy has it
 /// (RFC 9112, section 3.2.2).
-fn origin_form(target: &str) -> &str {
-    let Some((_, authority)) = target.split_once("://") else { return target };
-    authority.find('/').map_or("/", |start| &authority[start..])
+fn origin_form(target: &str) -> Cow<'_, str> {
+    // A path may have a URI in its query.
+    let absolute = target.split_once("://").filter(|_| !target.starts_with('/'));
+    let Some((_, rest)) = absolute else { return target.into() };
+    match rest.find(['/', '?']).map(|start| &rest[start..]) {
+        None => "/".into(),
+        Some(query) if query.starts_with('?') => format!("/{query}").into(),
+        Some(path) => path.into(),
+    }
 }
 
 /// Refuses what no session can come of. What RFC 6455, section 4.2.1, asks for beyond that is let
