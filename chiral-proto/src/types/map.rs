@@ -69,7 +69,10 @@ impl Map {
         let mut place = None;
         while let Some(found) = Value::decode(&mut rest) {
             let start = self.entries.len() - rest.len();
-            Value::decode(&mut rest).expect("a key has a value");
+            // A value that is nested too deeply ends what can be read.
+            if Value::decode(&mut rest).is_none() {
+                break;
+            }
             if found.as_str() == Some(key) {
                 place = Some(start..self.entries.len() - rest.len());
             }
@@ -274,6 +277,14 @@ mod tests {
         assert_eq!(map.get("b"), Some(4.into()));
         assert_eq!(map.encode()[1..], *[&bytes.concat()[..12], b"\x04".as_slice()].concat());
         assert_eq!(map.len(), 4);
+    }
+
+    #[test]
+    fn a_value_that_is_nested_too_deeply_to_be_read_does_not_panic() {
+        let nested = (0..2000).fold(Value::Nil, |inner, _| Value::Array(vec![inner]));
+        let mut map = Map::new().with("a", nested).with("b", 1);
+        map.insert("b", 2);
+        assert_eq!((map.get("a"), map.len()), (None, 3));
     }
 
     #[test]
