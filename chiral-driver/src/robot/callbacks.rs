@@ -238,7 +238,7 @@ impl<B: Robot, F: Fn() + Send + Sync> Dispatcher<B, F> {
 
     async fn wait_for_end(&self) {
         let ended = |state: &mut ServerState| state.machine.error().is_some().then_some(());
-        wait_for(self.connection(), ServerState::listen_request, ended).await;
+        wait_for(self.connection(), ServerState::listen_motion_end, ended).await;
     }
 
     /// Waits until nothing moves the robot, and sees to it that nothing else does. False when the
@@ -254,7 +254,7 @@ impl<B: Robot, F: Fn() + Send + Sync> Dispatcher<B, F> {
                 true
             })
         };
-        let taken = wait_for(self.connection(), ServerState::listen_request, take).await;
+        let taken = wait_for(self.connection(), ServerState::listen_motion_end, take).await;
         if !taken {
             // The robot is still to be told of the end.
             self.connection().call(|_, _| ());
@@ -318,12 +318,15 @@ async fn wait_for<T>(
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Wake, Waker};
 
     use chiral_proto::sensors::Sensors;
-    use chiral_proto::{Action, ConnectionError};
+    use chiral_proto::wire::ClientMessage;
+    use chiral_proto::{Action, ConnectionError, Map};
 
     use super::*;
     use crate::server::{Admission, ServerConfig, machine_of_callbacks};
+    use crate::transport::Message;
 
     struct Arm {
         sensors: Sensors,
@@ -379,6 +382,54 @@ mod tests {
         let arm = start_with_thread(Some("chiral-requests"));
         assert_eq!(arm.connected.load(Ordering::Relaxed), 1);
         assert_eq!(arm.disconnected.load(Ordering::Relaxed), 1);
+    }
+
+    /// A robot that never answers.
+    struct Mute(Sensors);
+
+    impl Robot for Mute {
+        fn sensors(&self) -> &Sensors {
+            &self.0
+        }
+
+        async fn apply_action(&self, _: Action) -> Result<(), RobotError> {
+            Ok(())
+        }
+
+        async fn metadata(&self) -> Result<Map, RobotError> {
+            std::future::pending().await
+        }
+    }
+
+    #[derive(Default)]
+    struct CountingWaker(AtomicUsize);
+
+    impl Wake for CountingWaker {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_robot_that_is_slow_to_answer_is_not_polled_over_and_over() {
+        let robot = Arc::new(Mute(Sensors::new([], []).expect("no sensors")));
+        let admission = Admission::new(ServerConfig::default());
+        let machine = |config: &ServerConfig| machine_of_callbacks(config, &robot.0);
+        let lease = admission.admit_blocking(machine).expect("the robot is free");
+        let connection = Arc::clone(lease.connection());
+        let mut task = dispatch(lease, Arc::clone(&robot));
+        let woken = Arc::new(CountingWaker::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        for _ in 0..2 {
+            connection.receive(Message::Whole(ClientMessage::Metadata.encode().to_bytes()));
+        }
+        assert!(task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        woken.0.store(0, Ordering::Relaxed);
+        // As the driver does each time that it is polled.
+        assert!(connection.poll_transmit(Instant::now()).is_none());
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0, "woken for a request that has to wait");
+        connection.disconnect(Instant::now(), ConnectionError::ClosedLocally);
+        assert!(woken.0.load(Ordering::Relaxed) > 0, "not woken at the end");
     }
 
     #[test]

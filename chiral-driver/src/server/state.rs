@@ -26,6 +26,8 @@ pub struct ServerState {
     on_motion: Event,
     /// Notified when there may be something to do with requests.
     on_request: Event,
+    /// Notified when what moved the robot is done, and when the connection has ended.
+    on_motion_end: Event,
 }
 
 /// What moves the robot: one thing at a time.
@@ -86,6 +88,7 @@ impl ServerState {
             clamped: Repeated::new(),
             on_motion: Event::new(),
             on_request: Event::new(),
+            on_motion_end: Event::new(),
         }
     }
 
@@ -100,6 +103,10 @@ impl ServerState {
 
     pub(crate) fn listen_request(&self) -> EventListener {
         self.on_request.listen()
+    }
+
+    pub(crate) fn listen_motion_end(&self) -> EventListener {
+        self.on_motion_end.listen()
     }
 
     /// Tells the log that the robot does not get all actions: the first for each reason, then what
@@ -124,7 +131,7 @@ impl ServerState {
     pub(crate) fn finish_motion(&mut self) {
         self.motion.finish_motion();
         self.dispatch_events();
-        self.on_request.notify(usize::MAX);
+        self.on_motion_end.notify(usize::MAX);
     }
 }
 
@@ -144,8 +151,12 @@ impl State for ServerState {
         if self.machine.has_motion() && self.motion == Motion::Idle {
             self.on_motion.notify(usize::MAX);
         }
-        if self.machine.has_request() || self.machine.error().is_some() {
+        let has_ended = self.machine.error().is_some();
+        if self.machine.has_request() || has_ended {
             self.on_request.notify(usize::MAX);
+        }
+        if has_ended {
+            self.on_motion_end.notify(usize::MAX);
         }
     }
 }
