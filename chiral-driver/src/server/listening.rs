@@ -52,16 +52,23 @@ impl ListenTarget {
                 };
                 let (host, port) = behind_scheme.rsplit_once(':').ok_or_else(|| bad(expected))?;
                 let port = port.parse().map_err(|_| bad(expected))?;
-                if host.is_empty() || host.contains(['/', '@']) {
-                    return Err(bad(expected));
-                }
-                let host = host.trim_matches(['[', ']']).to_owned();
+                let host = unbracketed(host).ok_or_else(|| bad(expected))?.to_owned();
                 Ok(Self::Socket(StreamAddress::Tcp { host, port }))
             }
             Scheme::Unix(path) => Ok(Self::Socket(StreamAddress::Unix(path.into()))),
             Scheme::Other => Ok(Self::Other),
         }
     }
+}
+
+/// A host without the brackets around an IPv6 address, if it can be one.
+fn unbracketed(host: &str) -> Option<&str> {
+    let host = match host.strip_prefix('[') {
+        Some(address) => address.strip_suffix(']')?,
+        None => host,
+    };
+    let is_strange = |c: char| c.is_whitespace() || c.is_control() || "[]/?#@\\".contains(c);
+    (!host.is_empty() && !host.contains(is_strange)).then_some(host)
 }
 
 /// Whether a scheme is that of a WebSocket; `http` means the same, as in browsers.
@@ -225,7 +232,22 @@ mod tests {
 
     #[test]
     fn addresses_that_nobody_can_mean_are_refused() {
-        for address in ["", "8765", ":8765", "localhost", "localhost:http", "/a:1", "ftp://a:1"] {
+        for address in [
+            "",
+            "8765",
+            ":8765",
+            "localhost",
+            "localhost:http",
+            "/a:1",
+            "ftp://a:1",
+            "[]:1",
+            "]:1",
+            "[::1:1",
+            "[[::1]]:1",
+            "a b:1",
+            "a?b:1",
+            "me@a:1",
+        ] {
             let error = ListenTarget::of(address).expect_err(address);
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{address}");
             assert!(error.to_string().contains("expected host:port"), "{error}");
