@@ -137,8 +137,9 @@ impl Host {
         peer: &str,
         robot: &impl Operate,
     ) -> Result<ConnectionError, ServeError> {
+        let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
         stream.set_timeouts(Some(HANDSHAKE_STEP), Some(HANDSHAKE_STEP))?;
-        let request = match complete_handshake(&arrival, &stream) {
+        let request = match complete_handshake(&arrival, &stream, deadline) {
             Ok(Ok(request)) => request,
             #[cfg(feature = "tls")]
             Err(error @ ServeError::Tls(_)) => {
@@ -161,7 +162,9 @@ impl Host {
             Ok(lease) => {
                 drop(arrival);
                 let Accepted { response, surplus, .. } = request.accept();
-                write_all(&stream, &response)?;
+                if !write_all(&stream, &response, deadline.max(Instant::now() + FINISH_TIMEOUT))? {
+                    return Err(ServeError::HandshakeTimedOut);
+                }
                 let connection = Arc::clone(lease.connection());
                 let session = session(&self.admission, &surplus);
                 let link = Link::start(Arc::clone(&connection), stream, session, &self.threads)?;
@@ -202,8 +205,8 @@ impl Host {
 fn complete_handshake(
     arrival: &Arrival,
     stream: &impl Stream,
+    deadline: Instant,
 ) -> Result<Result<Request, BadRequest>, ServeError> {
-    let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
     let mut handshake = ServerHandshake::default();
     let mut chunk = [0; 4096];
     loop {
@@ -228,7 +231,7 @@ fn complete_handshake(
 fn send_response_and_close(arrival: &Arrival, stream: &impl Stream, response: &[u8]) {
     let deadline = Instant::now() + FINISH_TIMEOUT;
     // Whoever has hung up already needs no telling.
-    if write_all(stream, response).is_ok() {
+    if let Ok(true) = write_all(stream, response, deadline) {
         stream.shutdown(Shutdown::Write);
         let mut chunk = [0; 4096];
         let mut left = DRAIN_LIMIT;

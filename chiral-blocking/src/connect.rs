@@ -252,7 +252,9 @@ impl Builder {
         let mut handshake = self.0.handshake(authority, path)?;
         let mut exchange = || -> io::Result<Option<Result<Bytes, HandshakeError>>> {
             stream.set_timeouts(Some(HANDSHAKE_STEP), Some(HANDSHAKE_STEP))?;
-            write_all(stream, handshake.request())?;
+            if !write_all(stream, handshake.request(), deadline)? {
+                return Ok(None);
+            }
             let mut chunk = [0; 4096];
             loop {
                 if deadline <= Instant::now() || wait.is_cancelled() {

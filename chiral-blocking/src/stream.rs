@@ -4,7 +4,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// An ordered byte stream, used by two threads at once: one reads, one writes. A socket, a TLS
 /// connection, a pair of pipes.
@@ -182,13 +182,22 @@ pub(crate) fn is_timeout(error: &io::Error) -> bool {
     }
 }
 
-/// Writes everything.
-pub(crate) fn write_all(stream: &impl Stream, mut bytes: &[u8]) -> io::Result<()> {
+/// Writes everything; `false` when that has not come about by `deadline`.
+pub(crate) fn write_all(
+    stream: &impl Stream,
+    mut bytes: &[u8],
+    deadline: Instant,
+) -> io::Result<bool> {
     while !bytes.is_empty() {
-        match stream.write(&[IoSlice::new(bytes)])? {
-            0 => return Err(io::ErrorKind::WriteZero.into()),
-            count => bytes = &bytes[count..],
+        match stream.write(&[IoSlice::new(bytes)]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if is_timeout(&error) => {}
+            Err(error) => return Err(error),
+        }
+        if !bytes.is_empty() && deadline <= Instant::now() {
+            return Ok(false);
         }
     }
-    Ok(())
+    Ok(true)
 }
