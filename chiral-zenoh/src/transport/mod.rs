@@ -1,4 +1,6 @@
 mod close_message;
+#[cfg(test)]
+mod properties;
 mod publish;
 mod state;
 mod writer;
