@@ -25,6 +25,8 @@ type Server = PolicyServer<FuzzRuntime>;
 
 /// Connections of one input, at the most.
 const CONNECTIONS: usize = 5;
+/// Calls of `shutdown` that wait at once, at the most: each wakes all others.
+const SHUTDOWNS: usize = 4;
 /// How long everything may take to end: the longest is a handshake.
 const END: Duration = Duration::from_secs(60);
 
@@ -218,6 +220,7 @@ struct World {
     actions: u32,
     /// The server was shut down, or shutting down has begun.
     is_shut_down: bool,
+    shutdowns: usize,
     executor: Executor,
 }
 
@@ -254,6 +257,7 @@ impl World {
             connections: Vec::new(),
             actions: 0,
             is_shut_down: false,
+            shutdowns: 0,
             executor,
         }
     }
@@ -351,6 +355,10 @@ impl World {
 
     fn shut_down(&mut self) {
         self.is_shut_down = true;
+        if self.shutdowns == SHUTDOWNS {
+            return;
+        }
+        self.shutdowns += 1;
         let server = self.server();
         spawn("shutdown", async move { server.shutdown().await });
     }

@@ -51,7 +51,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         ) => {}
         // We notice it in the frame's header, tungstenite only when the frame is complete.
         Some(error) if theirs.failure.is_none() => {
-            let whole = [bytes, &vec![0; LIMIT + 16]].concat();
+            let whole = [bytes, &vec![0; 4 * LIMIT + 16]].concat();
             let theirs = tungstenite_receives(is_server, &whole);
             assert!(theirs.failure.is_some(), "only we found: {error}");
         }

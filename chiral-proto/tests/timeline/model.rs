@@ -14,6 +14,8 @@ use crate::reference::{Chunk, Merge, Placed, Reference, Values};
 use crate::world::{Random, observation, start};
 
 const RUNS: u64 = 1000;
+/// How often something can happen in a run.
+const ROUNDS: usize = 160;
 
 /// What the robot had done when it made an observation.
 #[derive(Clone, Copy)]
@@ -35,7 +37,8 @@ struct Seen {
     arrived: u64,
 }
 
-struct Run {
+/// One run. The fuzz target `timeline` makes its choices from the input.
+pub(crate) struct Run {
     random: Random,
     now: Instant,
     client: Client,
@@ -65,8 +68,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(seed: u64) -> Self {
-        let mut random = Random::new(seed);
+    pub(crate) fn new(mut random: Random) -> Self {
         let capacity = 4 + random.below(60) as usize;
         let max_age = random.one_in(3).then(|| Duration::from_millis(50 + random.below(900)));
         let config = Config {
@@ -134,8 +136,8 @@ impl Run {
         (self.applied, self.resets_done, self.resets_asked) = (0, 0, 0);
     }
 
-    fn live(&mut self) {
-        for _ in 0..160 {
+    pub(crate) fn live(&mut self, rounds: usize) {
+        for _ in 0..rounds {
             self.let_time_pass();
             self.robot();
             self.deliver();
@@ -284,7 +286,8 @@ impl Run {
     fn policy(&mut self) {
         match self.random.below(24) {
             0..6 if self.asked.len() < 4 => {
-                self.client.request_observation(self.now, None).unwrap();
+                let asked = self.client.request_observation(self.now, None);
+                assert!(asked.is_ok() || self.is_stuck(), "{asked:?}");
             }
             6..14 => self.follow(),
             14 => self.put_at_end(1),
@@ -305,14 +308,23 @@ impl Run {
                 self.reference.plan.clear();
             }
             18 if self.random.one_in(2) && self.asked.len() < 4 => {
-                self.client.request_reset(self.now, None).unwrap();
-                self.resets_asked += 1;
-                self.reference.plan.clear();
+                match self.client.request_reset(self.now, None) {
+                    Ok(_) => {
+                        self.resets_asked += 1;
+                        self.reference.plan.clear();
+                    }
+                    Err(error) => assert!(self.is_stuck(), "{error}"),
+                }
             }
             19 if self.random.one_in(8) => self.connect(),
             20..22 => self.check_context(),
             _ => {}
         }
+    }
+
+    /// Whether the transport has been stuck for so long that requests wait for it.
+    fn is_stuck(&self) -> bool {
+        self.client.has_transmit()
     }
 
     fn rows(&mut self, count: u64) -> Vec<Values> {
@@ -475,7 +487,7 @@ fn the_timeline_matches_the_reference_model() {
     let runs = std::env::var("CHIRAL_TIMELINE_RUNS")
         .map_or(RUNS, |runs| runs.parse().expect("CHIRAL_TIMELINE_RUNS is a number of runs"));
     for seed in 0..runs {
-        let run = std::panic::catch_unwind(|| Run::new(seed).live());
+        let run = std::panic::catch_unwind(|| Run::new(Random::new(seed)).live(ROUNDS));
         assert!(run.is_ok(), "in the run of seed {seed}");
     }
 }

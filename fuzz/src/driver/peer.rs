@@ -106,39 +106,43 @@ impl Peer {
         self.remote.send(&frame(first, payload, self.masks));
     }
 
-    /// What the driver has written, read as HTTP and WebSocket.
-    ///
-    /// # Panics
-    /// When it cannot be read: a finding.
+    /// What the driver has written, as [`read_written`] reads it.
     pub fn read(&self) -> Written {
-        let bytes = self.remote.written();
-        let Some(end) = bytes.windows(4).position(|end| end == b"\r\n\r\n") else {
-            return Written { head: bytes, ..Written::default() };
-        };
-        let head = bytes[..end + 4].to_vec();
-        let mut written = Written { head, is_open: true, ..Written::default() };
-        if written.head.starts_with(b"HTTP/1.1 ") && !written.head.starts_with(b"HTTP/1.1 101") {
-            written.is_open = false;
-            return written;
-        }
-        let mut rest = &bytes[end + 4..];
-        let mut message: Option<Vec<u8>> = None;
-        while let Some((first, payload)) = split_frame(&mut rest, !self.masks) {
-            assert!(!written.is_closed, "a frame behind the close");
-            match first & 0x0f {
-                2 => assert!(message.replace(payload).is_none(), "a message within a message"),
-                0 => message.as_mut().expect("a continuation of nothing").extend(payload),
-                8 => written.is_closed = true,
-                9 | 10 => assert!(payload.len() <= 125 && first & 0x80 != 0),
-                _ => panic!("a frame that begins with {first:#x}"),
-            }
-            if first & 0x88 == 0x80 {
-                written.messages.push(message.take().expect("the end of a message"));
-            }
-        }
-        assert!(!written.is_closed || rest.is_empty(), "bytes behind the close");
-        written
+        read_written(self.remote.written(), !self.masks)
     }
+}
+
+/// What one side has written, read as HTTP and WebSocket; `masks` says whether it is a client.
+///
+/// # Panics
+/// When it cannot be read: a finding.
+pub fn read_written(bytes: Vec<u8>, masks: bool) -> Written {
+    let Some(end) = bytes.windows(4).position(|end| end == b"\r\n\r\n") else {
+        return Written { head: bytes, ..Written::default() };
+    };
+    let head = bytes[..end + 4].to_vec();
+    let mut written = Written { head, is_open: true, ..Written::default() };
+    if written.head.starts_with(b"HTTP/1.1 ") && !written.head.starts_with(b"HTTP/1.1 101") {
+        written.is_open = false;
+        return written;
+    }
+    let mut rest = &bytes[end + 4..];
+    let mut message: Option<Vec<u8>> = None;
+    while let Some((first, payload)) = split_frame(&mut rest, masks) {
+        assert!(!written.is_closed, "a frame behind the close");
+        match first & 0x0f {
+            2 => assert!(message.replace(payload).is_none(), "a message within a message"),
+            0 => message.as_mut().expect("a continuation of nothing").extend(payload),
+            8 => written.is_closed = true,
+            9 | 10 => assert!(payload.len() <= 125 && first & 0x80 != 0),
+            _ => panic!("a frame that begins with {first:#x}"),
+        }
+        if first & 0x88 == 0x80 {
+            written.messages.push(message.take().expect("the end of a message"));
+        }
+    }
+    assert!(!written.is_closed || rest.is_empty(), "bytes behind the close");
+    written
 }
 
 /// What the driver has written.
@@ -155,7 +159,7 @@ pub struct Written {
 }
 
 /// A frame as RFC 6455 defines it.
-fn frame(first: u8, payload: &[u8], masks: bool) -> Vec<u8> {
+pub fn frame(first: u8, payload: &[u8], masks: bool) -> Vec<u8> {
     let mask = if masks { 0x80 } else { 0 };
     let mut out = vec![first];
     match payload.len() {
