@@ -7,9 +7,11 @@ use chiral_proto::wire::Limits;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use zenoh::bytes::ZBytes;
+use zenoh::key_expr::KeyExpr;
 use zenoh::sample::{Sample, SampleBuilder};
 
 use super::TransportState;
+use crate::config::RobotName;
 use crate::keys;
 
 /// Bytes of the longest message that is let through.
@@ -43,7 +45,8 @@ fn step() -> impl Strategy<Value = Step> {
 fn sample(pieces: &[Vec<u8>]) -> Sample {
     let mut payload = ZBytes::writer();
     pieces.iter().for_each(|piece| payload.append(ZBytes::from(piece.clone())));
-    SampleBuilder::put("chiral/c2s", payload.finish()).into()
+    let key = KeyExpr::try_from("chiral/c2s").expect("a key");
+    SampleBuilder::put(key, payload.finish()).into()
 }
 
 fn take(state: &TransportState) -> Option<Vec<u8>> {
@@ -93,8 +96,8 @@ proptest! {
 
     #[test]
     fn a_token_tells_its_robot(name in "[a-zA-Z0-9._-]{4,20}", node in "[^/]{0,10}", text in ".{0,40}") {
-        let token = keys::robot_token(&name, &node);
-        prop_assert_eq!(keys::robot_of_token(&token).as_ref().map(|name| name.as_str()), Some(&name[..]));
+        let found = keys::robot_of_token(&keys::robot_token(&name, &node));
+        prop_assert_eq!(found.as_ref().map(RobotName::as_str), Some(&name[..]));
         for key in [text.clone(), format!("chiral/{text}")] {
             if let Some(name) = keys::robot_of_token(&key) {
                 let start = format!("chiral/{name}");
