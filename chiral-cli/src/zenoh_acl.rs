@@ -5,7 +5,6 @@ use clap::{Args, ValueEnum};
 use crate::{output, zenoh};
 
 #[derive(Debug, Args)]
-#[cfg_attr(not(feature = "zenoh"), expect(dead_code, reason = "read when built with Zenoh"))]
 pub(crate) struct Options {
     /// The robot's name on Zenoh; may be repeated, for the robots of one router.
     #[arg(long = "name", value_name = "NAME", required = true)]

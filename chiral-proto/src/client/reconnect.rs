@@ -113,7 +113,7 @@ impl Backoff {
     /// With each pause taken, by chance and evenly, from its second half.
     #[must_use]
     pub fn with_jitter(mut self, seed: u64) -> Self {
-        self.jitter = Some(SplitMix(seed));
+        self.jitter = Some(SplitMix::new(seed));
         self
     }
 

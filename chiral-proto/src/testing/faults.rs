@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::random::SplitMix;
+use crate::random::SplitMix;
 
 /// What one direction of a [`Link`](super::Link) does to the bytes that it carries. The default
 /// carries them at once and unchanged.

@@ -3,7 +3,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::faults::{Break, Faults};
-use super::random::SplitMix;
+use crate::random::SplitMix;
 
 /// An ordered byte stream between two sides, with [`Faults`] in each direction.
 ///

@@ -38,7 +38,6 @@ mod faults;
 mod link;
 mod network;
 mod pair;
-mod random;
 #[cfg(feature = "websocket")]
 mod session_pair;
 

@@ -1,7 +1,6 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::random::SplitMix;
 use crate::ConnectionError;
 use crate::random::SplitMix;
 use crate::wire::Frame;
