@@ -56,7 +56,7 @@ fn take(state: &TransportState) -> Option<Vec<u8>> {
 /// A message comes; `waiting` is what should wait to be taken.
 fn receive(state: &TransportState, waiting: &mut VecDeque<Vec<u8>>, pieces: &[Vec<u8>]) {
     let was_ended = state.is_ended();
-    state.receive(sample(pieces).payload());
+    state.receive(&sample(pieces));
     let message = pieces.concat();
     let len: usize = waiting.iter().map(Vec::len).sum();
     let fits = message.len() <= LONGEST
@@ -79,7 +79,7 @@ proptest! {
                     (0..count).for_each(|_| receive(&state, &mut waiting, &[]));
                 }
                 Step::Close(bytes) => {
-                    state.close_received(sample(&[bytes]).payload());
+                    state.receive_close(&sample(&[bytes]));
                     prop_assert!(state.is_ended());
                 }
                 Step::Subscription(is_subscribed) => {
