@@ -49,13 +49,13 @@ fn a_certificate_is_made_and_used_as_the_program_says() {
     let folder = Folder::new("cert");
     let cert =
         || chiral().args(["cert", "--out", &folder.file("new")]).output().expect("it starts");
-    let made = cert();
-    assert!(made.status.success(), "{}", text(&made.stderr));
+    let first = cert();
+    assert!(first.status.success(), "{}", text(&first.stderr));
     let (certificate, key) =
         (folder.file("new/chiral-cert.pem"), folder.file("new/chiral-key.pem"));
     let mode = Path::new(&key).metadata().expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    let said = text(&made.stdout);
+    let said = text(&first.stdout);
     let line = said.lines().find_map(|line| line.strip_prefix("fingerprint  "));
     let fingerprint = line.expect("it has one").to_owned();
     assert!(said.contains(&format!("--tls-cert {certificate} --tls-key {key}")), "{said}");
