@@ -78,15 +78,14 @@ macro_rules! in_single_bytes {
 
             $(#[test]
             fn $pair() {
-                crate::supervise::run(|| {
-                    super::a_session_in_single_bytes(Pair {
-                        client: Client(&OverPipes(&adapters::$client::ADAPTER)),
-                        server: Server {
-                            adapter: &OverPipes(&adapters::$server::ADAPTER),
-                            network: &PIPES,
-                        },
-                    });
-                });
+                const PAIR: Pair = Pair {
+                    client: Client(&OverPipes(&adapters::$client::ADAPTER)),
+                    server: Server {
+                        adapter: &OverPipes(&adapters::$server::ADAPTER),
+                        network: &PIPES,
+                    },
+                };
+                crate::supervise::run(|| super::a_session_in_single_bytes(PAIR));
             })*
         }
     };

@@ -22,11 +22,11 @@ impl Phase {
     pub(super) const COUNT: usize = 4;
 
     pub(super) fn at(elapsed: Duration, warm_up: Duration, length: Duration) -> Self {
-        let quarter = (length - warm_up) / 4;
+        let quarter = length.saturating_sub(warm_up) / 4;
         match elapsed {
             elapsed if elapsed < warm_up => Self::WarmUp,
             elapsed if elapsed < warm_up + quarter => Self::First,
-            elapsed if elapsed < length - quarter => Self::Middle,
+            elapsed if elapsed + quarter < length => Self::Middle,
             _ => Self::Last,
         }
     }

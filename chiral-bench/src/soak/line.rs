@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use chiral_driver::{ServerConfig, Watchdog};
 use chiral_proto::server::ActionQueue;
-use chiral_proto::testing::{Break, Faults, Link};
+#[cfg(feature = "zenoh")]
+use chiral_proto::testing::Break;
+use chiral_proto::testing::{Faults, Link};
 use chiral_proto::ws::Keepalive;
 use chiral_proto::{Action, Rate};
 use chiral_tests::adapter::{ClientSettings, Policy, Serving};
@@ -74,7 +76,7 @@ impl Transport {
 
     /// The link of a connection: every other one is intact.
     fn link(self, seed: u64, connection: u64) -> Link {
-        if connection % 2 == 0 {
+        if connection.is_multiple_of(2) {
             return Link::new(Faults::default(), Faults::default());
         }
         let seed = seed.wrapping_add(connection.wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -240,7 +242,7 @@ impl SoakPolicy {
                 continue;
             };
             // The one that this was, if it was the first try: its link is known.
-            let is_intact = connections % 2 == 0
+            let is_intact = connections.is_multiple_of(2)
                 && self.progress.connections.load(Ordering::Relaxed) == connections + 1;
             let until = end.min(Instant::now() + CONNECTION);
             if self.act(&*policy, is_intact, until).is_err() {

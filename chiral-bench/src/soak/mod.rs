@@ -72,7 +72,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             line.check_progress()?;
         }
         if next_sample >= next_row || next_sample >= end {
-            let row = Row::new(elapsed, figures.take_minute(), Usage::now()?, &lines);
+            let row = Row::new(elapsed, &figures.take_minute(), Usage::now()?, &lines);
             output::print(&report.row(row)?)?;
             next_row += ROW;
         }

@@ -61,7 +61,7 @@ impl Totals {
 }
 
 impl Row {
-    pub(super) fn new(elapsed: Duration, minute: Seen, usage: Usage, lines: &[SoakLine]) -> Self {
+    pub(super) fn new(elapsed: Duration, minute: &Seen, usage: Usage, lines: &[SoakLine]) -> Self {
         Self {
             minutes: (elapsed.as_secs_f64() / 6.0).round() / 10.0,
             obs_hz: minute.hz(),
