@@ -5,7 +5,7 @@ use chiral_proto::testing::{Link, Side};
 use crate::world::{Script, run};
 
 /// Seeds that are run without `CHIRAL_FAULT_SEEDS`.
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 300;
 /// A break comes within so many bytes of the session.
 const BYTES: u64 = 15_000;
 
