@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chiral_proto::client::{self, Event, RequestError, RequestKey, WhenLost};
+use chiral_proto::client::{self, Event, RequestError, RequestId, RequestKey, WhenLost};
 use chiral_proto::testing::{Happening, Network, Pair};
 use chiral_proto::{Observation, Rate, server};
 use proptest::collection::vec;
@@ -147,10 +147,10 @@ impl World {
         match *command {
             Command::Request(kind) => {
                 let asked = match kind {
-                    Kind::Metadata => client.request_metadata(now, None).map(|id| id.key()),
-                    Kind::Reset => client.request_reset(now, None).map(|id| id.key()),
-                    Kind::Observe => client.request_observation(now, None).map(|id| id.key()),
-                    Kind::Step => client.request_step(now, action(first), None).map(|id| id.key()),
+                    Kind::Metadata => client.request_metadata(now, None).map(RequestId::key),
+                    Kind::Reset => client.request_reset(now, None).map(RequestId::key),
+                    Kind::Observe => client.request_observation(now, None).map(RequestId::key),
+                    Kind::Step => client.request_step(now, action(first), None).map(RequestId::key),
                 };
                 let is_held = self.when_lost == WhenLost::HoldCalls
                     && matches!(kind, Kind::Metadata | Kind::Observe);
