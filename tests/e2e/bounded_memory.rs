@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chiral_proto::Rate;
+use chiral_proto::server::ActionQueue;
 use chiral_proto::wire::ClientMessage;
 use chiral_tests::adapter::{Adapter, ClientSettings, ServerSettings};
 use chiral_tests::sockets::address_of;
@@ -109,7 +110,9 @@ fn a_policy_that_never_reads(name: &'static str, adapter: &dyn Adapter) {
 
 fn a_policy_at_full_speed(name: &'static str, adapter: &dyn Adapter) {
     let robot = Arc::new(Recorder::small().held(Work::Apply));
-    let serving = adapter.serve("127.0.0.1:0", Arc::clone(&robot), ServerSettings::default());
+    let mut settings = ServerSettings::default();
+    settings.machine.action_queue = ActionQueue::Latest;
+    let serving = adapter.serve("127.0.0.1:0", Arc::clone(&robot), settings);
     let meter = Meter::start(name);
     let mut raw = Raw::complete_handshake(address_of(&serving.uri()));
     let action = ClientMessage::ApplyAction([0.5; 7].into()).encode().to_bytes();
