@@ -107,15 +107,15 @@ impl Wire {
         self.lock().ends.extend([client.twin(), server.twin()]);
         let (up, down) = (Arc::clone(self), Arc::clone(self));
         let (to_server, to_client) = (server.twin(), client.twin());
-        thread::spawn(move || up.pass_on(Sender::Client, client, to_server));
-        thread::spawn(move || down.pass_on(Sender::Server, server, to_client));
+        thread::spawn(move || up.pass_on(Sender::Client, &client, &to_server));
+        thread::spawn(move || down.pass_on(Sender::Server, &server, &to_client));
     }
 
-    fn pass_on(&self, sender: Sender, from: Socket, to: Socket) {
+    fn pass_on(&self, sender: Sender, mut from: &Socket, mut to: &Socket) {
         let mut chunk = vec![0; 64 << 10];
-        while let Ok(count @ 1..) = (&from).read(&mut chunk) {
+        while let Ok(count @ 1..) = from.read(&mut chunk) {
             let (passes, is_cut) = self.passage(sender, count);
-            if (&to).write_all(&chunk[..passes]).is_err() {
+            if to.write_all(&chunk[..passes]).is_err() {
                 break;
             }
             if is_cut {
