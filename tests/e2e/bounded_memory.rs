@@ -124,8 +124,10 @@ fn a_policy_at_full_speed(name: &'static str, adapter: &dyn Adapter) {
         12 * MIB,
         "a policy that sends actions at full speed to a robot that is stuck",
     );
-    robot.release_all();
+    // While the robot is stuck, what was sent last is read and superseded.
     drop(raw);
+    std::thread::sleep(FLOOD);
+    robot.release_all();
     robot.wait_for_disconnects(1);
 
     // More requests than may wait end the connection.
