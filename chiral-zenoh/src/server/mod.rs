@@ -12,6 +12,7 @@ use chiral_proto::Map;
 use chiral_proto::wire::ServerMessage;
 use zenoh::{Session, Wait};
 
+use crate::authentication::Secret;
 use crate::background::Background;
 use crate::config::{Config, Endpoint, Role};
 use crate::encode::Encoder;
@@ -54,6 +55,7 @@ struct ServerContext {
     accept_queue: Arc<AcceptQueue>,
     encoder: Encoder,
     config: Config,
+    secret: Option<Secret>,
     metadata: Metadata,
     /// The newest policy gets the robot.
     takes_over: Arc<AtomicBool>,
@@ -66,6 +68,7 @@ impl Listener {
     /// connected to, or a robot of the name is on the network already.
     pub fn open(config: Config) -> Background<Self> {
         Background::spawn(move |cancellation| {
+            let secret = config.secret()?;
             let (zenoh, endpoints) = config.to_zenoh(Role::Server)?;
             let fail = |error: zenoh::Error| Error::open(&config, &error);
             let session = zenoh::open(zenoh).wait().map_err(fail)?;
@@ -83,6 +86,7 @@ impl Listener {
                 accept_queue: Arc::clone(&accept_queue),
                 encoder,
                 config: config.clone(),
+                secret,
                 metadata: Arc::clone(&metadata),
                 takes_over: Arc::clone(&takes_over),
             };

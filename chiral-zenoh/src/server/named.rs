@@ -53,7 +53,7 @@ pub(super) fn accept_policies(
     cancellation: &Cancellation,
 ) -> Result<impl FnOnce() + Send + Sync + use<>, Error> {
     let config = context.config.clone();
-    let secret = config.secret()?;
+    let secret = context.secret.clone();
     let fail = |error: zenoh::Error| Error::open(&config, &error);
     let session = context.session.clone();
     let node = session.zid().to_string();
