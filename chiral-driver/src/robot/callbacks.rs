@@ -127,11 +127,11 @@ impl<B: Robot, F: Fn() + Send + Sync> Dispatcher<B, F> {
                     }
                     Event::Disconnected(reason) => self.robot.on_disconnect(&reason).await,
                     Event::ActionsDropped { count, reason } => {
-                        self.connection().lock().warn_of_drops(count, &reason);
+                        self.connection().warn_of_drops(count, &reason);
                         self.robot.on_actions_dropped(count, &reason).await;
                     }
                     Event::ActionsClamped { count, error } => {
-                        self.connection().lock().warn_of_clamps(count, &error);
+                        self.connection().warn_of_clamps(count, &error);
                     }
                     _ => {}
                 }

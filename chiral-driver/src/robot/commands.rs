@@ -9,7 +9,7 @@ use chiral_proto::server::{
 use chiral_proto::{Action, ConnectionError, Map, ResetResult, StepResult, StopReason};
 
 use super::callbacks::{log_camera, log_stop};
-use crate::server::{Lease, ServerConfig};
+use crate::server::{Lease, ServerConfig, ServerState};
 
 /// What a policy wants of a robot that [pulls its commands](Commands).
 #[derive(Debug)]
@@ -131,8 +131,15 @@ impl CommandSlot {
         }
         // It may have changed since the machine was made.
         let metadata = self.lock_metadata().clone();
-        lease.connection().call(|state, _| state.machine.set_default_metadata(metadata));
+        let connection = Arc::clone(lease.connection());
+        let set = |state: &mut ServerState, _| state.machine.set_default_metadata(metadata);
+        let ((), wake) = connection.change(set);
         *state = SlotState::Waiting(lease);
+        // The control loop may be waiting for the lock: no system call under it.
+        drop(state);
+        if wake {
+            connection.wake_driver();
+        }
     }
 
     /// Whether the control loop has ended.
@@ -352,13 +359,13 @@ impl Commands {
             Event::Observe(reply) => Some(Command::Observe(reply)),
             Event::ActionsDropped { count, reason } => {
                 if let Some(lease) = &self.lease {
-                    lease.connection().lock().warn_of_drops(count, &reason);
+                    lease.connection().warn_of_drops(count, &reason);
                 }
                 self.poll()
             }
             Event::ActionsClamped { count, error } => {
                 if let Some(lease) = &self.lease {
-                    lease.connection().lock().warn_of_clamps(count, &error);
+                    lease.connection().warn_of_clamps(count, &error);
                 }
                 self.poll()
             }

@@ -33,8 +33,9 @@ impl LogLimit {
 pub(super) struct Repeated<K>(Vec<(K, Instant, u64)>);
 
 impl<K: Clone> Repeated<K> {
+    /// With room for some kinds: a control loop that finds a new one is not to allocate.
     pub(super) fn new() -> Self {
-        Self(Vec::new())
+        Self(Vec::with_capacity(8))
     }
 
     /// Whether something of a kind is to be told now that has happened so many times more: how many

@@ -8,7 +8,7 @@ use chiral_proto::server::{DropReason, Server};
 use event_listener::{Event, EventListener};
 
 use super::log_limit::Repeated;
-use crate::connection::State;
+use crate::connection::{Connection, State};
 use crate::transport::Extension;
 
 /// The server's machine, and what those who work for it wait for.
@@ -109,22 +109,17 @@ impl ServerState {
         self.on_motion_end.listen()
     }
 
-    /// Tells the log that the robot does not get all actions: the first for each reason, then what
-    /// has come together every 10 s.
-    pub(crate) fn warn_of_drops(&mut self, count: u64, reason: &DropReason) {
-        let told = self.dropped.note(Instant::now(), count, reason, DropReason::is_like);
-        if let Some(count) = told {
-            tracing::warn!("{count} actions did not reach the robot: {reason}");
-        }
+    /// Of how many dropped actions the log is to be told now, if of any: of the first for each reason,
+    /// then of what has come together every 10 s.
+    fn note_drops(&mut self, count: u64, reason: &DropReason) -> Option<u64> {
+        self.dropped.note(Instant::now(), count, reason, DropReason::is_like)
     }
 
-    /// Tells the log that actions were clamped, as often.
-    pub(crate) fn warn_of_clamps(&mut self, count: u64, error: &ActionError) {
+    /// The same of clamped actions.
+    fn note_clamps(&mut self, count: u64, error: &ActionError) -> Option<u64> {
         let is_like =
             |one: &ActionError, other: &ActionError| discriminant(one) == discriminant(other);
-        if let Some(count) = self.clamped.note(Instant::now(), count, error, is_like) {
-            tracing::warn!("{count} actions were clamped: {error}");
-        }
+        self.clamped.note(Instant::now(), count, error, is_like)
     }
 
     /// What moved the robot is done: a reset or a step may be waiting for just this.
@@ -132,6 +127,25 @@ impl ServerState {
         self.motion.finish_motion();
         self.dispatch_events();
         self.on_motion_end.notify(usize::MAX);
+    }
+}
+
+// Not under the lock, for which others would wait until the log has taken the line.
+impl Connection<ServerState> {
+    /// Tells the log that the robot does not get all actions.
+    pub(crate) fn warn_of_drops(&self, count: u64, reason: &DropReason) {
+        let told = self.lock().note_drops(count, reason);
+        if let Some(count) = told {
+            tracing::warn!("{count} actions did not reach the robot: {reason}");
+        }
+    }
+
+    /// Tells the log that actions were clamped.
+    pub(crate) fn warn_of_clamps(&self, count: u64, error: &ActionError) {
+        let told = self.lock().note_clamps(count, error);
+        if let Some(count) = told {
+            tracing::warn!("{count} actions were clamped: {error}");
+        }
     }
 }
 

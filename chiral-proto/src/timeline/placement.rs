@@ -5,6 +5,13 @@ use std::ops::Range;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChunkId(pub(crate) u64);
 
+impl ChunkId {
+    /// The chunk's number: 0 for the first that its client was given.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
 impl fmt::Display for ChunkId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "chunk {}", self.0)

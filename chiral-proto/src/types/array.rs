@@ -155,6 +155,20 @@ impl Array {
         }
     }
 
+    /// Writes the elements as [`to_f32`](Self::to_f32) gives them to `out`, without an allocation,
+    /// and returns how many there are: as many as fit, when `out` is shorter.
+    pub fn copy_to_f32(&self, out: &mut [f32]) -> usize {
+        let mut count = 0;
+        let put = |value: f32| {
+            if let Some(place) = out.get_mut(count) {
+                *place = value;
+                count += 1;
+            }
+        };
+        self.for_each(|value| value as f32, |value| value as f32, put);
+        count
+    }
+
     /// The elements as `f64`, whatever the dtype: borrowed if they are `float64` and aligned,
     /// else converted. 64-bit integers round to the nearest `f64`; true is 1, false is 0.
     pub fn to_f64(&self) -> Cow<'_, [f64]> {
@@ -166,23 +180,29 @@ impl Array {
 
     // 64-bit integers have a way of their own: through f64 they would round twice.
     fn convert<T>(&self, float: impl Fn(f64) -> T, wide: impl Fn(i128) -> T) -> Vec<T> {
+        let mut converted = Vec::with_capacity(self.len());
+        self.for_each(float, wide, |value| converted.push(value));
+        converted
+    }
+
+    fn for_each<T>(&self, float: impl Fn(f64) -> T, wide: impl Fn(i128) -> T, put: impl FnMut(T)) {
         fn read<E: Element>(bytes: &[u8]) -> impl Iterator<Item = E> {
             bytes.chunks_exact(size_of::<E>()).map(E::read)
         }
         let bytes = &self.bytes[..];
         match self.dtype {
-            Dtype::Bool => read::<bool>(bytes).map(|b| float(f64::from(u8::from(b)))).collect(),
-            Dtype::I8 => read::<i8>(bytes).map(|v| float(v.into())).collect(),
-            Dtype::I16 => read::<i16>(bytes).map(|v| float(v.into())).collect(),
-            Dtype::I32 => read::<i32>(bytes).map(|v| float(v.into())).collect(),
-            Dtype::I64 => read::<i64>(bytes).map(|v| wide(v.into())).collect(),
-            Dtype::U8 => read::<u8>(bytes).map(|v| float(v.into())).collect(),
-            Dtype::U16 => read::<u16>(bytes).map(|v| float(v.into())).collect(),
-            Dtype::U32 => read::<u32>(bytes).map(|v| float(v.into())).collect(),
-            Dtype::U64 => read::<u64>(bytes).map(|v| wide(v.into())).collect(),
-            Dtype::F16 => read::<half::f16>(bytes).map(|v| float(v.into())).collect(),
-            Dtype::F32 => read::<f32>(bytes).map(|v| float(v.into())).collect(),
-            Dtype::F64 => read::<f64>(bytes).map(float).collect(),
+            Dtype::Bool => read::<bool>(bytes).map(|b| float(f64::from(u8::from(b)))).for_each(put),
+            Dtype::I8 => read::<i8>(bytes).map(|v| float(v.into())).for_each(put),
+            Dtype::I16 => read::<i16>(bytes).map(|v| float(v.into())).for_each(put),
+            Dtype::I32 => read::<i32>(bytes).map(|v| float(v.into())).for_each(put),
+            Dtype::I64 => read::<i64>(bytes).map(|v| wide(v.into())).for_each(put),
+            Dtype::U8 => read::<u8>(bytes).map(|v| float(v.into())).for_each(put),
+            Dtype::U16 => read::<u16>(bytes).map(|v| float(v.into())).for_each(put),
+            Dtype::U32 => read::<u32>(bytes).map(|v| float(v.into())).for_each(put),
+            Dtype::U64 => read::<u64>(bytes).map(|v| wide(v.into())).for_each(put),
+            Dtype::F16 => read::<half::f16>(bytes).map(|v| float(v.into())).for_each(put),
+            Dtype::F32 => read::<f32>(bytes).map(|v| float(v.into())).for_each(put),
+            Dtype::F64 => read::<f64>(bytes).map(float).for_each(put),
         }
     }
 }
@@ -296,6 +316,9 @@ mod tests {
             assert_eq!(array.dtype(), dtype);
             assert_eq!(*array.to_f32(), [1.0, 0.0], "{dtype}");
             assert_eq!(*array.to_f64(), [1.0, 0.0], "{dtype}");
+            let mut three = [7.0; 3];
+            assert_eq!((array.copy_to_f32(&mut three), three), (2, [1.0, 0.0, 7.0]), "{dtype}");
+            assert_eq!(array.copy_to_f32(&mut three[..1]), 1, "{dtype}");
         }
     }
 
