@@ -161,7 +161,7 @@ impl PolicyClient {
     /// error.
     pub fn send_action(&self, action: impl Into<Action>) -> Result<(), NotQueued> {
         self.calls.request_action(action.into())?;
-        self.send();
+        self.send_requests();
         Ok(())
     }
 
@@ -190,9 +190,24 @@ impl PolicyClient {
         Self { calls, link, _threads: Arc::new(JoinOnDrop(threads)) }
     }
 
-    /// Sends what there is to send: in this thread, if the stream takes it at once, for another one
-    /// would have to wake up first.
-    fn send(&self) {
+    /// Sends what the `request_…` calls of [`ClientCalls`] have made: in this thread, if the stream
+    /// takes it at once, for another one would have to wake up first. For callers who do not block
+    /// until the answer comes but wait for it [in pieces](Pending::wait_for). Never blocks.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # let robot = chiral_blocking::PolicyClient::connect("ws://localhost:8765")?;
+    /// let mut reset = robot.request_reset()?;
+    /// robot.send_requests();
+    /// let result = loop {
+    ///     match reset.wait_for(Duration::from_millis(50)) {
+    ///         Some(result) => break result?,
+    ///         None => println!("the robot is still moving"),
+    ///     }
+    /// };
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn send_requests(&self) {
         match self.link.get() {
             Some(link) => link.try_send_inline(),
             None => self.calls.connection().wake_driver(),
@@ -201,7 +216,7 @@ impl PolicyClient {
 
     fn wait_for<T>(&self, request: Result<Pending<T>, CallError>) -> Result<T, CallError> {
         let pending = request?;
-        self.send();
+        self.send_requests();
         block_on(pending)
     }
 }

@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 use chiral_driver::TlsClient;
 use chiral_driver::address::StreamAddress;
 use chiral_driver::client::{
-    ClientSettings, ConnectionEvent, Failure, OnConnection, OnWaiting, Stage, Supervisor, Target,
-    WaitForServer, Waiting, classify_handshake,
+    CancelToken, ClientSettings, ConnectionEvent, Failure, OnConnection, OnWaiting, Stage,
+    Supervisor, Target, WaitForServer, Waiting, classify_handshake,
 };
 use chiral_driver::proto::bytes::Bytes;
 use chiral_driver::proto::client::{Config, Reconnect};
+use chiral_driver::proto::pool::{BufferSource, PoolMemory};
 use chiral_driver::proto::ws::{HandshakeError, Keepalive};
 use chiral_driver::{ConnectError, Connector, Security, Token, Transport};
-use futures_lite::future::block_on;
+use futures_lite::future::{block_on, or};
 
 use crate::client::PolicyClient;
 use crate::connector::connector;
@@ -28,9 +29,6 @@ use crate::threads::Threads;
 
 /// How long a call may block during a handshake before the deadline is looked at.
 const HANDSHAKE_STEP: Duration = Duration::from_millis(50);
-
-/// How long a pause between two tries may go on before it is looked at whether anybody waits.
-const SLEEP_STEP: Duration = Duration::from_millis(50);
 
 /// Settings of a [`PolicyClient`], and how to connect it.
 #[derive(Debug, Clone, Default)]
@@ -55,6 +53,40 @@ impl Builder {
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.0.connect_timeout = Some(timeout);
+        self
+    }
+
+    /// Lets another thread give [`connect`](Self::connect) up, which then fails within a tenth of a
+    /// second. Default: nobody does.
+    #[must_use]
+    pub fn cancel(mut self, cancel: CancelToken) -> Self {
+        self.0.cancel = cancel;
+        self
+    }
+
+    /// Where large messages of the server are read into, in whose memory the arrays of observations
+    /// then lie: page-locked memory from which a GPU copies, for example. Default: the heap, to which
+    /// messages also go for which the source has no memory left. Another transport than WebSocket has
+    /// memory of its own.
+    ///
+    /// ```
+    /// use chiral_blocking::PolicyClient;
+    /// use chiral_blocking::proto::pool::{BufferMemory, BufferSource};
+    ///
+    /// /// Stands for an allocator of page-locked memory.
+    /// struct PageLocked;
+    ///
+    /// impl BufferSource for PageLocked {
+    ///     fn allocate(&self, len: usize) -> Option<Box<dyn BufferMemory>> {
+    ///         Some(Box::new(vec![0_u8; len]))
+    ///     }
+    /// }
+    ///
+    /// let builder = PolicyClient::builder().memory(PageLocked);
+    /// ```
+    #[must_use]
+    pub fn memory(mut self, source: impl BufferSource) -> Self {
+        self.0.memory = PoolMemory::of(source);
         self
     }
 
@@ -171,7 +203,12 @@ impl Builder {
     pub fn connect_with(self, connector: impl Connector) -> Result<PolicyClient, ConnectError> {
         let settings = self.0.for_connector(&connector);
         let wait = WaitForServer::new(&connector.uri(), &settings);
-        let transport = block_on(connector.connect(&settings.machine.limits, wait))?;
+        let connecting = connector.connect(&settings.machine.limits, wait);
+        let cancelled = async {
+            settings.cancel.cancelled().await;
+            Err(ConnectError::Cancelled)
+        };
+        let transport = block_on(or(connecting, cancelled))?;
         let calls = settings.start_supervised(transport.extension());
         let connection = Arc::clone(calls.connection());
         let supervisor = Supervisor::new(connection, settings, connector.uri())?;
@@ -225,17 +262,16 @@ impl Builder {
                     let shaken = self
                         .complete_handshake(&stream, uri, authority, path, deadline, &mut wait)?;
                     match shaken {
-                        Ok(surplus) => return Ok((stream, surplus)),
+                        Ok(surplus) => {
+                            wait.check_cancelled()?;
+                            return Ok((stream, surplus));
+                        }
                         Err(failure) => failure,
                     }
                 }
             };
             let retry_at = wait.retry_at(failure)?;
-            while let Some(left) = retry_at.checked_duration_since(Instant::now())
-                && !wait.is_cancelled()
-            {
-                std::thread::sleep(left.min(SLEEP_STEP));
-            }
+            wait.sleep_until(retry_at);
         }
     }
 
@@ -257,7 +293,7 @@ impl Builder {
             }
             let mut chunk = [0; 4096];
             loop {
-                if deadline <= Instant::now() || wait.is_cancelled() {
+                if deadline <= Instant::now() || wait.check_cancelled().is_err() {
                     return Ok(None);
                 }
                 wait.notice(Stage::Handshake.when_slow());

@@ -48,7 +48,7 @@ fn connect_first(
     let (connected, results) = channel();
     loop {
         let now = Instant::now();
-        if deadline <= now || wait.is_cancelled() {
+        if deadline <= now || wait.check_cancelled().is_err() {
             return Err(Stage::Connect.timed_out());
         }
         if let Some(address) = race.start_next(now) {
@@ -85,7 +85,7 @@ fn receive<T>(
             Err(RecvTimeoutError::Disconnected) => return None,
             Err(RecvTimeoutError::Timeout) => wait.notice(stage.when_slow()),
         }
-        if until <= Instant::now() || wait.is_cancelled() {
+        if until <= Instant::now() || wait.check_cancelled().is_err() {
             return None;
         }
     }

@@ -20,7 +20,7 @@ mod stream;
 mod threads;
 mod transport;
 
-pub use chiral_driver::client::{ConnectionEvent, Waiting};
+pub use chiral_driver::client::{CancelToken, ConnectionEvent, Pending, Waiting};
 pub use chiral_driver::proto::{self, DEFAULT_ADDRESS, DEFAULT_URI};
 pub use chiral_driver::{
     CallError, ClientCalls, Command, Commands, ConnectError, FailureText, Hold, NotReady, Refusal,

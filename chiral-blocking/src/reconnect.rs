@@ -3,13 +3,12 @@
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Instant;
 
 use chiral_driver::address::StreamAddress;
-use chiral_driver::client::{ClientState, Outage, OutageProgress, Supervisor};
+use chiral_driver::client::{CancelToken, ClientState, Outage, OutageProgress, Supervisor};
 use chiral_driver::proto::bytes::Bytes;
 use chiral_driver::proto::ws::Session;
 use chiral_driver::{ConnectError, Connector, Driver, Security, Transport};
@@ -138,9 +137,9 @@ async fn connect_aside(
     supervisor: &Supervisor,
     outage: &Outage<'_>,
 ) -> Result<(Box<dyn Stream>, Bytes), ConnectError> {
-    let cancelled = Arc::<AtomicBool>::default();
-    let _cancel = SetOnDrop(Arc::clone(&cancelled));
-    let wait = supervisor.wait(outage).cancelled_by(cancelled);
+    let cancel = CancelToken::new();
+    let _cancel = CancelOnDrop(cancel.clone());
+    let wait = supervisor.wait(outage).cancelled_by(cancel);
     let (builder, route) = (Builder::from(supervisor.settings().clone()), route.clone());
     let (connected, result) = oneshot::channel();
     let thread = std::thread::Builder::new().name("chiral-reconnect".to_owned());
@@ -154,10 +153,10 @@ async fn connect_aside(
     result.await.unwrap_or_else(|_| Err(gone()))
 }
 
-struct SetOnDrop(Arc<AtomicBool>);
+struct CancelOnDrop(CancelToken);
 
-impl Drop for SetOnDrop {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.cancel();
     }
 }

@@ -71,6 +71,9 @@ pub enum ConnectError {
     /// A transport other than WebSocket could not be connected; the error is its own.
     #[error(transparent)]
     Transport(Box<dyn std::error::Error + Send + Sync>),
+    /// Connecting was given up, by a [`CancelToken`](crate::client::CancelToken).
+    #[error("connecting was cancelled")]
+    Cancelled,
     /// The system has no random bytes for the WebSocket's keys.
     #[error("the operating system gave no random bytes: {0}")]
     Random(String),

@@ -60,6 +60,43 @@ impl<S: BufferSource + ?Sized> BufferSource for SharedArc<S> {
     }
 }
 
+/// Where the buffers of a pool lie, as a setting: on the heap, or in the memory of a
+/// [`BufferSource`]. Two settings are equal when they are of the same source.
+#[derive(Clone, Default)]
+pub struct PoolMemory(Option<SharedSource>);
+
+impl PoolMemory {
+    /// The memory of a source.
+    pub fn of(source: impl BufferSource) -> Self {
+        Self(Some(SharedArc::new(source)))
+    }
+
+    /// A pool of this memory, which keeps at most `keep` unused buffers.
+    pub fn pool(&self, keep: usize) -> BufferPool {
+        match &self.0 {
+            Some(source) => BufferPool::with_source(keep, SharedArc::clone(source)),
+            None => BufferPool::new(keep),
+        }
+    }
+}
+
+impl PartialEq for PoolMemory {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Some(source), Some(other)) => SharedArc::ptr_eq(source, other),
+            (source, other) => source.is_none() && other.is_none(),
+        }
+    }
+}
+
+impl Eq for PoolMemory {}
+
+impl fmt::Debug for PoolMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "PoolMemory(a source)" } else { "PoolMemory(the heap)" })
+    }
+}
+
 /// A block of memory of a [`BufferSource`]: any type that gives its bytes as a slice. Dropping it
 /// gives the memory back to its source.
 ///

@@ -1,6 +1,7 @@
 //! The policy's side: [`PolicyClient`], and what adapters make theirs from.
 
 mod calls;
+mod cancel;
 mod connect;
 mod connection_event;
 mod race;
@@ -18,6 +19,7 @@ use chiral_proto::{Action, Map, Observation, ResetResult, StepResult};
 use futures_io::{AsyncRead, AsyncWrite};
 
 pub use calls::ClientCalls;
+pub use cancel::CancelToken;
 pub use connect::Builder;
 pub use connection_event::{ConnectionEvent, OnConnection};
 pub use race::Race;

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chiral_proto::client::{Config, Reconnect, WhenLost};
+use chiral_proto::pool::PoolMemory;
 use chiral_proto::ws::{
     self, ClientHandshake, HandshakeError, Keepalive, Role, Session, WsUri, redacted,
 };
 
 use super::calls::{CallSettings, ClientCalls};
+use super::cancel::CancelToken;
 use super::connection_event::OnConnection;
 use super::waiting::{Failure, OnWaiting};
 use crate::address::{Scheme, StreamAddress};
@@ -30,6 +32,8 @@ pub struct ClientSettings {
     /// How long connecting waits for a server that is not there yet, or does not take the
     /// connection yet; `None` for ever.
     pub connect_timeout: Option<Duration>,
+    /// Gives up connecting, in an adapter whose calls block.
+    pub cancel: CancelToken,
     /// What is called while connecting waits.
     pub on_waiting: OnWaiting,
     /// Header fields of the request with which a WebSocket begins, beside those of the handshake.
@@ -48,6 +52,9 @@ pub struct ClientSettings {
     pub reconnect: Option<Reconnect>,
     /// What is called when the connection is lost, made again, or ends.
     pub on_connection: OnConnection,
+    /// Where large messages of the server are read into. Another transport than WebSocket has memory
+    /// of its own.
+    pub memory: PoolMemory,
 }
 
 impl Default for ClientSettings {
@@ -55,6 +62,7 @@ impl Default for ClientSettings {
         Self {
             machine: Config::default(),
             connect_timeout: None,
+            cancel: CancelToken::default(),
             on_waiting: OnWaiting::default(),
             headers: Headers::default(),
             token: None,
@@ -64,6 +72,7 @@ impl Default for ClientSettings {
             keepalive: Some(Keepalive::default()),
             reconnect: None,
             on_connection: OnConnection::default(),
+            memory: PoolMemory::default(),
         }
     }
 }
@@ -217,6 +226,7 @@ impl ClientSettings {
         let config = ws::Config {
             limits: self.machine.limits.clone(),
             keepalive: self.keepalive,
+            memory: self.memory.clone(),
             ..ws::Config::default()
         };
         Ok(Session::new(now, Role::Client { seed: random()? }, &config, surplus))

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use chiral_proto::client::{
     Client, ConnectionState, Event, Latest, Misuse, RequestError, RequestKey,
@@ -17,6 +18,7 @@ use super::connection_event::{ConnectionEvent, ConnectionEvents};
 use super::settings::ClientSettings;
 use crate::connection::{Connection, State};
 use crate::error::CallError;
+use crate::robot::wait;
 use crate::transport::Extension;
 
 /// The client's machine, and the callers who wait for it.
@@ -173,6 +175,11 @@ impl ClientState {
                  use `send_action`, which needs no queue",
                 if queued == 1 { "action waits" } else { "actions wait" },
             ),
+            Event::QueueLong { queued } => tracing::warn!(
+                "{queued} actions wait in the queue: they are put faster than they are sent, so that \
+                 each leaves later than the one before; put them at the rate of the dispatch, or \
+                 replace the old ones",
+            ),
             Event::PlanLow { .. } => {
                 self.on_plan_low.notify(usize::MAX);
             }
@@ -295,6 +302,13 @@ impl State for ClientState {
 pub struct Pending<T>(oneshot::Receiver<Result<T, RequestError>>);
 
 impl<T> Pending<T> {
+    /// Blocks until the answer comes; `None` when it has not in this time, and is to be waited for
+    /// on. So a caller can look for something else now and then. Not to be called again after the
+    /// answer has come.
+    pub fn wait_for(&mut self, timeout: Duration) -> Option<Result<T, CallError>> {
+        wait(self, timeout)
+    }
+
     pub(super) fn new() -> (Answer<T>, Self) {
         let (answer, receiver) = oneshot::channel();
         (answer, Self(receiver))

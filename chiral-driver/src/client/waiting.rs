@@ -3,13 +3,13 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chiral_proto::client::Backoff;
 use chiral_proto::ws::{HandshakeError, redacted};
 
+use super::cancel::CancelToken;
 use super::settings::ClientSettings;
 use crate::error::ConnectError;
 
@@ -163,6 +163,7 @@ pub struct WaitForServer {
     uri: String,
     start: Instant,
     deadline: Option<Instant>,
+    cancel: CancelToken,
     on_waiting: OnWaiting,
     /// When the hook is called next, and when the log is told.
     notice_at: Instant,
@@ -171,8 +172,6 @@ pub struct WaitForServer {
     /// Look-ups that failed, one after the other.
     failed_look_ups: u32,
     pace: Pace,
-    /// Set when nobody waits any more.
-    cancelled: Option<Arc<AtomicBool>>,
     /// The server's last answer: a last try that finds no time for one does not hide it.
     last_refusal: Option<HandshakeError>,
 }
@@ -211,38 +210,29 @@ impl WaitForServer {
             uri: redacted(uri),
             start,
             deadline: settings.connect_timeout.and_then(|timeout| start.checked_add(timeout)),
+            cancel: settings.cancel.clone(),
             on_waiting: settings.on_waiting.clone(),
             notice_at: start + HOOK_INTERVAL,
             log_at: start + HOOK_INTERVAL,
             is_logged: false,
             failed_look_ups: 0,
             pace: Pace::Connecting(Backoff::new(RETRY_INTERVAL, LONGEST_PAUSE)),
-            cancelled: None,
             last_refusal: None,
         }
     }
 
-    /// The wait with a flag that is set when nobody waits any more: for whoever connects in a thread
-    /// that cannot be stopped, and is to look at [`is_cancelled`](Self::is_cancelled) whenever it has
-    /// waited until [`look_up_at`](Self::look_up_at).
+    /// The wait that this token gives up, in the place of the settings' own: for whoever connects in a
+    /// thread that cannot be stopped.
     #[must_use]
-    pub fn cancelled_by(mut self, cancelled: Arc<AtomicBool>) -> Self {
-        self.cancelled = Some(cancelled);
+    pub fn cancelled_by(mut self, cancel: CancelToken) -> Self {
+        self.cancel = cancel;
         self
     }
 
-    /// Whether nobody waits any more.
-    pub fn is_cancelled(&self) -> bool {
-        self.cancelled.as_ref().is_some_and(|cancelled| cancelled.load(Ordering::Relaxed))
-    }
-
     /// Until when a thread that connects may sleep before it looks at what else is due:
-    /// [`notice`](Self::notice), and whether it [is cancelled](Self::is_cancelled).
+    /// [`notice`](Self::notice), and whether it [was given up](Self::check_cancelled).
     pub fn look_up_at(&self) -> Instant {
-        match &self.cancelled {
-            Some(_) => self.notice_at.min(Instant::now() + CANCELLATION_STEP),
-            None => self.notice_at,
-        }
+        self.notice_at.min(Instant::now() + CANCELLATION_STEP)
     }
 
     /// How long has been waited.
@@ -259,6 +249,19 @@ impl WaitForServer {
     pub fn try_deadline(&self) -> Instant {
         let deadline = Instant::now() + TRY_TIMEOUT;
         self.deadline.map_or(deadline, |until| deadline.min(until))
+    }
+
+    /// Whether connecting was given up from elsewhere.
+    ///
+    /// # Errors
+    /// When it was.
+    pub fn check_cancelled(&self) -> Result<(), ConnectError> {
+        if self.cancel.is_cancelled() { Err(ConnectError::Cancelled) } else { Ok(()) }
+    }
+
+    /// Blocks until an instant, or until connecting is given up from elsewhere.
+    pub fn sleep_until(&self, until: Instant) {
+        self.cancel.wait_until(until);
     }
 
     /// When to call [`notice`](Self::notice) next.
@@ -287,11 +290,10 @@ impl WaitForServer {
     /// When to try again after a try that failed.
     ///
     /// # Errors
-    /// When the time for connecting is over by then, or another try would come to the same.
+    /// When the time for connecting is over by then, another try would come to the same, or connecting
+    /// was given up from elsewhere.
     pub fn retry_at(&mut self, failure: Failure) -> Result<Instant, ConnectError> {
-        if self.is_cancelled() {
-            return Err(failure.into_error(&self.uri, self.waited()));
-        }
+        self.check_cancelled()?;
         self.failed_look_ups = match failure {
             Failure::UnknownHost(_) => self.failed_look_ups + 1,
             Failure::Absent(_) | Failure::Refused(_) => 0,

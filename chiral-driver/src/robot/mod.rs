@@ -8,6 +8,7 @@ mod waiting;
 pub use callbacks::{dispatch, dispatch_on_threads};
 pub use clock::monotonic_seconds;
 pub use commands::{Command, CommandSlot, Commands, Hold};
+pub(crate) use waiting::wait;
 pub use waiting::{NotReady, WaitForSensors};
 
 use std::future::Future;

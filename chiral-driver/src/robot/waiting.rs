@@ -93,7 +93,7 @@ impl Wake for Unpark {
 }
 
 /// Blocks until the future is ready; `None` when it is not in time.
-fn wait<T>(future: impl Future<Output = T>, timeout: Duration) -> Option<T> {
+pub(crate) fn wait<T>(future: impl Future<Output = T>, timeout: Duration) -> Option<T> {
     let deadline = Instant::now().checked_add(timeout);
     let waker = Arc::new(Unpark(thread::current())).into();
     let mut context = Context::from_waker(&waker);

@@ -181,6 +181,7 @@ impl Client {
         self.dispatch.drop_expired(now);
         let placed = self.dispatch.timeline.place(now, observation, rows, options);
         self.tell_low();
+        self.tell_long();
         placed.map_err(|(actions, refusal)| {
             let reason = match refusal {
                 Refusal::Full { waiting, capacity } => NotQueuedReason::Full { waiting, capacity },

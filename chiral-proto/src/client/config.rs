@@ -16,8 +16,14 @@ use crate::wire::Limits;
 pub struct Config {
     /// Bounds on what the server may send.
     pub limits: Limits,
-    /// How many actions may wait in the queue. Default: 1024.
+    /// How many actions may wait in the queue; `usize::MAX` for any number. Default: 1024.
+    ///
+    /// Those that wait for no tick, but for the transport, are at most 1024 in any case.
     pub queue_capacity: usize,
+    /// [`Event::QueueLong`](super::Event::QueueLong) tells, once, when so many actions wait in the
+    /// queue. Default: `None`, never, as a full queue is an error of the call that finds it so. For a
+    /// queue without a bound.
+    pub queue_warning: Option<usize>,
     /// An action that has waited longer than this is never sent. Default: `None`, no bound.
     ///
     /// Set it to the longest time for which a plan of the policy stays right. It bounds the time
@@ -74,6 +80,7 @@ impl Default for Config {
         Self {
             limits: Limits::default(),
             queue_capacity: 1024,
+            queue_warning: None,
             max_age: None,
             stream_window: 1,
             pending_requests: 64,

@@ -6,6 +6,9 @@ use crate::pacer::{Pacer, Rate};
 use crate::timeline::{self, Row, Starved, Timeline};
 use crate::{Action, ActionDeclaration, ActionError, ActionKind, ActionSpec, DtypeKind, Map};
 
+/// How many actions may wait for the transport alone, however long the queue may be.
+const URGENT_CAPACITY: usize = 1024;
+
 /// The grid on which the rows of the timeline leave: one a tick, an expired one never, a missed
 /// tick skipped; and the actions that wait for no tick.
 #[derive(Debug)]
@@ -246,7 +249,7 @@ impl Dispatch {
     /// Takes an action that leaves with the next frame; gives it back when there is no room.
     pub(super) fn put_urgent(&mut self, now: Instant, action: Action) -> Option<Action> {
         self.drop_expired(now);
-        if self.urgent.len() >= self.capacity {
+        if self.urgent.len() >= self.capacity.min(URGENT_CAPACITY) {
             return Some(action);
         }
         self.urgent.push_back(Departing { action, put_at: now, is_row: false });

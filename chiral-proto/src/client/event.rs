@@ -68,6 +68,12 @@ pub enum Event {
         /// How many wait.
         queued: usize,
     },
+    /// [`Config::queue_warning`](super::Config::queue_warning) actions, or more, wait in the queue:
+    /// they come faster than they leave. Told once.
+    QueueLong {
+        /// How many wait.
+        queued: usize,
+    },
     /// The observations that come have shown the same image of a camera, by its timestamp, for
     /// [`Config::camera_stall`](super::Config::camera_stall). Told once, until another comes.
     CameraStalled {

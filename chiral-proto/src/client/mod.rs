@@ -107,6 +107,7 @@ pub struct Client {
     clock: ActionClock,
     silence: Silence,
     undispatched: Undispatched,
+    queue_long_told: bool,
     /// The contract that the robot's metadata declared; `None` before it was read.
     told_contract: Option<ActionSpec>,
     /// How many requests of each kind were answered over this connection.
@@ -136,6 +137,7 @@ impl Client {
             silence: Silence::new(config.silence),
             undispatched: Undispatched::new(config.undispatched),
             told_contract: None,
+            queue_long_told: false,
             answered: [0; RequestKind::ALL.len()],
             stream_overdue: false,
             events: VecDeque::new(),
@@ -639,6 +641,15 @@ impl Client {
         if let Some(remaining) = self.dispatch.timeline.take_low() {
             self.events.retain(|event| !matches!(event, Event::PlanLow { .. }));
             self.events.push_back(Event::PlanLow { remaining });
+        }
+    }
+
+    /// Tells that the queue has become long, once.
+    fn tell_long(&mut self) {
+        let queued = self.queued_actions();
+        if !self.queue_long_told && self.config.queue_warning.is_some_and(|limit| queued >= limit) {
+            self.queue_long_told = true;
+            self.events.push_back(Event::QueueLong { queued });
         }
     }
 

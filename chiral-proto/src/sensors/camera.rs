@@ -12,7 +12,7 @@ use super::channel::Channel;
 use super::deliveries::{Deliveries, LatestFrame, Woken};
 use super::error::{Part, SensorError, StaleCamera};
 use super::frame::CameraFrame;
-use super::reading::{Reading, SensorBuffer};
+use super::reading::{Reading, SensorBuffer, UntypedBuffer};
 use super::stats::{CameraState, CameraStats};
 use crate::pool::SharedSource;
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
@@ -360,6 +360,22 @@ impl CameraWriter {
     /// When `T` is not the element of the depth map's dtype, or the camera has no depth.
     pub fn depth_buffer<T: Element + Pod>(&self) -> Result<SensorBuffer<T>, SensorError> {
         self.slot().depth_channel()?.buffer()
+    }
+
+    /// As [`image_buffer`](Self::image_buffer), whatever the element type is.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn untyped_image_buffer(&self) -> Result<UntypedBuffer, SensorError> {
+        self.slot().image.untyped_buffer()
+    }
+
+    /// As [`depth_buffer`](Self::depth_buffer), whatever the element type is.
+    ///
+    /// # Errors
+    /// When the camera has no depth, or there is no memory for it.
+    pub fn untyped_depth_buffer(&self) -> Result<UntypedBuffer, SensorError> {
+        self.slot().depth_channel()?.untyped_buffer()
     }
 
     /// How many images were published; 0 while the camera shows the zeros it began with.

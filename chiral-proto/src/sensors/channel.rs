@@ -2,7 +2,7 @@ use bytemuck::Pod;
 use bytes::Bytes;
 
 use super::error::{Part, SensorError};
-use super::reading::{Elements, Reading, SensorBuffer};
+use super::reading::{Elements, Reading, SensorBuffer, UntypedBuffer};
 use crate::pool::{Buffer, BufferPool, SharedSource};
 use crate::{Array, Dtype, Element, Name, Shape, byte_len};
 
@@ -91,6 +91,11 @@ impl Channel {
     pub(super) fn buffer<T: Element + Pod>(&self) -> Result<SensorBuffer<T>, SensorError> {
         self.check_dtype(T::DTYPE)?;
         Ok(SensorBuffer::new(self.take()?, self.len))
+    }
+
+    /// A recycled buffer for the next frame, of whatever the elements are.
+    pub(super) fn untyped_buffer(&self) -> Result<UntypedBuffer, SensorError> {
+        Ok(UntypedBuffer::new(self.take()?, self.dtype, self.shape.clone(), self.len))
     }
 
     /// Bytes that this channel accepted, as the array that they are.

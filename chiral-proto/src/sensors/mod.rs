@@ -96,7 +96,7 @@ pub use deliveries::{LatestFrame, NextFrame, Ready};
 pub use error::{Part, SensorError, StaleCamera};
 pub use frame::CameraFrame;
 pub use proprio::ProprioWriter;
-pub use reading::{Reading, SensorBuffer};
+pub use reading::{Reading, SensorBuffer, UntypedBuffer};
 pub use stats::{CameraState, CameraStats};
 
 use crate::sync::{Arc, Mutex, lock};

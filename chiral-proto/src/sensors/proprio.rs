@@ -7,7 +7,7 @@ use super::Shared;
 use super::channel::Channel;
 use super::deliveries::Deliveries;
 use super::error::{Part, SensorError};
-use super::reading::{Reading, SensorBuffer};
+use super::reading::{Reading, SensorBuffer, UntypedBuffer};
 use crate::pool::SharedSource;
 use crate::sync::{Arc, Mutex, lock};
 use crate::{Element, Proprio, ProprioConfig, Shape};
@@ -93,6 +93,14 @@ impl ProprioWriter {
     /// When `T` is not the element of the stream's dtype.
     pub fn buffer<T: Element + Pod>(&self) -> Result<SensorBuffer<T>, SensorError> {
         self.slot().values.buffer()
+    }
+
+    /// As [`buffer`](Self::buffer), whatever the element type is.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn untyped_buffer(&self) -> Result<UntypedBuffer, SensorError> {
+        self.slot().values.untyped_buffer()
     }
 
     /// How many updates were published; 0 while the stream shows the zeros it began with.

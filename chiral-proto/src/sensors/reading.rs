@@ -19,7 +19,7 @@ use crate::{Array, Dtype, Element, Shape};
 /// | `&[T]`, `&[T; N]`, `&Vec<T>` | copied, into a recycled buffer |
 /// | `Vec<T>` | taken over, not copied |
 /// | [`Array`] | taken over, not copied; its shape must be the declared one |
-/// | [`SensorBuffer<T>`] | already where they belong |
+/// | [`SensorBuffer<T>`], [`UntypedBuffer`] | already where they belong |
 ///
 /// `T` is any [`Element`] and must be the element of the declared dtype. Raw bytes of another
 /// dtype than `uint8` say what they are as an `Array`: `Array::new(Dtype::F32, [480, 640], bytes)`.
@@ -90,6 +90,12 @@ impl<T: Element + Pod> From<SensorBuffer<T>> for Reading<'_> {
     }
 }
 
+impl From<UntypedBuffer> for Reading<'_> {
+    fn from(buffer: UntypedBuffer) -> Self {
+        buffer.into_array().into()
+    }
+}
+
 /// Shows dtype and size, not the elements.
 impl fmt::Debug for Reading<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -156,5 +162,73 @@ impl<T: Element + Pod> DerefMut for SensorBuffer<T> {
 impl<T: Element> fmt::Debug for SensorBuffer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SensorBuffer({}, {} bytes)", T::DTYPE, self.len)
+    }
+}
+
+/// As a [`SensorBuffer`], for a program that knows the element type only when it runs: the bytes of
+/// one whole frame, row-major and little-endian as they travel, at a 64-byte boundary.
+///
+/// ```
+/// use chiral_proto::{CameraConfig, Dtype, sensors::Sensors};
+///
+/// let sensors = Sensors::new([CameraConfig::new("top_cam", [2, 2]).image_dtype(Dtype::U16)], [])?;
+/// let camera = sensors.camera("top_cam")?;
+///
+/// let mut image = camera.untyped_image_buffer()?;
+/// assert_eq!((image.dtype(), image.len()), (Dtype::U16, 8));
+/// image.fill(0);
+/// image[..2].copy_from_slice(&500_u16.to_le_bytes());
+/// camera.update_image_at(image, 0.02)?;
+/// assert_eq!(sensors.snapshot(0.0)["top_cam"].image.to_f32()[0], 500.0);
+/// # Ok::<(), chiral_proto::sensors::SensorError>(())
+/// ```
+pub struct UntypedBuffer {
+    buffer: Buffer,
+    dtype: Dtype,
+    shape: Shape,
+    /// Bytes of the frame; the buffer may be longer.
+    len: usize,
+}
+
+impl UntypedBuffer {
+    pub(super) fn new(buffer: Buffer, dtype: Dtype, shape: Shape, len: usize) -> Self {
+        Self { buffer, dtype, shape, len }
+    }
+
+    /// The declared element type.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// The declared shape.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The frame as an array, not copied. Its memory goes back to the sensor when the last handle
+    /// to it is dropped.
+    pub fn into_array(self) -> Array {
+        let bytes = self.buffer.freeze(0..self.len);
+        Array::new(self.dtype, self.shape, bytes).expect("as long as the declared shape")
+    }
+}
+
+impl Deref for UntypedBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.buffer[..self.len]
+    }
+}
+
+impl DerefMut for UntypedBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.buffer[..self.len]
+    }
+}
+
+impl fmt::Debug for UntypedBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UntypedBuffer({}{})", self.dtype, self.shape)
     }
 }

@@ -100,6 +100,7 @@ pub use writer::Writer;
 
 use crate::Machine;
 pub use crate::keepalive::Keepalive;
+use crate::pool::PoolMemory;
 use crate::wire::Limits;
 
 /// Which side of the connection a session is.
@@ -137,6 +138,9 @@ pub struct Config {
     pub close_timeout: Duration,
     /// Unused buffers for large messages that the reader keeps for the next ones. Default: 4.
     pub recycled_buffers: usize,
+    /// Where large messages of the peer are read into, in whose memory the arrays of an observation
+    /// then lie. Default: the heap. Where a source has no memory left, the heap too.
+    pub memory: PoolMemory,
 }
 
 impl Default for Config {
@@ -146,6 +150,7 @@ impl Default for Config {
             keepalive: Some(Keepalive::default()),
             close_timeout: Duration::from_secs(5),
             recycled_buffers: 4,
+            memory: PoolMemory::default(),
         }
     }
 }

@@ -122,7 +122,7 @@ impl Reader {
         Self {
             peer_masks: matches!(role, Role::Server),
             limit: config.limits.frame_len.min(MAX_LIMIT),
-            pool: BufferPool::new(config.recycled_buffers),
+            pool: config.memory.pool(config.recycled_buffers),
             stage: Stage::new(STAGE, surplus),
             assembly: None,
             body: None,

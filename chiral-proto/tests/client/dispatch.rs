@@ -1,6 +1,6 @@
 //! The action queue and its dispatch.
 
-use chiral_proto::client::{Config, NotQueuedReason};
+use chiral_proto::client::{Config, Event, NotQueuedReason};
 use chiral_proto::wire::{ClientMessage, ServerMessage};
 use chiral_proto::{Action, Timestamps};
 
@@ -373,4 +373,27 @@ fn replacing_the_queue_keeps_urgent_actions() {
     let dropped = policy.client.replace_actions(policy.now, &observation(0), [action(10)]);
     assert_eq!(dropped, Ok(2));
     assert_eq!(acts(&mut policy), [5, 10]);
+}
+
+#[test]
+fn a_queue_without_a_bound_takes_any_number_and_tells_once_that_it_is_long() {
+    let config = Config { queue_capacity: usize::MAX, queue_warning: Some(1000), ..untimed() };
+    let mut policy = Policy::new(config);
+    let rows = |count: u16| (0..count).map(|n| Action::from([f32::from(n)]));
+    for row in rows(999) {
+        policy.client.put_action(policy.now, row).unwrap();
+    }
+    assert_eq!(policy.events(), []);
+    policy.client.put_chunk(policy.now, &observation(1), rows(4000)).unwrap();
+    assert_eq!(policy.events(), [Event::QueueLong { queued: 4999 }]);
+    policy.client.clear_actions();
+    policy.client.put_chunk(policy.now, &observation(1), rows(2000)).unwrap();
+    assert_eq!(policy.events(), [], "it was told");
+}
+
+#[test]
+fn actions_that_wait_for_the_transport_alone_are_bounded_in_any_case() {
+    let mut policy = Policy::new(Config { queue_capacity: usize::MAX, ..untimed() });
+    let sent = (0..).take_while(|_| policy.client.send_action(policy.now, action(0)).is_ok());
+    assert_eq!(sent.count(), 1024);
 }

@@ -209,3 +209,32 @@ fn a_pooled_buffer_is_published_without_a_copy() {
     assert_eq!(super::joints(&sensors), [1.0, 2.0, 3.0]);
     assert!(joints.buffer::<f64>().is_err());
 }
+
+#[test]
+fn untyped_buffers_are_published_as_the_declared_arrays() {
+    let sensors = arm();
+    let camera = sensors.camera("cam").unwrap();
+    let mut image = camera.untyped_image_buffer().unwrap();
+    let mut metres = camera.untyped_depth_buffer().unwrap();
+    let mut joints_buffer = sensors.proprio("joints").unwrap().untyped_buffer().unwrap();
+    assert_eq!((image.dtype(), &image.shape()[..], image.len()), (Dtype::U8, &[2, 3, 3][..], 18));
+    assert_eq!((metres.dtype(), metres.len(), joints_buffer.len()), (Dtype::F32, 16, 12));
+    image.fill(9);
+    metres.chunks_exact_mut(4).for_each(|metre| metre.copy_from_slice(&1.5_f32.to_le_bytes()));
+    joints_buffer.fill(0);
+    let memory = image.as_ptr();
+    camera.publish(CameraFrame::new().image(image).depth(metres).captured_at(1.0)).unwrap();
+    sensors.update_proprio("joints", joints_buffer).unwrap();
+
+    let published = cam(&sensors);
+    assert_eq!(published.image, Array::from_slice([2, 3, 3], &[9_u8; 18]).unwrap());
+    assert_eq!(published.image.bytes().as_ptr(), memory, "it is not copied");
+    assert_eq!(depth(&published), [1.5; 4]);
+    assert_eq!(joints(&sensors), [0.0; 3]);
+
+    // One that was made an array first, and one of another sensor.
+    let image = camera.untyped_image_buffer().unwrap().into_array();
+    camera.update_image_at(image, 2.0).unwrap();
+    let other = sensors.proprio("joints").unwrap().untyped_buffer().unwrap();
+    assert!(matches!(camera.update_image_at(other, 3.0), Err(SensorError::Dtype { .. })));
+}

@@ -1,0 +1,447 @@
+"""The robot's side."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator, MutableMapping, Sequence
+from typing import Any, Literal
+
+import numpy.typing as npt
+
+from . import _core, _lifecycle
+from ._client import Protocol, check_protocol
+from ._errors import UnknownName
+from ._types import (
+    ActionSpec,
+    Array,
+    CameraConfig,
+    Observation,
+    ProprioConfig,
+    ServerStats,
+)
+
+DEFAULT_PORTS = {"websocket": 8765, "zenoh": 7447}
+OPTIONAL = ("get_obs", "step", "on_connect", "on_disconnect", "on_watchdog", "on_actions_dropped")
+
+
+class PolicyServer:
+    """A robot, or a simulator, that one policy at a time drives. Subclass it.
+
+    Write :meth:`camera_configs` and :meth:`apply_action`, and of the others what differs from the
+    default. Every method from :meth:`get_metadata` on may be a ``def`` or an ``async def``: a ``def`` is
+    called on a thread of the server, an ``async def`` runs in the event loop of :meth:`run` or
+    :meth:`serve`. What moves the robot is called one at a time, in the order in which the policy sent
+    it; ``get_metadata`` and ``get_obs`` run beside that.
+
+    ``super().__init__()`` makes the sensors: after it threads may write them.
+
+    :param host: the address to listen on; ``unix:/path`` for a Unix socket.
+    :param port: 8765, with Zenoh 7447, unless given; 0 for any free one, see :attr:`uri`.
+    :param protocol: ``"websocket"`` or ``"zenoh"``.
+    :param watchdog: seconds without an action after which :meth:`on_watchdog` is called.
+    :param on_second: what becomes of a second policy: ``"refuse"`` it, or let it ``"replace"`` the first.
+    :param action_spec: what an action must look like; see :class:`ActionSpec`.
+    :param action_queue: of actions that come faster than ``apply_action`` returns, ``"latest"`` applies
+        the newest only, ``"all"`` each in order.
+    :param max_obs_age: seconds; an action that was decided on an older observation is dropped.
+    :param keepalive: seconds between pings, and for an answer to one; None for no pings.
+    :param shutdown_timeout: seconds that requests which are being answered get at the end.
+    """
+
+    def __init__(
+        self,
+        host: str = "0.0.0.0",
+        port: int | None = None,
+        protocol: Protocol = "websocket",
+        *,
+        watchdog: float | None = None,
+        on_second: Literal["refuse", "replace"] = "refuse",
+        action_spec: ActionSpec | None = None,
+        action_queue: Literal["latest", "all"] = "latest",
+        max_obs_age: float | None = None,
+        keepalive: float | None = 20.0,
+        shutdown_timeout: float = 5.0,
+    ) -> None:
+        check_protocol(protocol)
+        self.host = host
+        self.port = DEFAULT_PORTS[protocol] if port is None else port
+        self.protocol = protocol
+        self._options: dict[str, Any] = {
+            "watchdog": watchdog,
+            "on_second": on_second,
+            "action_spec": action_spec,
+            "action_queue": action_queue,
+            "max_obs_age": max_obs_age,
+            "keepalive": keepalive,
+            "shutdown_timeout": shutdown_timeout,
+        }
+        cameras, proprios = list(self.camera_configs()), list(self.proprio_configs())
+        self._core = _core.Server(cameras, proprios)
+        self._camera_indices = _indices(camera.name for camera in cameras)
+        self._proprio_indices = _indices(proprio.name for proprio in proprios)
+        depths = {c.name: self._camera_indices[c.name] for c in cameras if c.has_depth}
+        #: Arrays of the sensors that are copied into each observation. To take one out makes an array
+        #: that may be written in place, under ``_locks[name]``, at the price of that copy.
+        self.images = _Arrays(self._core, "image", self._camera_indices)
+        self.depths = _Arrays(self._core, "depth", depths)
+        self.intrinsics = _Arrays(self._core, "intrinsics", self._camera_indices)
+        self.extrinsics = _Arrays(self._core, "extrinsics", self._camera_indices)
+        self.proprios = _Arrays(self._core, "proprio", self._proprio_indices)
+        self._locks = {name: self._core.lock(i) for name, i in self._camera_indices.items()}
+        self._uri: str | None = None
+        self._serving: _Serving | None = None
+
+    # ---- to override ----------------------------------------------------------------------------
+
+    def camera_configs(self) -> Sequence[CameraConfig]:
+        """The cameras, in order."""
+        raise NotImplementedError("write `camera_configs`: it returns a list of CameraConfig")
+
+    def proprio_configs(self) -> Sequence[ProprioConfig]:
+        """The proprioception streams, in order. Default: none."""
+        return []
+
+    def get_metadata(self) -> Any:
+        """Describes the robot: a dict of what msgpack knows. Default: empty."""
+        return {}
+
+    def reset(self) -> Any:
+        """Begins an episode, and returns ``(observation, info)``. Default: moves nothing."""
+        return self._make_obs(), {}
+
+    def get_obs(self) -> Any:
+        """Makes an observation. Default: the latest of all sensors, taken when it is sent, without
+        any Python. Override it to wait for a fresh frame, for example."""
+        return self._make_obs()
+
+    def apply_action(self, action: Array) -> Any:
+        """Does an action, ``float32`` of the shape that was sent. Nothing is returned."""
+        raise NotImplementedError("this robot takes no actions: write `apply_action`")
+
+    def step(self, action: Array) -> Any:
+        """The coupled call of older policies: does an action ``[N, D]``, and returns ``(observation,
+        reward, terminated, truncated, info)``. Default: ``apply_action`` for each row, then an
+        observation."""
+        raise NotImplementedError
+
+    def on_connect(self) -> Any:
+        """A policy has connected."""
+
+    def on_disconnect(self, reason: str) -> Any:
+        """The policy has gone, in whatever way: hold still. The next one is let in after this."""
+
+    def on_watchdog(self, seconds: float) -> Any:
+        """No action has come for so long: hold still."""
+
+    def on_actions_dropped(self, count: int, reason: str) -> Any:
+        """Actions came that were not applied, and why."""
+
+    # ---- sensors --------------------------------------------------------------------------------
+    # All may be called from any thread.
+
+    def update_image(self, name: str, image: npt.ArrayLike, captured_at: float | None = None) -> None:
+        """Publishes an image, captured now or at ``captured_at`` (``time.monotonic()``)."""
+        self._core.publish(self._camera(name), image, captured_at=captured_at)
+
+    def update_depth(self, name: str, depth: npt.ArrayLike) -> None:
+        """Publishes a depth map."""
+        self._core.publish(self._camera(name), depth=depth)
+
+    def update_intrinsics(self, name: str, intrinsics: npt.ArrayLike) -> None:
+        """Publishes K, (3, 3), in pixels."""
+        self._core.publish(self._camera(name), intrinsics=intrinsics)
+
+    def update_extrinsics(self, name: str, extrinsics: npt.ArrayLike) -> None:
+        """Publishes a camera's pose, (4, 4), camera to world, in metres."""
+        self._core.publish(self._camera(name), extrinsics=extrinsics)
+
+    def update_proprio(self, name: str, values: npt.ArrayLike) -> None:
+        """Publishes the values of a proprioception stream."""
+        self._core.update_proprio(_look_up(self._proprio_indices, "proprio", name), values)
+
+    def publish(
+        self,
+        name: str,
+        image: npt.ArrayLike | None = None,
+        depth: npt.ArrayLike | None = None,
+        K: npt.ArrayLike | None = None,
+        T: npt.ArrayLike | None = None,
+        captured_at: float | None = None,
+    ) -> None:
+        """Publishes what belongs to one moment of a camera together: no observation shows one part
+        without the others."""
+        self._core.publish(self._camera(name), image, depth, K, T, captured_at)
+
+    def image_buffer(self, name: str) -> Array:
+        """An array for the next image, to be filled in place and given to :meth:`update_image` or
+        :meth:`publish`: it is then not copied at all, and becomes read-only. What stands in it is an
+        earlier image. Views of it must not be written to after it was published."""
+        return self._core.image_buffer(self._camera(name))
+
+    def depth_buffer(self, name: str) -> Array:
+        """As :meth:`image_buffer`, for the next depth map."""
+        return self._core.depth_buffer(self._camera(name))
+
+    def set_extra(self, extra: dict[str, Any]) -> None:
+        """What every observation from now on has as its ``extra``."""
+        self._core.set_extra(extra)
+
+    def wait_ready(self, timeout: float | None = None) -> None:
+        """Waits until every sensor was updated once; ``TimeoutError`` names those that were not."""
+        self._core.wait_ready(timeout)
+
+    def wait_next_frame(
+        self, name: str, after: int = 0, timeout: float | None = None
+    ) -> int | None:
+        """Waits for an image that is newer than the ``after``-th of a camera, and returns its number;
+        None when none comes in time."""
+        return self._core.wait_next_frame(name, after, timeout)
+
+    def _make_obs(self, timestamp: float = 0.0, copy: bool = False) -> Observation:
+        """The latest of all sensors. The arrays are read-only, as they are not copied; ``copy=True``
+        copies them."""
+        observation = self._core.snapshot(timestamp)
+        if copy:
+            for camera in observation.cameras:
+                camera.image = camera.image.copy()
+                camera.depth = None if camera.depth is None else camera.depth.copy()
+        return observation
+
+    def _camera(self, name: str) -> int:
+        return _look_up(self._camera_indices, "camera", name)
+
+    # ---- serving --------------------------------------------------------------------------------
+
+    @property
+    def uri(self) -> str:
+        """Where a policy on this computer reaches the server; once it serves."""
+        if self._uri is None:
+            raise RuntimeError("the server does not listen yet: call `run`, `serve` or `start`")
+        return self._uri
+
+    def run(self) -> None:
+        """Serves until Ctrl-C or :meth:`shutdown`."""
+        asyncio.run(self.serve())
+
+    async def serve(self) -> None:
+        """Serves in the running event loop, until it is cancelled or :meth:`shutdown` is called."""
+        serving = _Serving(asyncio.get_running_loop())
+        await self._serve(serving, lambda: None)
+
+    def start(self) -> PolicyServer:
+        """Serves in a thread of its own, and returns when the server listens. ``async def`` methods
+        run in an event loop of that thread."""
+        listening = threading.Event()
+        failed: list[BaseException] = []
+
+        async def serve() -> None:
+            await self._serve(_Serving(asyncio.get_running_loop()), listening.set)
+
+        def run() -> None:
+            try:
+                asyncio.run(serve())
+            except BaseException as error:
+                failed.append(error)
+            finally:
+                listening.set()
+
+        threading.Thread(target=run, name="chiral-serve", daemon=True).start()
+        _wait(listening)
+        if failed:
+            raise failed[0]
+        return self
+
+    def shutdown(self) -> None:
+        """Stops listening, tells the policy, and waits until the robot is at rest; called from a
+        method of the robot or in the event loop, it does not wait."""
+        serving = self._serving
+        if serving is None:
+            return
+        serving.stop()
+        if not _core.in_handler() and not serving.is_own_loop():
+            _wait(serving.ended)
+
+    def stats(self) -> ServerStats | None:
+        """What was counted of the policy that is connected; None if there is none."""
+        return self._core.stats()
+
+    def _close_at_exit(self) -> None:
+        self.shutdown()
+
+    def __enter__(self) -> PolicyServer:
+        return self.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self.shutdown()
+
+    async def _serve(self, serving: _Serving, listening: Callable[[], object]) -> None:
+        if self._serving is not None:
+            raise RuntimeError("the server is serving already")
+        base = PolicyServer
+        overridden = [
+            name for name in OPTIONAL if getattr(type(self), name) is not getattr(base, name)
+        ]
+        self._serving = serving
+        try:
+            self._uri = self._core.start(self, self._address(), overridden, self._options)
+            _lifecycle.opened(self)
+            listening()
+            await serving.stopped.wait()
+        finally:
+            await serving.shut_down(self._core)
+            _lifecycle.closed(self)
+            self._serving = None
+            self._uri = None
+            serving.ended.set()
+
+    def _address(self) -> str:
+        if self.host.startswith("unix:"):
+            return self.host
+        if self.protocol == "zenoh":
+            return self.host if "/" in self.host else f"tcp/{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    # ---- called by the core ---------------------------------------------------------------------
+
+    def _run_in_loop(
+        self, name: str, coroutine: Coroutine[Any, Any, Any], reply: _core.Reply
+    ) -> None:
+        """Has a coroutine that a method returned run in the event loop."""
+        serving = self._serving
+        if serving is None:
+            coroutine.close()
+            raise RuntimeError("the server is shutting down")
+        serving.run(coroutine, reply, waits=name in ("get_obs", "get_metadata"))
+
+    def _cancel_waiting(self) -> None:
+        serving = self._serving
+        if serving is not None:
+            serving.cancel_waiting()
+
+
+class _Serving:
+    """One time of serving: the event loop, and what runs in it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.stopped = asyncio.Event()
+        self.ended = threading.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: set[asyncio.Task[None]] = set()
+
+    def stop(self) -> None:
+        try:
+            self.loop.call_soon_threadsafe(self.stopped.set)
+        except RuntimeError:  # The loop was closed: it has ended.
+            self.ended.set()
+
+    def is_own_loop(self) -> bool:
+        try:
+            return asyncio.get_running_loop() is self.loop
+        except RuntimeError:
+            return False
+
+    def run(self, coroutine: Coroutine[Any, Any, Any], reply: _core.Reply, waits: bool) -> None:
+        def start() -> None:
+            task = self.loop.create_task(_answer(coroutine, reply))
+            for tasks in (self._tasks, self._waiting) if waits else (self._tasks,):
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+
+        try:
+            self.loop.call_soon_threadsafe(start)
+        except RuntimeError:
+            coroutine.close()
+            raise
+
+    def cancel_waiting(self) -> None:
+        def cancel() -> None:
+            for task in list(self._waiting):
+                task.cancel()
+
+        try:
+            self.loop.call_soon_threadsafe(cancel)
+        except RuntimeError:
+            pass  # The loop was closed: nothing runs in it.
+
+    async def shut_down(self, core: _core.Server) -> None:
+        """Waits for the server's end while the loop goes on: the robot's methods may need it."""
+        ended = asyncio.Event()
+
+        def end() -> None:
+            try:
+                core.shutdown()
+            finally:
+                self.loop.call_soon_threadsafe(ended.set)
+
+        # No executor: those take no work any more when the interpreter ends.
+        threading.Thread(target=end, name="chiral-end", daemon=True).start()
+        while not ended.is_set():
+            try:
+                await ended.wait()
+            except asyncio.CancelledError:
+                continue
+
+
+async def _answer(coroutine: Coroutine[Any, Any, Any], reply: _core.Reply) -> None:
+    try:
+        result = await coroutine
+    except BaseException as error:
+        reply.fail(error)
+        if not isinstance(error, Exception):
+            raise
+    else:
+        reply.put(result)
+
+
+def _wait(event: threading.Event) -> None:
+    # In pieces: on Windows a wait without an end cannot be interrupted.
+    while not event.wait(0.1):
+        pass
+
+
+class _Arrays(MutableMapping[str, Array]):
+    """Names to arrays. Names cost nothing; to take an array out has each observation copy it."""
+
+    def __init__(self, core: _core.Server, part: str, indices: dict[str, int]) -> None:
+        self._core = core
+        self._part = part
+        self._indices = indices
+
+    def __getitem__(self, name: str) -> Array:
+        return self._core.take(self._part, self._indices[name])
+
+    def __setitem__(self, name: str, value: npt.ArrayLike) -> None:
+        self[name][...] = value
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError("a declared sensor cannot be removed")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._indices)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._indices
+
+    def __repr__(self) -> str:
+        return f"<{self._part} arrays of {', '.join(map(repr, self._indices))}>"
+
+
+def _indices(names: Iterator[str] | Any) -> dict[str, int]:
+    indices: dict[str, int] = {}
+    for index, name in enumerate(names):
+        indices.setdefault(name, index)
+    return indices
+
+
+def _look_up(indices: dict[str, int], what: str, name: str) -> int:
+    try:
+        return indices[name]
+    except KeyError:
+        names = ", ".join(map(repr, indices)) or "none"
+        raise UnknownName(f"no {what} is called {name!r}; there are: {names}") from None

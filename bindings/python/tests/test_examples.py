@@ -1,0 +1,92 @@
+"""The examples, those whose libraries are there, and the programs of the README."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from robots import Arm, wait_until
+
+import chiral
+
+HERE = Path(__file__).parents[1]
+
+
+def example(name):
+    spec = importlib.util.spec_from_file_location(name, HERE / "examples" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_programs_of_the_readme_run_against_each_other(capsys):
+    robot_source, policy_source = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", (HERE / "README.md").read_text(), re.S)
+        if "class Arm" in block or "PolicyClient(" in block
+    ]
+    names = {}
+    exec(robot_source.replace('"127.0.0.1"', '"127.0.0.1", 0').replace("arm.run()", ""), names)
+    with names["arm"] as arm:
+        policy = policy_source.replace("ws://localhost:8765", arm.uri).replace("(100)", "(10)")
+        exec(policy, {})
+    assert "joint targets" in capsys.readouterr().out
+
+
+def test_the_lerobot_loop_records_an_episode(capsys):
+    with Arm() as robot:
+        example("lerobot_loop").main(robot.uri, frames=12)
+        wait_until(lambda: robot.actions)
+    assert "12 frames at" in capsys.readouterr().out
+
+
+def test_the_jax_policy_uses_images_where_they_were_received(capsys):
+    jax = pytest.importorskip("jax")
+
+    class Camera(Arm):
+        def camera_configs(self):
+            return [chiral.CameraConfig("cam", 240, 320)]
+
+    with Camera() as robot:
+        robot.update_image("cam", 200)
+        example("jax_policy").main(robot.uri, rounds=3)
+        with chiral.PolicyClient(robot.uri) as client:
+            image = client.get_obs()["cam"].image
+            address = image.__array_interface__["data"][0]
+            aliased = jax.numpy.from_dlpack(image)
+            assert aliased.unsafe_buffer_pointer() == address
+    assert "round trip" in capsys.readouterr().out
+
+
+def test_an_opencv_camera_is_served(tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    path = str(tmp_path / "video.avi")
+    video = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*"MJPG"), 30, (64, 48))
+    for _ in range(3):
+        video.write(np.full((48, 64, 3), (255, 0, 0), np.uint8))
+    video.release()
+    with example("opencv_camera").Camera(path, port=0) as camera:
+        camera.wait_ready(timeout=10)
+        with chiral.PolicyClient(camera.uri) as client:
+            pixel = client.get_obs()["camera"].image[24, 32]
+    assert pixel[2] > 200 and pixel[0] < 60, "blue, in RGB"
+
+
+def test_a_mujoco_robot_is_solved_over_the_wire(monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    try:
+        module = example("mujoco_robot")
+        mujoco = module.mujoco
+        mujoco.Renderer(mujoco.MjModel.from_xml_string(module.MODEL), 8, 8).close()
+    except Exception as error:
+        pytest.skip(f"no MuJoCo, or no off-screen rendering: {error}")
+    slide = module.Slide(port=0)
+    with slide:
+        assert abs(module.solve(slide.uri, seconds=30)) < 0.1
+    slide.ended.set()
+    slide.thread.join(10)
+    assert not any(t is slide.thread for t in threading.enumerate())
