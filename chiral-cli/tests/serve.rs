@@ -137,7 +137,8 @@ fn it_listens_on_loopback_by_default() {
     assert!(help.contains("[default: 127.0.0.1:8765]"), "{help}");
 }
 
-#[tokio::test]
+// The client must be able to send while the test waits for what the program says.
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_action_is_refused_by_the_robot_and_then_by_the_policys_client() {
     let mut served = Served::start(&[]);
     served.next_note();
