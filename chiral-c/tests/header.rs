@@ -14,7 +14,7 @@ fn generated() -> String {
         .filter(|path| !path.ends_with("lib.rs"))
         .collect();
     files.sort();
-    let builder = files.iter().fold(builder, |builder, file| builder.with_src(file));
+    let builder = files.iter().fold(builder, cbindgen::Builder::with_src);
     let mut header = Vec::new();
     builder.generate().expect("the sources are read").write(&mut header);
     String::from_utf8(header).expect("UTF-8")
