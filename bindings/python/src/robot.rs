@@ -307,7 +307,12 @@ fn rows_of(action: Action) -> Vec<Action> {
     let row = |row: &[f32]| {
         let values = chiral_blocking::proto::Array::from_slice(Shape::new(&[len]), row);
         let values = values.expect("a row of the action");
-        Action { values, obs_timestamps: action.obs_timestamps.clone(), sent: action.sent }
+        Action {
+            values,
+            obs_timestamps: action.obs_timestamps.clone(),
+            sent: action.sent,
+            clamped: action.clamped,
+        }
     };
     if len == 0 { vec![] } else { values.chunks_exact(len).take(count).map(row).collect() }
 }
