@@ -427,13 +427,16 @@ def test_an_action_specification_keeps_other_actions_from_the_robot(caplog):
 
     spec = chiral.ActionSpec(size=2, kind="velocity", hold=[0.0, 0.0])
     with Arm(action_spec=spec) as robot, chiral.PolicyClient(robot.uri) as client:
-        assert client.get_metadata()["chiral"]["action"]["kind"] == "velocity"
         client.send_action([1.0, 2.0, 3.0])
         client.send_action([float("nan"), 0.0])
         client.send_action([1.0, 2.0])
         assert robot.acted.wait(SOON)
         assert len(robot.actions) == 1
         wait_until(lambda: robot.stats().actions_dropped["refused"] == 2)
+        # From here on the client knows what the robot takes.
+        assert client.get_metadata()["chiral"]["action"]["kind"] == "velocity"
+        with pytest.raises(chiral.ActionRejected, match=r"shape \[3\], expected \[2\]"):
+            client.send_action([1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match="found both"):
         Arm(action_spec=chiral.ActionSpec(size=2, shape=(2,))).start()
 

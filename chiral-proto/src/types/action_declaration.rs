@@ -132,7 +132,9 @@ impl ActionDeclaration {
 
     /// Whether nothing is declared of which a policy would be told.
     fn is_silent(&self) -> bool {
-        Self { watchdog: None, max_obs_age: None, ..self.clone() }.is_empty()
+        let [hold_after, stop_after] = [self.hold_after, self.stop_after].map(|n| self.rate.and(n));
+        Self { watchdog: None, max_obs_age: None, hold_after, stop_after, ..self.clone() }
+            .is_empty()
     }
 
     fn entries(&self) -> Vec<(Value, Value)> {
@@ -258,7 +260,8 @@ mod tests {
 
     #[test]
     fn a_robot_that_declares_nothing_adds_nothing_and_is_sent_anything() {
-        let mut silent = ActionSpec::any();
+        // Periods mean nothing without a rate.
+        let mut silent = ActionSpec::any().hold_after(0).stop_after(9);
         silent.declaration_mut().max_obs_age = Some(Duration::from_secs(5));
         assert_eq!(told(&silent), Map::new().with("robot", "arm-3"));
         let unknown = ActionSpec::of_metadata(&told(&silent));
