@@ -281,10 +281,15 @@ mod tests {
 
     #[test]
     fn a_value_that_is_nested_too_deeply_to_be_read_does_not_panic() {
-        let nested = (0..2000).fold(Value::Nil, |inner, _| Value::Array(vec![inner]));
-        let mut map = Map::new().with("a", nested).with("b", 1);
-        map.insert("b", 2);
-        assert_eq!((map.get("a"), map.len()), (None, 3));
+        let test = || {
+            let nested = (0..2000).fold(Value::Nil, |inner, _| Value::Array(vec![inner]));
+            let mut map = Map::new().with("a", nested).with("b", 1);
+            map.insert("b", 2);
+            assert_eq!((map.get("a"), map.len()), (None, 3));
+        };
+        // It is written recursively, which takes much of the stack without optimisations.
+        let thread = std::thread::Builder::new().stack_size(64 << 20).spawn(test);
+        thread.expect("there is memory").join().expect("it does not panic");
     }
 
     #[test]
