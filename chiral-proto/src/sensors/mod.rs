@@ -46,7 +46,7 @@
 //! resolution. The pixels of a snapshot never change afterwards, because every update goes to
 //! other memory: a buffer that no snapshot holds any more, so that in the steady state no pixel
 //! memory is allocated. An update from a slice copies the pixels once, before it takes the slot's
-//! lock; a `Vec`, an [`Array`](crate::Array) or a filled [`SensorBuffer`] is published without a
+//! lock; a `Vec`, an [`Array`] or a filled [`SensorBuffer`] is published without a
 //! copy. The lock of a slot is held for the exchange of a few references and numbers, no more, and
 //! each slot has its own.
 //!
