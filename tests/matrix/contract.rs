@@ -51,8 +51,8 @@ pub(crate) fn what_the_contract_forbids_is_refused_on_both_ends(pair: Pair) {
             let Entry::ActionsDropped(_, DropReason::Refused(error)) = entry else { return false };
             matches!(error, ActionError::OutOfBounds { .. })
         });
-        soon(|| policy.metadata()).unwrap();
     }
+    soon(|| policy.metadata()).unwrap();
     let contract = policy.contract();
     assert_eq!(contract.declaration().bounds, spec().declaration().bounds);
     let refused = policy.send_action(action(102)).unwrap_err();
