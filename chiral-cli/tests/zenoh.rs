@@ -48,6 +48,26 @@ fn router() -> (zenoh::Session, String) {
 }
 
 #[test]
+fn a_named_robot_that_is_started_again_is_measured_on_with_reconnect() {
+    let robot = ["--robot", "arm-3", "--scene", "noise"];
+    let mut served = Served::start_at("tcp/127.0.0.1:0", &robot);
+    let uri = served.uri.clone();
+    let address = uri.trim_start_matches("zenoh:").trim_end_matches("?robot=arm-3").to_owned();
+    let probing = std::thread::spawn(move || {
+        json(&["probe", &uri, "--reconnect", "--timeout", "60", "--seconds", "6", "--json"])
+    });
+    while served.next_note() != "a policy has connected" {}
+    // Until it measures: what it asks first is to be answered by the first robot.
+    std::thread::sleep(Duration::from_secs(1));
+    served.signal(Signal::TERM);
+    served.end();
+    let mut served = Served::start_at(&address, &robot);
+    while served.next_note() != "a policy has connected" {}
+    let found = probing.join().expect("it does not panic");
+    assert_eq!(found["live"]["reconnects"], 1, "{found}");
+}
+
+#[test]
 fn a_named_robot_is_probed_and_shut_down() {
     let arguments = ["--robot", "arm-3", "--scene", "noise"];
     let served = Served::start_at("tcp/127.0.0.1:0", &arguments);

@@ -604,7 +604,10 @@ TEST(connecting_again_and_again_leaks_nothing) {
     const size_t grown = memory() > before ? memory() - before : 0;
     std::printf("       %d connects, the later four fifths of them took %zu KiB\n", connects, grown / 1024);
     CHECK(test::soon([&] { return arm.disconnects == connects; }));
+    // A sanitizer keeps freed memory for a while.
+#ifndef __SANITIZE_ADDRESS__
     CHECK(grown < (8u << 20));
+#endif
 }
 
 #ifndef CHIRAL_NO_EIGEN
