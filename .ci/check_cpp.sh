@@ -82,7 +82,7 @@ CHIRAL_CONNECTS=${CHIRAL_CONNECTS:-1000} "$out/behaviour"
 # sound. What goes over the border, and the headers, are.
 echo "-- addresses and undefined behaviour"
 for name in documented behaviour; do
-    compile "$compiler" plain $name -O0 -fsanitize=address,undefined -fno-sanitize-recover=all
+    compile "$compiler" plain $name -O0 -DCHIRAL_SANITIZED -fsanitize=address,undefined -fno-sanitize-recover=all
     CHIRAL_CONNECTS=50 "$out/$name"
 done
 echo "-- threads"
