@@ -24,7 +24,13 @@ HERE = os.path.dirname(__file__)
 
 
 def program(source, **options):
-    source = f"import sys; sys.path.insert(0, {HERE!r})\n" + textwrap.dedent(source)
+    # A program that a script starts in the background ignores Ctrl-C, unless it says otherwise.
+    start = (
+        "import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"sys.path.insert(0, {HERE!r})\n"
+    )
+    source = start + textwrap.dedent(source)
     command = [sys.executable, "-c", source]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
