@@ -68,6 +68,8 @@ fn receive(state: &TransportState, waiting: &mut VecDeque<Vec<u8>>, pieces: &[Ve
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn messages_come_out_as_they_were_sent_until_the_connection_ends(steps in vec(step(), 0..60)) {
         let state = TransportState::new(Limits { frame_len: LONGEST, ..Limits::default() });
@@ -75,9 +77,14 @@ proptest! {
         for step in steps {
             match step {
                 Step::Message(pieces) => receive(&state, &mut waiting, &pieces),
-                Step::Flood(count) => {
-                    (0..count).for_each(|_| receive(&state, &mut waiting, &[]));
+                Step::Flood(count) if !state.is_ended() => {
+                    let empty = sample(&[]);
+                    (0..count).for_each(|_| state.receive(empty.payload()));
+                    let fits = count.min(MOST - waiting.len());
+                    prop_assert_eq!(state.is_ended(), fits < count);
+                    waiting.extend(vec![Vec::new(); fits]);
                 }
+                Step::Flood(_) => {}
                 Step::Close(bytes) => {
                     state.receive_close(&sample(&[bytes]));
                     prop_assert!(state.is_ended());
