@@ -269,7 +269,8 @@ pub(crate) fn a_tls_handshake_without_end_is_given_up(adapter: Server) {
         endless.send(&[0; (16 << 10) - 4]);
         endless.send(&[&RECORD[..], &[0; 4]].concat());
     }
-    endless.socket.shutdown(std::net::Shutdown::Write).expect("it is open");
+    // The server may have hung up by now.
+    let _ = endless.socket.shutdown(std::net::Shutdown::Write);
     eventually(|| endless.is_disconnected());
     assert_admitted(&served, &identity);
 }
