@@ -116,8 +116,9 @@ impl Client {
     /// where they belong.
     ///
     /// # Errors
-    /// When they do not all fit, the robot's [contract](Self::contract) does not allow one, the observation is of before the last reset, or the connection has
-    /// ended; the actions are in the error.
+    /// When they do not all fit, the robot's [contract](Self::contract) does not allow one, the
+    /// observation is of before the last reset, or the connection has ended; the actions are in the
+    /// error, clamped if they do not fit and the contract clamps.
     pub fn put_chunk(
         &mut self,
         now: Instant,
@@ -165,13 +166,12 @@ impl Client {
         &mut self,
         now: Instant,
         observation: Option<&Observation>,
-        rows: Vec<Action>,
+        mut rows: Vec<Action>,
         options: &FollowOptions,
     ) -> Result<Placement, NotQueued> {
         if let Some(reason) = self.lifecycle.refusal() {
             return Err(NotQueued { actions: rows, reason });
         }
-        let mut rows = rows;
         if let Err((row, error)) = self.dispatch.judge(&mut rows) {
             return Err(NotQueued {
                 actions: rows,
@@ -202,16 +202,14 @@ impl Client {
     /// When too many such actions are waiting for the transport, the robot's
     /// [contract](Self::contract) does not allow the action, or the connection has ended; the action is
     /// in the error.
-    pub fn send_action(&mut self, now: Instant, action: Action) -> Result<(), NotQueued> {
+    pub fn send_action(&mut self, now: Instant, mut action: Action) -> Result<(), NotQueued> {
         if let Some(reason) = self.lifecycle.refusal() {
             return Err(NotQueued { actions: vec![action], reason });
         }
-        let mut actions = [action];
-        if let Err((row, error)) = self.dispatch.judge(&mut actions) {
+        if let Err((row, error)) = self.dispatch.judge(std::slice::from_mut(&mut action)) {
             let reason = NotQueuedReason::Contract { row, error };
-            return Err(NotQueued { actions: actions.into(), reason });
+            return Err(NotQueued { actions: vec![action], reason });
         }
-        let [action] = actions;
         match self.dispatch.put_urgent(now, action) {
             None => Ok(()),
             Some(action) => {
@@ -224,8 +222,8 @@ impl Client {
     // ---- the dispatch -------------------------------------------------------------------------
 
     /// Starts sending one row of the plan a tick, on a grid that begins now. A running dispatch goes
-    /// over to the new rate; while the connection is being made again it begins with the next one. What is sent at a tick that finds none, [`Starved`] says; by default
-    /// nothing.
+    /// over to the new rate; while the connection is being made again it begins with the next one. What
+    /// is sent at a tick that finds none, [`Starved`] says; by default nothing.
     ///
     /// # Errors
     /// When the connection has ended, or the ticks would be too fast with
@@ -292,7 +290,7 @@ impl Client {
     /// not fit is undone, and [told](super::Event::Undone).
     pub fn declare_actions(&mut self, now: Instant, declared: ActionDeclaration) {
         let mut contract = self.contract().clone();
-        contract.set_declaration(declared);
+        *contract.declaration_mut() = declared;
         self.declare(now, contract);
     }
 }

@@ -70,8 +70,8 @@ pub struct Config {
     /// For a transport that may lose or repeat messages. Default: `None`, a reliable one.
     pub lossy: Option<Lossy>,
     /// What becomes of the client when its connection is lost. An adapter sets it, by its option
-    /// `reconnect`; in a loop of your own, see [`Client::begin_connection`](super::Client::begin_connection).
-    /// Default: it ends.
+    /// `reconnect`; for a loop of your own see
+    /// [`Client::begin_connection`](super::Client::begin_connection). Default: it ends.
     pub when_lost: WhenLost,
 }
 
@@ -101,8 +101,8 @@ impl Default for Config {
 ///
 /// One request of a kind is then in flight at a time. Metadata and observations are asked for
 /// again, but not while the robot is at a reset or a step; a reset, a step or an action never is.
-/// Answers that nobody waits for are passed over; one that the transport repeats only after the next request of its kind was sent cannot be told
-/// from the answer to that.
+/// Answers that nobody waits for are passed over; one that the transport repeats only after the next
+/// request of its kind was sent cannot be told from the answer to that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lossy {
     /// After this long without an answer, metadata and observations are asked for again; less

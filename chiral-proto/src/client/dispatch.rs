@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 use super::event::{Misuse, Unfit};
 use crate::pacer::{Pacer, Rate};
 use crate::timeline::{self, Row, Starved, Timeline};
-use crate::{Action, ActionDeclaration, ActionError, ActionKind, ActionSpec, DtypeKind, Map};
+use crate::{
+    Action, ActionDeclaration, ActionError, ActionKind, ActionSpec, DtypeKind, Map, OnViolation,
+};
 
 /// How many actions may wait for the transport alone, however long the queue may be.
 const URGENT_CAPACITY: usize = 1024;
@@ -34,7 +36,7 @@ pub(super) struct Dispatch {
     pub(super) counts: Counts,
 }
 
-/// An action, and when it was put.
+/// The grid of ticks, while rows are sent.
 #[derive(Debug)]
 struct Grid {
     /// The rate of the rows.
@@ -167,14 +169,17 @@ impl Dispatch {
     /// Checks actions by what is known of the robot's, and clamps what the robot would clamp. On an
     /// error, which says which action it is, they are as they were.
     pub(super) fn judge(&mut self, actions: &mut [Action]) -> Result<(), (usize, ActionError)> {
+        let clamps = self.declared().on_violation == OnViolation::Clamp;
         let mut clamped = Vec::new();
         for index in 0..actions.len() {
-            let before = actions[index].clone();
+            let before = clamps.then(|| actions[index].clone());
             match self.contract.judge(&mut actions[index], false) {
                 Ok(None) => {}
                 Ok(Some(_)) => clamped.push((index, before)),
                 Err(error) => {
-                    clamped.into_iter().for_each(|(index, before)| actions[index] = before);
+                    for (index, before) in clamped {
+                        actions[index] = before.expect("only a contract that clamps changes one");
+                    }
                     return Err((index, error));
                 }
             }

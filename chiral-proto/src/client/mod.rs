@@ -415,6 +415,11 @@ impl Client {
         self.lifecycle.is_interrupted()
     }
 
+    /// Whether calls wait for a connection that is being made again: [`WhenLost::HoldCalls`].
+    pub fn holds_calls(&self) -> bool {
+        self.config.when_lost == WhenLost::HoldCalls
+    }
+
     // ---- requests -----------------------------------------------------------------------------
 
     /// Asks for the robot's metadata.
@@ -467,10 +472,9 @@ impl Client {
     pub fn request_step(
         &mut self,
         now: Instant,
-        action: Action,
+        mut action: Action,
         deadline: Option<Instant>,
     ) -> Result<RequestId<StepResult>, Misuse> {
-        let mut action = action;
         self.dispatch.judge_step(&mut action).map_err(Misuse::Contract)?;
         self.request(now, RequestKind::Step, deadline, Some(action))
     }
@@ -493,7 +497,7 @@ impl Client {
         deadline: Option<Instant>,
         action: Option<Action>,
     ) -> Result<RequestId<Answer>, Misuse> {
-        let waits = self.lifecycle.is_interrupted() && self.holds(kind);
+        let waits = self.lifecycle.is_interrupted() && self.config.when_lost.holds(kind);
         if !waits {
             self.lifecycle.check_open()?;
         }
@@ -590,16 +594,6 @@ impl Client {
     }
 
     // ---- inside -------------------------------------------------------------------------------
-
-    /// Whether calls wait for a connection that is being made again: [`WhenLost::HoldCalls`].
-    pub fn holds_calls(&self) -> bool {
-        self.config.when_lost == WhenLost::HoldCalls
-    }
-
-    /// Whether a request waits for it.
-    fn holds(&self, kind: RequestKind) -> bool {
-        self.holds_calls() && !kind.moves_robot()
-    }
 
     /// Lets time pass: every call that is given the time does so first.
     fn advance(&mut self, now: Instant) {
@@ -875,10 +869,10 @@ impl Client {
         self.silence = Silence::new(self.config.silence);
         self.answered = Default::default();
         self.stream_overdue = false;
-        let holds_calls = self.holds_calls();
+        let when_lost = self.config.when_lost;
         let Self { requests, events, .. } = self;
         requests.interrupt(
-            |kind| holds_calls && !kind.moves_robot(),
+            |kind| when_lost.holds(kind),
             |serial, request, sent| {
                 let error = RequestError::Interrupted { request, sent, error: error.clone() };
                 events.push_back(Event::Failed { id: RequestKey::of(serial), error });

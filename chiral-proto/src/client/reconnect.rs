@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::random::SplitMix;
+use crate::wire::RequestKind;
 
 /// What a client does when its connection is lost, beside failing.
 ///
@@ -73,6 +74,13 @@ pub enum WhenLost {
     /// [`follow`](super::Client::follow). What moves the robot in another way fails: resets, steps,
     /// and actions that are put or sent.
     HoldCalls,
+}
+
+impl WhenLost {
+    /// Whether a request waits for the next connection.
+    pub(super) fn holds(self, kind: RequestKind) -> bool {
+        self == Self::HoldCalls && !kind.moves_robot()
+    }
 }
 
 /// The pauses between tries to do something: each is twice as long as the one before, up to a

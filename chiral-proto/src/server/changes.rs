@@ -10,15 +10,15 @@ pub(super) struct Changes {
     since: Since,
 }
 
-/// What has happened to the robot since the last action.
+/// What the robot was last told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Since {
     /// It was armed, reset or stopped: it may be anywhere.
     #[default]
-    Rest,
+    Start,
     /// It was told to hold.
     Hold,
-    /// Nothing.
+    /// It was given an action, and nothing has happened since.
     Action,
 }
 
@@ -41,10 +41,8 @@ impl Changes {
             return spec.judge_change(action, ChangeFrom::Rest);
         }
         let Some(stream) = spec.measuring_stream() else {
-            let from = match self.since {
-                Since::Hold => ChangeFrom::Values(&self.last),
-                Since::Rest | Since::Action => ChangeFrom::Unknown,
-            };
+            let has_held = self.since == Since::Hold;
+            let from = if has_held { ChangeFrom::Values(&self.last) } else { ChangeFrom::Unknown };
             return spec.judge_change(action, from);
         };
         let measured = sensors.and_then(|sensors| sensors.latest_proprio(stream));
@@ -72,6 +70,6 @@ impl Changes {
 
     /// The robot was armed, reset or stopped.
     pub(super) fn forget(&mut self) {
-        self.since = Since::Rest;
+        self.since = Since::Start;
     }
 }

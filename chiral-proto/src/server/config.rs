@@ -75,6 +75,10 @@ pub enum ActionQueue {
     /// with it for as long as it lasts. By default that takes some 4,000 actions of 7 values that
     /// the robot was not told yet.
     ///
+    /// What is left there has not come yet: for the [watchdog](Config::watchdog) and the declared
+    /// [`rate`](crate::ActionSpec::rate) that is silence. Choose them longer than the robot takes for a
+    /// full queue.
+    ///
     /// Messages that are handed over nevertheless are taken, within `queue_bytes`.
     InOrder {
         /// How many actions may wait, however large; 0 counts as 1.

@@ -41,7 +41,8 @@ pub enum Event {
     /// The legacy, coupled step: an action, `[N, D]`, to apply, and to answer with its result.
     Step(Action, StepReply),
     /// No action has come for as long as [`Config::watchdog`](super::Config::watchdog) or
-    /// [`ActionSpec::hold_after`](crate::ActionSpec::hold_after) says: hold the robot still. Told once; the next action arms the watchdog again.
+    /// [`ActionSpec::hold_after`](crate::ActionSpec::hold_after) says: hold the robot still. Told once;
+    /// the next action arms the watchdog again.
     Watchdog {
         /// The time since the last action, or since the connection began or the last reset or step
         /// was answered.

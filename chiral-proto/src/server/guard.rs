@@ -98,13 +98,11 @@ impl Guard {
         self.reset_arms = self.arming == Arming::OnReset;
     }
 
-    /// The robot has reset itself. True when that has armed it.
-    pub(super) fn finish_reset(&mut self) -> bool {
-        let arms = std::mem::take(&mut self.reset_arms) && !self.is_armed();
-        if arms || self.is_armed() {
+    /// The robot has reset itself, which may arm it.
+    pub(super) fn finish_reset(&mut self) {
+        if std::mem::take(&mut self.reset_arms) || self.is_armed() {
             self.wait_for_first_action(ArmingState::Armed);
         }
-        arms
     }
 
     fn wait_for_first_action(&mut self, state: ArmingState) {

@@ -11,9 +11,10 @@
 //! # What the robot is not told
 //! The robot hears of an action only while it is worth obeying. It is not told, and
 //! [told so](Event::ActionsDropped), of an action that a newer one superseded ([`ActionQueue`]),
-//! that was decided on an observation of long ago ([`Config::max_obs_age`]), or that is not what
-//! an action must look like ([`Config::action_spec`]). When the connection ends everything that
-//! waits is dropped, and [`Event::Disconnected`] is the very next event.
+//! that was decided on an observation of long ago ([`Config::max_obs_age`]), that is not what an
+//! action must look like ([`Config::action_spec`]), that came while the robot was not
+//! [armed](crate::Arming), or that was decided before it was last stopped. When the connection ends
+//! everything that waits is dropped, and [`Event::Disconnected`] is the very next event.
 //!
 //! ```
 //! use std::time::Instant;
@@ -112,8 +113,7 @@ impl Server {
         let declared = config.action_spec.declaration_mut();
         (declared.watchdog, declared.max_obs_age) = (config.watchdog, config.max_obs_age);
         let guard = Guard::new(&config.action_spec);
-        let hold_timeout = config.watchdog.or_else(|| config.action_spec.hold_timeout());
-        let mut watchdog = Watchdog::new(now, hold_timeout);
+        let mut watchdog = Watchdog::new(now, config.action_spec.hold_timeout());
         if !guard.is_armed() {
             watchdog.pause();
         }
@@ -210,9 +210,9 @@ impl Server {
     /// Whether the next message is to be handed over. `false` asks the driver to leave it in the
     /// transport, which holds the client up, until this is `true` again; so only with
     /// [`ActionQueue::InOrder`], when as much waits as may. What makes it `true` is that the robot
-    /// takes an action or answers a reset, or the connection ends.
+    /// takes an action or answers a reset, is stopped, or the connection ends.
     ///
-    /// The driver does not count the client's silence against it meanwhile.
+    /// The driver's keepalive does not count the client's silence meanwhile; the watchdog does.
     pub fn wants_message(&self) -> bool {
         self.lifecycle.is_ended() || self.inbox.has_room_for(self.config.limits.frame_len)
     }
@@ -276,7 +276,8 @@ impl Server {
     /// It holds until the robot is stopped or the connection ends; the next connection is not armed
     /// by it.
     ///
-    /// Nothing that came before is executed: it was dropped when it came.
+    /// What came before was dropped when it came, except what is behind a reset that is not answered
+    /// yet, with [`Arming::OnReset`](crate::Arming::OnReset): that is executed after the reset.
     pub fn arm(&mut self, now: Instant) {
         self.handle_timeout(now);
         if !self.lifecycle.is_ended() && self.guard.arm() {

@@ -116,8 +116,9 @@ impl Link {
     ///
     /// # Errors
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) when it takes none now;
-    /// [`ConnectionReset`](io::ErrorKind::ConnectionReset) when the link is broken, or the other side
-    /// has [closed](Self::close) it; [`BrokenPipe`](io::ErrorKind::BrokenPipe) when this side has.
+    /// [`ConnectionReset`](io::ErrorKind::ConnectionReset) when the link [is reset](Break::Reset), or the
+    /// other side has [closed](Self::close) it; [`BrokenPipe`](io::ErrorKind::BrokenPipe) when this side
+    /// has. A link that is broken in another way takes bytes that never arrive.
     pub fn write(&mut self, now: Instant, from: Side, bytes: &[u8]) -> io::Result<usize> {
         let direction = self.outgoing(from);
         if direction.is_finished {
@@ -135,7 +136,7 @@ impl Link {
     ///
     /// # Errors
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) when none have arrived;
-    /// [`ConnectionReset`](io::ErrorKind::ConnectionReset) when the link is broken and nothing more
+    /// [`ConnectionReset`](io::ErrorKind::ConnectionReset) when the link is reset and nothing more
     /// arrives.
     pub fn read(&mut self, now: Instant, to: Side, buf: &mut [u8]) -> io::Result<usize> {
         let from = to.peer();

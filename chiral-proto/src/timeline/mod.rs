@@ -72,7 +72,8 @@
 //!
 //! A **reset** begins a new *epoch*: it drops the plan, and a chunk that was decided on an observation
 //! of before is refused. So does the loss of the connection, in a client that is
-//! [connected again](crate::client::Client::begin_connection); its steps are counted on. A **starved** tick, one that finds no row, sends what [`Starved`] says.
+//! [connected again](crate::client::Client::begin_connection); its steps are counted on. A **starved**
+//! tick, one that finds no row, sends what [`Starved`] says.
 
 mod delays;
 mod merge;

@@ -232,7 +232,7 @@ mod tests {
 
     fn spec_of(declared: &ActionDeclaration) -> ActionSpec {
         let mut spec = ActionSpec::any();
-        spec.set_declaration(declared.clone());
+        *spec.declaration_mut() = declared.clone();
         spec
     }
 

@@ -153,18 +153,25 @@ fn check_len(what: &str, numbers: &PerDimension, len: Option<usize>) -> Result<(
     })
 }
 
-/// Calls a function with each element, row-major, as a robot reads it; of `float32`, the usual
-/// dtype of an action, without an allocation.
+/// Calls a function with each element, row-major, as a robot reads it; of `float32` and `float64`, the
+/// usual dtypes of an action, without an allocation.
 pub(super) fn try_each<E>(
     values: &Array,
     mut check: impl FnMut(usize, f32) -> Result<(), E>,
 ) -> Result<(), E> {
-    if values.dtype() != Dtype::F32 {
-        return values.to_f32().iter().enumerate().try_for_each(|(i, &value)| check(i, value));
+    let mut check = |(index, value)| check(index, value);
+    match values.dtype() {
+        Dtype::F32 => {
+            let (elements, _) = values.bytes().as_chunks();
+            elements.iter().map(|&bytes| f32::from_le_bytes(bytes)).enumerate().try_for_each(check)
+        }
+        Dtype::F64 => {
+            let (elements, _) = values.bytes().as_chunks();
+            let elements = elements.iter().map(|&bytes| f64::from_le_bytes(bytes) as f32);
+            elements.enumerate().try_for_each(check)
+        }
+        _ => values.to_f32().iter().copied().enumerate().try_for_each(&mut check),
     }
-    let (elements, _) = values.bytes().as_chunks();
-    let mut elements = elements.iter().map(|bytes| f32::from_le_bytes(*bytes)).enumerate();
-    elements.try_for_each(|(index, value)| check(index, value))
 }
 
 /// What a change is measured from.

@@ -190,7 +190,7 @@ impl ActionSpec {
     #[must_use]
     #[track_caller]
     pub fn bounds(mut self, low: impl Into<PerDimension>, high: impl Into<PerDimension>) -> Self {
-        let bounds = Bounds::new(low.into(), high.into(), self.len());
+        let bounds = Bounds::new(low.into(), high.into(), self.row_len());
         self.declared.bounds = Some(bounds.unwrap_or_else(|why| panic!("the bounds: {why}")));
         self
     }
@@ -219,7 +219,7 @@ impl ActionSpec {
     #[must_use]
     #[track_caller]
     pub fn max_step(mut self, max_step: impl Into<PerDimension>) -> Self {
-        let checked = match self.len() {
+        let checked = match self.row_len() {
             Some(len) => action_limits::max_step(max_step.into(), Some(len)),
             None => Err("expected actions of a declared shape".to_owned()),
         };
@@ -288,12 +288,7 @@ impl ActionSpec {
         &self.declared
     }
 
-    /// The specification with another declaration.
-    pub(crate) fn set_declaration(&mut self, declared: ActionDeclaration) {
-        self.declared = declared;
-    }
-
-    /// The declaration, of which a server completes what its settings say.
+    /// The declaration, to be completed by a server's settings or replaced by a client's user.
     pub(crate) fn declaration_mut(&mut self) -> &mut ActionDeclaration {
         &mut self.declared
     }
@@ -303,9 +298,9 @@ impl ActionSpec {
         self.measured_by.as_ref()
     }
 
-    /// How long the robot waits for an action until it holds, by its rate.
+    /// How long the robot waits for an action until it holds: by a time that was set, or by its rate.
     pub(crate) fn hold_timeout(&self) -> Option<Duration> {
-        self.timeout(self.declared.hold_after)
+        self.declared.watchdog.or_else(|| self.timeout(self.declared.hold_after))
     }
 
     /// How long the robot waits for an action until it stops, by its rate.
@@ -319,8 +314,8 @@ impl ActionSpec {
         Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
     }
 
-    /// How many elements an action has, if that is declared.
-    fn len(&self) -> Option<usize> {
+    /// How many elements an action, or a row of a step's, has, if that is declared.
+    pub(crate) fn row_len(&self) -> Option<usize> {
         match &self.shape {
             ShapeSpec::Any => None,
             ShapeSpec::Vector(len) => Some(*len),
@@ -366,7 +361,7 @@ impl ActionSpec {
         let dtype = action["dtype"].as_str();
         let known = DtypeKind::DECLARED.into_iter().find(|(_, name)| dtype == Some(name));
         spec.dtypes = known.map_or(spec.dtypes, |(kind, _)| kind);
-        spec.declared = ActionDeclaration::read(action, spec.len());
+        spec.declared = ActionDeclaration::read(action, spec.row_len());
         spec
     }
 
@@ -419,13 +414,8 @@ impl ActionSpec {
     /// The largest change from one action to the next, and the length of a row.
     fn change_limit(&self) -> Option<(&PerDimension, usize)> {
         let max_step = self.declared.max_step.as_ref()?;
-        let len = self.len().filter(|len| *len > 0)?;
+        let len = self.row_len().filter(|len| *len > 0)?;
         (self.declared.kind != Some(ActionKind::Delta)).then_some((max_step, len))
-    }
-
-    /// How many elements a row has, if that is declared.
-    pub(crate) fn row_len(&self) -> Option<usize> {
-        self.len()
     }
 
     /// Whether steps are measured from the action before.
@@ -570,8 +560,7 @@ impl fmt::Display for ActionSpec {
         if let Some(rate) = declared.rate {
             write!(f, "\nexpected at {rate}")?;
         }
-        let hold = declared.watchdog.or_else(|| self.hold_timeout());
-        if let Some(timeout) = hold {
+        if let Some(timeout) = self.hold_timeout() {
             write!(f, "\nholds after {timeout:.0?} without one")?;
         }
         if let Some(timeout) = self.stop_timeout() {
