@@ -166,6 +166,7 @@ pub use connection::ConnectionError;
 pub use machine::Machine;
 pub use nalgebra;
 pub use pacer::{BadRate, Rate};
+pub use text::printable;
 pub use types::*;
 
 /// The port on which robots listen over WebSocket.

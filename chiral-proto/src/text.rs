@@ -2,7 +2,7 @@
 
 /// `text` on one line, without control characters, no longer than `limit` characters: what a
 /// terminal or a log would act on is escaped, and what is cut off is marked with `…`.
-pub(crate) fn printable(text: &str, limit: usize) -> String {
+pub fn printable(text: &str, limit: usize) -> String {
     let mut characters = text.trim().chars();
     let mut shown = String::new();
     for character in characters.by_ref().take(limit) {

@@ -1,4 +1,6 @@
 use bytes::Bytes;
+use std::fmt;
+
 use data_encoding::BASE64;
 use httparse::{Header, Status};
 use tungstenite::handshake::derive_accept_key;
@@ -36,7 +38,6 @@ const MAX_SHOWN: usize = 100;
 ///     }
 /// }
 /// ```
-#[derive(Debug)]
 pub struct ClientHandshake {
     request: Vec<u8>,
     accept_key: String,
@@ -46,6 +47,13 @@ pub struct ClientHandshake {
     /// server cannot send them without end.
     interim: usize,
     refusal: Option<Refusal>,
+}
+
+impl fmt::Debug for ClientHandshake {
+    /// Shows nothing of the request: there may be a secret in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientHandshake").finish_non_exhaustive()
+    }
 }
 
 /// A response that is a refusal, while its body arrives.

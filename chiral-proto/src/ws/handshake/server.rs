@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::fmt;
 
 use bytes::Bytes;
 use httparse::Status;
@@ -44,9 +45,16 @@ use super::http::{self, MAX_HEAD, MAX_HEADERS, VERSION};
 /// # assert!(request.starts_with(b"HTTP/1.1 400 Bad Request\r\n"));
 /// # Ok::<(), io::Error>(())
 /// ```
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct ServerHandshake {
     received: Vec<u8>,
+}
+
+impl fmt::Debug for ServerHandshake {
+    /// Shows nothing of what was received: there may be a secret in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerHandshake").finish_non_exhaustive()
+    }
 }
 
 /// The first byte of a client that speaks TLS; no request begins with it.
@@ -171,12 +179,21 @@ fn shown(text: &str) -> String {
 }
 
 /// A proper request for a WebSocket, to be accepted or refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[must_use = "the client waits for an answer: accept or refuse the request"]
 pub struct Request {
     path: String,
     headers: Vec<(String, Vec<u8>)>,
     surplus: Bytes,
+}
+
+impl fmt::Debug for Request {
+    /// Shows the names of the header fields only: their values, and what the path asks for, may be
+    /// secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Request").field("headers", &names).finish_non_exhaustive()
+    }
 }
 
 impl Request {
