@@ -208,9 +208,8 @@ impl PolicyClient {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn send_requests(&self) {
-        match self.link.get() {
-            Some(link) => link.try_send_inline(),
-            None => self.calls.connection().wake_driver(),
+        if !self.link.try_send_inline() {
+            self.calls.connection().wake_driver();
         }
     }
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use chiral_driver::TlsClient;
 use chiral_driver::address::StreamAddress;
 use chiral_driver::client::{
-    CancelToken, ClientSettings, ConnectionEvent, Failure, OnConnection, OnWaiting, Stage,
-    Supervisor, Target, WaitForServer, Waiting, classify_handshake,
+    CancelToken, ClientSettings, ConnectionEvent, Failure, OnConnection, OnWaiting, SocketRoute,
+    Stage, Supervisor, WaitForServer, Waiting, classify_handshake,
 };
 use chiral_driver::proto::bytes::Bytes;
 use chiral_driver::proto::client::{Config, Reconnect};
@@ -19,7 +19,7 @@ use futures_lite::future::{block_on, or};
 use crate::client::PolicyClient;
 use crate::connector::connector;
 use crate::dial;
-use crate::reconnect::{Route, supervise_frames, supervise_link};
+use crate::reconnect::{CurrentLink, supervise_frames, supervise_link};
 #[cfg(feature = "tls")]
 use crate::secure::Secure;
 #[cfg(unix)]
@@ -163,7 +163,7 @@ impl Builder {
     }
 
     /// Has a function called when the connection is lost, made again, or has ended, in the thread of
-    /// the connection: it must not block. Default: nothing; the log is told in any case.
+    /// the connection: it must not block. Default: nothing; the log is told of what is lost and made again in any case.
     #[must_use]
     pub fn on_connection(
         mut self,
@@ -184,15 +184,13 @@ impl Builder {
     /// connection for another reason, or is no WebSocket server.
     pub fn connect(self, uri: &str) -> Result<PolicyClient, ConnectError> {
         let uri = uri.trim();
-        match self.0.target(uri)? {
-            Target::Socket { address, authority, path, is_secure } => {
-                let security = self.0.security(uri, &address, is_secure)?;
-                let route = Route { uri: uri.to_owned(), address, security, authority, path };
+        match self.0.route(uri)? {
+            Some(route) => {
                 let wait = WaitForServer::new(uri, &self.0);
                 let (stream, surplus) = self.connect_socket(&route, wait)?;
                 self.over_session(stream, &surplus, Some(route))
             }
-            Target::Other => self.connect_with(connector(uri)?),
+            None => self.connect_with(connector(uri)?),
         }
     }
 
@@ -211,11 +209,11 @@ impl Builder {
         let transport = block_on(or(connecting, cancelled))?;
         let calls = settings.start_supervised(transport.extension());
         let connection = Arc::clone(calls.connection());
-        let supervisor = Supervisor::new(connection, settings, connector.uri())?;
+        let supervisor = Supervisor::new(connection, settings, &connector.uri())?;
         let threads = Arc::<Threads>::default();
         supervise_frames(supervisor, transport, Some(Box::new(connector)), &threads)
             .map_err(ConnectError::Thread)?;
-        Ok(PolicyClient::new(calls, Arc::default(), threads))
+        Ok(PolicyClient::new(calls, CurrentLink::none(), threads))
     }
 
     /// A client over a transport that is connected already.
@@ -227,7 +225,7 @@ impl Builder {
         let calls = self.0.start(transport.extension());
         let supervisor = Supervisor::without_reconnect(Arc::clone(calls.connection()), self.0);
         supervise_frames(supervisor, transport, None, &threads).map_err(ConnectError::Thread)?;
-        Ok(PolicyClient::new(calls, Arc::default(), threads))
+        Ok(PolicyClient::new(calls, CurrentLink::none(), threads))
     }
 
     /// A client over any ordered byte stream that is connected already: a TLS connection, a pipe,
@@ -248,10 +246,10 @@ impl Builder {
     /// A connection whose handshake is done, and what had arrived behind that.
     pub(crate) fn connect_socket(
         &self,
-        route: &Route,
+        route: &SocketRoute,
         mut wait: WaitForServer,
     ) -> Result<(Box<dyn Stream>, Bytes), ConnectError> {
-        let Route { uri, address, security, authority, path } = route;
+        let SocketRoute { uri, address, security, authority, path } = route;
         loop {
             let deadline = wait.try_deadline();
             let connected = connect(address, deadline, &mut wait);
@@ -319,14 +317,14 @@ impl Builder {
         self,
         stream: Box<dyn Stream>,
         surplus: &[u8],
-        route: Option<Route>,
+        route: Option<SocketRoute>,
     ) -> Result<PolicyClient, ConnectError> {
         let threads = Arc::<Threads>::default();
         let session = self.0.session(Instant::now(), surplus)?;
         let (calls, supervisor) = if let Some(route) = &route {
             let calls = self.0.start_supervised(None);
             let connection = Arc::clone(calls.connection());
-            let supervisor = Supervisor::new(connection, self.0, route.uri.clone())?;
+            let supervisor = Supervisor::new(connection, self.0, &route.uri)?;
             (calls, supervisor)
         } else {
             let calls = self.0.start(None);

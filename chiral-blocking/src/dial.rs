@@ -79,7 +79,7 @@ fn receive<T>(
     stage: Stage,
 ) -> Option<T> {
     loop {
-        let left = until.min(wait.look_up_at()).saturating_duration_since(Instant::now());
+        let left = until.min(wait.wake_at()).saturating_duration_since(Instant::now());
         match results.recv_timeout(left) {
             Ok(result) => return Some(result),
             Err(RecvTimeoutError::Disconnected) => return None,

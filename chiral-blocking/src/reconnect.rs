@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Instant;
 
-use chiral_driver::address::StreamAddress;
-use chiral_driver::client::{CancelToken, ClientState, Outage, OutageProgress, Supervisor};
+use chiral_driver::client::{
+    CancelToken, ClientState, Outage, OutageProgress, SocketRoute, Supervisor,
+};
 use chiral_driver::proto::bytes::Bytes;
 use chiral_driver::proto::ws::Session;
-use chiral_driver::{ConnectError, Connector, Driver, Security, Transport};
+use chiral_driver::{ConnectError, Connector, Driver, Transport};
 use futures_channel::oneshot;
 
 use crate::connect::Builder;
@@ -21,27 +22,35 @@ use crate::stream::Stream;
 use crate::threads::Threads;
 use crate::transport::run;
 
-/// A socket to which a client connects.
-#[derive(Debug, Clone)]
-pub(crate) struct Route {
-    pub(crate) uri: String,
-    pub(crate) address: StreamAddress,
-    pub(crate) security: Security,
-    pub(crate) authority: String,
-    pub(crate) path: String,
+/// The link that a client has now.
+pub(crate) enum CurrentLink {
+    /// The only one that it will have; `None` over a transport of frames.
+    Only(Option<Arc<Link<ClientState>>>),
+    /// One that is made again when it is lost; `None` meanwhile.
+    Replaced(Mutex<Option<Arc<Link<ClientState>>>>),
 }
 
-/// The link that a client has now: none over a transport of frames, and while it is made again.
-#[derive(Default)]
-pub(crate) struct CurrentLink(Mutex<Option<Arc<Link<ClientState>>>>);
-
 impl CurrentLink {
-    pub(crate) fn get(&self) -> Option<Arc<Link<ClientState>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Over a transport of frames.
+    pub(crate) fn none() -> Arc<Self> {
+        Arc::new(Self::Only(None))
     }
 
-    fn set(&self, link: Option<Arc<Link<ClientState>>>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = link;
+    /// Sends what there is to send, as [`Link::try_send_inline`] does; false when there is no link.
+    pub(crate) fn try_send_inline(&self) -> bool {
+        match self {
+            Self::Only(link) => link.as_ref().map(|link| link.try_send_inline()).is_some(),
+            Self::Replaced(link) => {
+                let link = link.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                link.map(|link| link.try_send_inline()).is_some()
+            }
+        }
+    }
+
+    fn set(&self, new: Option<Arc<Link<ClientState>>>) {
+        if let Self::Replaced(link) = self {
+            *link.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        }
     }
 }
 
@@ -51,14 +60,18 @@ pub(crate) fn supervise_link(
     mut supervisor: Supervisor,
     stream: Box<dyn Stream>,
     session: Session,
-    route: Option<Route>,
+    route: Option<SocketRoute>,
     threads: &Arc<Threads>,
 ) -> io::Result<Arc<CurrentLink>> {
     let connection = Arc::clone(supervisor.connection());
     let link = Link::start_reading(Arc::clone(&connection), stream, session, threads)?;
     // When its thread does not start, the drop of its work ends the other one.
     let mut writing = link.writing();
-    let current = Arc::new(CurrentLink(Mutex::new(Some(link))));
+    let current = Arc::new(if supervisor.settings().reconnect.is_some() && route.is_some() {
+        CurrentLink::Replaced(Mutex::new(Some(link)))
+    } else {
+        CurrentLink::Only(Some(link))
+    });
     let (updated, group) = (Arc::clone(&current), Arc::clone(threads));
     threads.spawn("chiral-writer", move || {
         loop {
@@ -133,7 +146,7 @@ fn wait_out<T>(outage: &Outage<'_>, connecting: impl Future<Output = T>) -> Opti
 /// Connects a socket in a thread of its own, for that blocks: a future that is dropped has it give up
 /// soon.
 async fn connect_aside(
-    route: &Route,
+    route: &SocketRoute,
     supervisor: &Supervisor,
     outage: &Outage<'_>,
 ) -> Result<(Box<dyn Stream>, Bytes), ConnectError> {

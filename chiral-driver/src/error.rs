@@ -104,6 +104,9 @@ impl fmt::Debug for CallError {
 }
 
 /// What to do about a URI that only another transport understands.
+pub(crate) const WITHOUT_TLS: &str =
+    "the program was built without TLS, build it with the feature `tls`";
+
 pub(crate) const WITHOUT_ZENOH: &str =
     "the program was built without Zenoh, build it with the feature `zenoh`";
 

@@ -17,13 +17,13 @@ use super::PolicyClient;
 use super::connection_event::{ConnectionEvent, OnConnection};
 use super::race::Race;
 use super::reconnect::{OutageProgress, Supervisor};
-use super::settings::{ClientSettings, Target, classify_handshake};
+use super::settings::{ClientSettings, SocketRoute, classify_handshake};
 use super::waiting::{Failure, OnWaiting, Stage, WaitForServer, Waiting};
 use crate::address::StreamAddress;
 use crate::driver::drive;
 use crate::error::ConnectError;
 use crate::runtime::{Runtime, until};
-use crate::security::{MaybeSecure, Security};
+use crate::security::MaybeSecure;
 #[cfg(feature = "tls")]
 use crate::tls::TlsClient;
 use crate::token::Token;
@@ -137,7 +137,7 @@ impl<R: Runtime> Builder<R> {
     }
 
     /// Has a function called when the connection is lost, made again, or has ended, in the task of the
-    /// connection: it must not block. Default: nothing; the log is told in any case.
+    /// connection: it must not block. Default: nothing; the log is told of what is lost and made again in any case.
     #[must_use]
     pub fn on_connection(
         mut self,
@@ -158,17 +158,11 @@ impl<R: Runtime> Builder<R> {
     /// connection for another reason, or is no WebSocket server.
     pub async fn connect(self, uri: &str) -> Result<PolicyClient<R>, ConnectError> {
         let uri = uri.trim();
-        match self.settings.target(uri)? {
-            Target::Socket { address, authority, path, is_secure } => {
-                let security = self.settings.security(uri, &address, is_secure)?;
-                let uri = uri.to_owned();
-                self.connect_over(Route::Socket { uri, address, security, authority, path }).await
-            }
-            Target::Other => {
-                let connector = R::connector(uri).ok_or_else(|| ConnectError::no_connector(uri))?;
-                self.connect_with(connector?).await
-            }
+        if let Some(route) = self.settings.route(uri)? {
+            return self.connect_over(Route::Socket(route)).await;
         }
+        let connector = R::connector(uri).ok_or_else(|| ConnectError::no_connector(uri))?;
+        self.connect_with(connector?).await
     }
 
     /// Connects over a transport of another kind.
@@ -188,7 +182,7 @@ impl<R: Runtime> Builder<R> {
         let transport = self.make_transport(&route, wait).await?;
         let calls = self.settings.start_supervised(transport.extension());
         let connection = calls.connection().clone();
-        let supervisor = Supervisor::new(connection, self.settings.clone(), route.uri())?;
+        let supervisor = Supervisor::new(connection, self.settings.clone(), &route.uri())?;
         R::spawn("chiral-connection", supervise(self, supervisor, transport, Some(route)));
         Ok(PolicyClient::new(calls))
     }
@@ -200,9 +194,8 @@ impl<R: Runtime> Builder<R> {
     ) -> Result<Box<dyn Transport>, ConnectError> {
         match route {
             Route::Other(connector) => connector.connect(&self.settings.machine.limits, wait).await,
-            Route::Socket { uri, address, security, authority, path } => {
-                let (stream, surplus) =
-                    self.connect_socket(wait, uri, address, security, authority, path).await?;
+            Route::Socket(route) => {
+                let (stream, surplus) = self.connect_socket(wait, route).await?;
                 let session = self.settings.session(Instant::now(), &surplus)?;
                 Ok(Box::new(WebSocket::new(stream, session)))
             }
@@ -252,15 +245,11 @@ impl<R: Runtime> Builder<R> {
     async fn connect_socket(
         &self,
         mut wait: WaitForServer,
-        uri: &str,
-        address: &StreamAddress,
-        security: &Security,
-        authority: &str,
-        path: &str,
+        route: &SocketRoute,
     ) -> Result<(MaybeSecure<R::Stream>, Bytes), ConnectError> {
         loop {
             let stage = Mutex::new(Stage::LookUp);
-            let attempt = self.attempt(uri, address, security, authority, path, &stage);
+            let attempt = self.attempt(route, &stage);
             match finish_try::<R, _>(&mut wait, &stage, attempt).await? {
                 Ok(connected) => return Ok(connected),
                 Err(failure) => R::timer(wait.retry_at(failure)?).await,
@@ -271,13 +260,10 @@ impl<R: Runtime> Builder<R> {
     /// One try to connect; the inner error is of a server that may still take the connection.
     async fn attempt(
         &self,
-        uri: &str,
-        address: &StreamAddress,
-        security: &Security,
-        authority: &str,
-        path: &str,
+        route: &SocketRoute,
         stage: &Mutex<Stage>,
     ) -> Result<Result<(MaybeSecure<R::Stream>, Bytes), Failure>, ConnectError> {
+        let SocketRoute { uri, address, security, authority, path } = route;
         let enter = |next| *lock(stage) = next;
         let connected = match address {
             StreamAddress::Unix(path) => match address.check() {
@@ -335,20 +321,14 @@ impl<R: Runtime> Builder<R> {
 
 /// Where a client connects to.
 enum Route {
-    Socket {
-        uri: String,
-        address: StreamAddress,
-        security: Security,
-        authority: String,
-        path: String,
-    },
+    Socket(SocketRoute),
     Other(Box<dyn Connector>),
 }
 
 impl Route {
     fn uri(&self) -> String {
         match self {
-            Self::Socket { uri, .. } => uri.clone(),
+            Self::Socket(route) => route.uri.clone(),
             Self::Other(connector) => connector.uri(),
         }
     }

@@ -2,10 +2,13 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use chiral_proto::{ActionSpec, ConnectionError};
+
+use crate::panic::panic_message;
 
 /// Something that has happened to a client's connection.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,9 +73,12 @@ impl OnConnection {
         Self(Some(Arc::new(call)))
     }
 
+    /// Calls it. A panic of the user's function is not one of the connection's.
     pub(super) fn call(&self, event: &ConnectionEvent) {
-        if let Some(call) = &self.0 {
-            call(event);
+        if let Some(call) = &self.0
+            && let Err(panic) = catch_unwind(AssertUnwindSafe(|| call(event)))
+        {
+            tracing::error!("`on_connection` panicked: {}", panic_message(&*panic));
         }
     }
 }
@@ -92,7 +98,6 @@ pub(super) struct ConnectionEvents {
     count: u64,
     /// How many the hook was called with.
     hooked: u64,
-    has_ended: bool,
 }
 
 impl ConnectionEvents {
@@ -103,7 +108,6 @@ impl ConnectionEvents {
         if self.recent.len() == Self::KEPT {
             self.recent.pop_front();
         }
-        self.has_ended |= matches!(event, ConnectionEvent::Ended { .. });
         self.recent.push_back(event);
         self.count += 1;
     }
@@ -114,7 +118,8 @@ impl ConnectionEvents {
         let forgotten = self.count - self.recent.len() as u64;
         let next = seen.max(forgotten);
         let event = usize::try_from(next - forgotten).ok().and_then(|at| self.recent.get(at));
-        event.map(|event| (event.clone(), next + 1)).ok_or(self.has_ended)
+        let has_ended = || matches!(self.recent.back(), Some(ConnectionEvent::Ended { .. }));
+        event.map(|event| (event.clone(), next + 1)).ok_or_else(has_ended)
     }
 
     /// The next event for the hook.

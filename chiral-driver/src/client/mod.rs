@@ -24,7 +24,7 @@ pub use connect::Builder;
 pub use connection_event::{ConnectionEvent, OnConnection};
 pub use race::Race;
 pub use reconnect::{Outage, OutageProgress, Supervisor};
-pub use settings::{ClientSettings, Headers, Target, classify_handshake};
+pub use settings::{ClientSettings, Headers, SocketRoute, Target, classify_handshake};
 pub use state::{ClientState, Pending};
 pub use waiting::{Failure, OnWaiting, Stage, WaitForServer, Waiting};
 

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use chiral_proto::ConnectionError;
 use chiral_proto::client::{Backoff, ConnectionState};
+use chiral_proto::ws::redacted;
 
 use super::settings::{ClientSettings, random};
 use super::state::ClientState;
@@ -47,7 +48,7 @@ impl Supervisor {
     pub fn new(
         connection: Arc<Connection<ClientState>>,
         settings: ClientSettings,
-        uri: String,
+        uri: &str,
     ) -> Result<Self, ConnectError> {
         let backoff = match &settings.reconnect {
             Some(reconnect) => {
@@ -56,6 +57,7 @@ impl Supervisor {
             }
             None => None,
         };
+        let uri = redacted(uri);
         Ok(Self { connection, settings, backoff, uri, connected_at: Instant::now() })
     }
 

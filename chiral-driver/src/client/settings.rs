@@ -17,7 +17,7 @@ use super::cancel::CancelToken;
 use super::connection_event::OnConnection;
 use super::waiting::{Failure, OnWaiting};
 use crate::address::{Scheme, StreamAddress};
-use crate::error::ConnectError;
+use crate::error::{ConnectError, WITHOUT_TLS};
 use crate::security::Security;
 #[cfg(feature = "tls")]
 use crate::tls::{TlsClient, TlsError};
@@ -141,20 +141,41 @@ impl Target {
 }
 
 fn without_tls() -> ConnectError {
-    ConnectError::NotBuiltIn {
-        scheme: "wss://".to_owned(),
-        hint: "the program was built without TLS, build it with the feature `tls`",
-    }
+    ConnectError::NotBuiltIn { scheme: "wss://".to_owned(), hint: WITHOUT_TLS }
+}
+
+/// The way to a server behind a socket.
+#[derive(Clone)]
+pub struct SocketRoute {
+    /// The URI that was given, which may hold secrets.
+    pub uri: String,
+    /// Where the socket is.
+    pub address: StreamAddress,
+    /// With what the stream is secured.
+    pub security: Security,
+    /// Host and port, for the handshake.
+    pub authority: String,
+    /// Path and query, for the handshake.
+    pub path: String,
 }
 
 impl ClientSettings {
-    /// What a URI means for a client with these settings. Tells the log of a token that others can
-    /// read.
+    /// The way to the server of a URI; `None` when it takes another transport, for which a
+    /// [connector](crate::Runtime::connector) is needed. Tells the log of a token that others can read.
     ///
     /// # Errors
-    /// When it cannot be read, asks for what is not built in, or is one without TLS and these
-    /// settings are for TLS.
-    pub fn target(&self, uri: &str) -> Result<Target, ConnectError> {
+    /// When the URI cannot be read, asks for what is not built in, or is one without TLS and these
+    /// settings are for TLS; when the system has no authorities to trust, or the host has a name for
+    /// which there can be no certificate.
+    pub fn route(&self, uri: &str) -> Result<Option<SocketRoute>, ConnectError> {
+        let Target::Socket { address, authority, path, is_secure } = self.target(uri)? else {
+            return Ok(None);
+        };
+        let security = self.security(uri, &address, is_secure)?;
+        Ok(Some(SocketRoute { uri: uri.to_owned(), address, security, authority, path }))
+    }
+
+    fn target(&self, uri: &str) -> Result<Target, ConnectError> {
         let target = Target::of(uri)?;
         #[cfg(feature = "tls")]
         if self.tls.is_some() && !matches!(target, Target::Socket { is_secure: true, .. }) {
@@ -182,12 +203,7 @@ impl ClientSettings {
         Ok(target)
     }
 
-    /// With what the stream to an address is secured.
-    ///
-    /// # Errors
-    /// When the system has no authorities to trust, or the host has a name for which there can be
-    /// no certificate.
-    pub fn security(
+    fn security(
         &self,
         uri: &str,
         address: &StreamAddress,
@@ -277,20 +293,21 @@ pub fn classify_handshake(
         }
         Ok(Err(refused)) if refused.is_transient() => Ok(Err(Failure::Refused(refused))),
         Ok(Err(error)) => Err(ConnectError::Handshake { uri: redacted(uri), error }),
-        #[cfg(feature = "tls")]
-        Err(error) if is_final(&error) => Err(ConnectError::Tls {
-            uri: redacted(uri),
-            error: TlsError::behind(&error).expect("it is one").clone(),
-        }),
-        Err(error) => Ok(Err(Failure::Absent(error))),
+        Err(error) => {
+            #[cfg(feature = "tls")]
+            if let Some(error) = final_tls_error(&error) {
+                return Err(ConnectError::Tls { uri: redacted(uri), error: error.clone() });
+            }
+            Ok(Err(Failure::Absent(error)))
+        }
     }
 }
 
-/// Whether TLS has failed in a way in which it would fail again.
+/// The failure of TLS behind an error, if it would fail so again.
 #[cfg(feature = "tls")]
-fn is_final(error: &io::Error) -> bool {
+fn final_tls_error(error: &io::Error) -> Option<&TlsError> {
     let error = TlsError::behind(error);
-    error.is_some_and(|error| !matches!(error, TlsError::EndOfHandshake | TlsError::Truncated))
+    error.filter(|error| !matches!(error, TlsError::EndOfHandshake | TlsError::Truncated))
 }
 
 /// Whether a host, by name or address, is this computer.

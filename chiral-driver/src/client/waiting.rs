@@ -231,7 +231,7 @@ impl WaitForServer {
 
     /// Until when a thread that connects may sleep before it looks at what else is due:
     /// [`notice`](Self::notice), and whether it [was given up](Self::check_cancelled).
-    pub fn look_up_at(&self) -> Instant {
+    pub fn wake_at(&self) -> Instant {
         self.notice_at.min(Instant::now() + CANCELLATION_STEP)
     }
 

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 
 use super::config::ServerConfig;
 use crate::address::{Scheme, StreamAddress};
-use crate::error::WITHOUT_ZENOH;
+use crate::error::{WITHOUT_TLS, WITHOUT_ZENOH};
 use crate::runtime::Runtime;
 use crate::transport::{Acceptor, Incoming};
 
@@ -87,7 +87,7 @@ pub fn check_socket(
 ) -> io::Result<()> {
     let asks_for_tls = Scheme::of(address) == Scheme::SecureWebSocket;
     let why = if asks_for_tls && cfg!(not(feature = "tls")) {
-        "the program was built without TLS, build it with the feature `tls`"
+        WITHOUT_TLS
     } else if asks_for_tls && !config.has_tls() {
         "a server that speaks TLS needs a certificate and its key: set `ServerConfig::tls`"
     } else if config.has_tls() && matches!(target, StreamAddress::Unix(_)) {
