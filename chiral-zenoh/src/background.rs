@@ -1,9 +1,10 @@
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::Instant;
 
+use chiral_driver::client::CancelToken;
 use futures_channel::oneshot;
 
 use crate::error::Error;
@@ -14,17 +15,17 @@ use crate::error::Error;
 #[derive(Debug)]
 pub struct Background<T> {
     result: oneshot::Receiver<Result<T, Error>>,
-    cancellation: Arc<Cancellation>,
+    cancel: CancelToken,
 }
 
 impl<T: Send + 'static> Background<T> {
     /// Starts the call on a thread.
     pub(crate) fn spawn(
-        work: impl FnOnce(&Cancellation) -> Result<T, Error> + Send + 'static,
+        work: impl FnOnce(&CancelToken) -> Result<T, Error> + Send + 'static,
     ) -> Self {
         let (sender, result) = oneshot::channel();
-        let cancellation = Arc::new(Cancellation::default());
-        let thread_cancellation = Arc::clone(&cancellation);
+        let cancel = CancelToken::new();
+        let thread_cancel = cancel.clone();
         let sender = Arc::new(Mutex::new(Some(sender)));
         let failure_sender = Arc::clone(&sender);
         let send = move |sender: &Mutex<Option<oneshot::Sender<_>>>, result| {
@@ -33,11 +34,11 @@ impl<T: Send + 'static> Background<T> {
             sender.map(|sender| sender.send(result));
         };
         let thread = std::thread::Builder::new().name("chiral-zenoh-open".to_owned());
-        let started = thread.spawn(move || send(&sender, work(&thread_cancellation)));
+        let started = thread.spawn(move || send(&sender, work(&thread_cancel)));
         if let Err(error) = started {
             send(&failure_sender, Err(Error::Thread(error.to_string())));
         }
-        Self { result, cancellation }
+        Self { result, cancel }
     }
 
     /// Waits for the result, blocking the thread.
@@ -60,28 +61,11 @@ impl<T> Future for Background<T> {
 
 impl<T> Drop for Background<T> {
     fn drop(&mut self) {
-        self.cancellation.set();
+        self.cancel.cancel();
     }
 }
 
-/// Whether nobody waits for a call any more. The call looks at it whenever it sleeps.
-#[derive(Debug, Default)]
-pub(crate) struct Cancellation {
-    is_set: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Cancellation {
-    fn set(&self) {
-        *self.is_set.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.changed.notify_all();
-    }
-
-    /// Sleeps, and fails at once when nobody waits any more.
-    pub(crate) fn sleep(&self, time: Duration) -> Result<(), Error> {
-        let is_set = self.is_set.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.changed.wait_timeout_while(is_set, time, |is_set| !*is_set);
-        let (is_set, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if *is_set { Err(Error::Cancelled) } else { Ok(()) }
-    }
+/// Sleeps until an instant, and fails at once when nobody waits for the call any more.
+pub(crate) fn sleep_until(cancel: &CancelToken, until: Instant) -> Result<(), Error> {
+    if cancel.wait_until(until) { Err(Error::Cancelled) } else { Ok(()) }
 }

@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use chiral_driver::client::{ClientSettings, WaitForServer};
-use chiral_proto::ConnectionError;
+use chiral_driver::client::{CancelToken, ClientSettings, WaitForServer};
 use chiral_proto::wire::{ClientMessage, Frame, ServerMessage};
+use chiral_proto::{ConnectionError, printable};
 use zenoh::bytes::ZBytes;
 use zenoh::query::{ConsolidationMode, QueryTarget};
 use zenoh::sample::SampleKind;
 use zenoh::{Session, Wait};
 
 use crate::authentication::{Challenge, Hello, Parties, Proof, Secret, SessionKeys, Signer, nonce};
-use crate::background::{Background, Cancellation};
+use crate::background::{Background, sleep_until};
 use crate::config::{Config, RobotName, Role};
 use crate::encode::Encoder;
 use crate::error::{Error, message_of};
@@ -26,6 +26,9 @@ use crate::transport::{
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a robot may take to admit a policy.
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(2);
+/// Characters of somebody's answer that an error quotes, at the most.
+const QUOTED_CHARS: usize = 120;
+
 /// Connects to a robot, and waits for one that is not there yet or has another policy: for
 /// `timeout`, or for ever. The log says after a second what is waited for.
 ///
@@ -52,9 +55,9 @@ pub fn connect(config: Config, timeout: Option<Duration>) -> Background<ZenohTra
 
 /// As [`connect`], with a wait that has begun already.
 pub(crate) fn connect_waiting(config: Config, wait: WaitForServer) -> Background<ZenohTransport> {
-    Background::spawn(move |cancellation| {
+    Background::spawn(move |cancel| {
         let secret = config.secret()?;
-        let mut connecting = Connecting { config, secret, cancellation, wait };
+        let mut connecting = Connecting { config, secret, cancel, wait };
         loop {
             let session = connecting.open()?;
             let attempt = match connecting.config.robot().cloned() {
@@ -101,7 +104,7 @@ type Attempt = Result<Result<ZenohTransport, String>, Error>;
 struct Connecting<'a> {
     config: Config,
     secret: Option<Secret>,
-    cancellation: &'a Cancellation,
+    cancel: &'a CancelToken,
     wait: WaitForServer,
 }
 
@@ -132,7 +135,7 @@ impl Connecting<'_> {
     }
 
     fn sleep_until(&self, at: Instant) -> Result<(), Error> {
-        self.cancellation.sleep(at.saturating_duration_since(Instant::now()))
+        sleep_until(self.cancel, at)
     }
 
     fn open(&mut self) -> Result<Session, Error> {
@@ -256,7 +259,8 @@ impl Connecting<'_> {
                     // Zenoh's own error for a query that nobody has answered.
                     last = match &why[..] {
                         b"Timeout" => format!("the robot `{robot}` does not answer"),
-                        why => String::from_utf8_lossy(why).into_owned(),
+                        // It is anybody's, whoever has a secret.
+                        why => printable(&String::from_utf8_lossy(why), QUOTED_CHARS),
                     };
                     continue;
                 }

@@ -162,12 +162,12 @@ impl SessionKeys {
         self.derive("policy")
     }
 
-    /// The robot's yes.
+    /// Shows that the robot admits the policy.
     pub(crate) fn admitted(&self) -> blake3::Hash {
         self.derive("admitted")
     }
 
-    /// The robot's no.
+    /// The robot's refusal, with its reason.
     pub(crate) fn refuse(&self, reason: &str) -> Vec<u8> {
         [self.refusal(reason).as_bytes(), reason.as_bytes()].concat()
     }

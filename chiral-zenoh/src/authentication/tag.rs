@@ -133,7 +133,7 @@ fn head_len(chunks: &[&[u8]]) -> usize {
     let mut prefix = [0; PREFIX_LEN];
     let bytes = chunks.iter().copied().flatten();
     prefix.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-    PREFIX_LEN + u32::from_le_bytes(prefix) as usize
+    PREFIX_LEN.saturating_add(u32::from_le_bytes(prefix) as usize)
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ impl Listener {
     /// The result fails when the configuration cannot be used, nothing can be listened on or
     /// connected to, or a robot of the name is on the network already.
     pub fn open(config: Config) -> Background<Self> {
-        Background::spawn(move |cancellation| {
+        Background::spawn(move |cancel| {
             let secret = config.secret()?;
             let (zenoh, endpoints) = config.to_zenoh(Role::Server)?;
             let fail = |error: zenoh::Error| Error::open(&config, &error);
@@ -94,7 +94,7 @@ impl Listener {
                 None => Box::new(compatible::accept_policies(context).map_err(fail)?),
                 Some(robot) => {
                     let robot = robot.clone();
-                    Box::new(named::accept_policies(context, &robot, cancellation)?)
+                    Box::new(named::accept_policies(context, &robot, cancel)?)
                 }
             };
             Ok(Self {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use chiral_driver::client::CancelToken;
 use zenoh::liveliness::LivelinessToken;
 use zenoh::query::{ConsolidationMode, Query, QueryTarget, Queryable};
 use zenoh::sample::SampleKind;
@@ -16,7 +17,7 @@ use super::ServerContext;
 use crate::authentication::{
     Challenge, Hello, Nonce, Parties, Proof, Request, Secret, SessionKeys, nonce,
 };
-use crate::background::Cancellation;
+use crate::background::sleep_until;
 use crate::config::{Config, RobotName, Role};
 use crate::error::Error;
 use crate::keys::{self, Keys};
@@ -50,7 +51,7 @@ const MAX_HANDSHAKES: usize = 256;
 pub(super) fn accept_policies(
     context: ServerContext,
     robot: &RobotName,
-    cancellation: &Cancellation,
+    cancel: &CancelToken,
 ) -> Result<impl FnOnce() + Send + Sync + use<>, Error> {
     let config = context.config.clone();
     let secret = context.secret.clone();
@@ -108,7 +109,7 @@ pub(super) fn accept_policies(
         let _ = thread.join();
     };
     // It answers already, so that of two robots that start at once both know of each other.
-    if let Err(error) = name.wait_until_free(&config, cancellation) {
+    if let Err(error) = name.wait_until_free(&config, cancel) {
         stop();
         return Err(error);
     }
@@ -127,7 +128,7 @@ struct NameCheck {
 impl NameCheck {
     /// A robot that crashed counts as present until its lease ends, so its name is waited for. One
     /// that has not answered by then is none: somebody else has declared its token.
-    fn wait_until_free(&self, config: &Config, cancellation: &Cancellation) -> Result<(), Error> {
+    fn wait_until_free(&self, config: &Config, cancel: &CancelToken) -> Result<(), Error> {
         let until = Instant::now() + config.lease * 3 / 2;
         let fail = |error: zenoh::Error| Error::open(config, &error);
         while self.has_token_of_another().map_err(fail)? {
@@ -142,7 +143,7 @@ impl NameCheck {
                 );
                 return Ok(());
             }
-            cancellation.sleep(NAME_RETRY)?;
+            sleep_until(cancel, Instant::now() + NAME_RETRY)?;
         }
         Ok(())
     }
@@ -157,7 +158,7 @@ impl NameCheck {
             .any(|sample| sample.key_expr().as_str() != ours))
     }
 
-    /// Whether another one answers to the name and, with a secret, has it.
+    /// Whether another robot answers under the name and, if there is a secret, shows that it has it.
     fn another_answers(&self, config: &Config) -> Result<bool, Error> {
         let policy = self.node.clone();
         let hello = Hello { has_secret: self.secret.is_some(), nonce: nonce()?, policy };

@@ -2,9 +2,7 @@
 //! be taken for either: directly, where robot and policy meet, and through a router.
 
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
-#[cfg(feature = "shm")]
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chiral_proto::wire::{ClientMessage, ServerMessage};
 use chiral_proto::{Action, ConnectionError};
@@ -162,7 +160,10 @@ fn answers_of_somebody_else_do_not_reach_the_policy() {
         for _ in 0..3 {
             stranger.put("chiral/arm/session/*/s2c", fake.clone()).wait().expect("it is sent");
         }
-        std::thread::sleep(PAUSE);
+        let deadline = Instant::now() + SOON;
+        while policy.transport.counts().read().frames_rejected < 3 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         assert_eq!(policy.metadata(), metadata("arm"));
         let stats = policy.transport.counts().read();
         assert_eq!((stats.frames_received, stats.frames_rejected), (1, 3), "{stats:?}");
