@@ -28,6 +28,8 @@ echo "-- the library has the functions of symbols.txt, and no others"
 if has nm && test -f "$library/libchiral_c.so"; then
     nm -D --defined-only "$library/libchiral_c.so" | awk '$3 ~ /^chiral_/ { print $3 }' | LC_ALL=C sort |
         diff chiral-c/symbols.txt -
+else
+    echo "left out: there is no nm, or no shared library"
 fi
 
 kinds=(plain)
@@ -78,8 +80,9 @@ echo "-- behaviour, $compiler, $kind"
 compile "$compiler" "$kind" behaviour
 CHIRAL_CONNECTS=${CHIRAL_CONNECTS:-1000} "$out/behaviour"
 
-# Without Eigen, which takes the compilers long. The library itself is not instrumented: its part is Rust's, beside the blocks that say why they are
-# sound. What goes over the border, and the headers, are.
+# These are built without Eigen, which takes the compilers long. The library itself is not
+# instrumented: its part is Rust's, beside the blocks that say why they are sound. What goes over the
+# border, and the headers, are.
 echo "-- addresses and undefined behaviour"
 for name in documented behaviour; do
     compile "$compiler" plain $name -O0 -DCHIRAL_SANITIZED -fsanitize=address,undefined -fno-sanitize-recover=all
@@ -170,4 +173,6 @@ if has pkg-config; then
     ${compilers[0]} -std=c++17 $here/documented.cpp -o "$out/pkg" \
         $(PKG_CONFIG_PATH="$out/prefix/lib/pkgconfig" pkg-config --cflags --libs chiral) -pthread
     LD_LIBRARY_PATH="$out/prefix/lib" "$out/pkg" >/dev/null
+else
+    echo "left out: there is no pkg-config"
 fi

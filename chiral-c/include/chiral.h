@@ -216,7 +216,8 @@ typedef struct chiral_command {
     size_t count;
     // How many rows they make: 1, but for a step.
     size_t rows;
-    // Of a hold because no action came: for how many seconds. Zero when the policy has gone.
+    // Of a hold because no action came: for how many seconds. Zero when the policy has gone, or the
+    // robot was stopped.
     double silent_for;
 } chiral_command;
 
@@ -541,8 +542,14 @@ typedef struct chiral_client_stats {
     uint64_t actions_dropped;
     // Rows whose step had passed when their chunk came.
     uint64_t rows_skipped;
+    // Rows that were blended with those of an older plan.
+    uint64_t rows_blended;
     // Chunks that came too late.
     uint64_t chunks_late;
+    // Of them, those of which nothing was taken.
+    uint64_t chunks_discarded;
+    // Actions that were clamped to what the robot's contract allows.
+    uint64_t actions_clamped;
     // Requests without an answer in time.
     uint64_t requests_timed_out;
     // How often the robot was silent.
@@ -575,8 +582,14 @@ typedef struct chiral_server_stats {
     uint64_t dropped_too_old;
     // As they were decided on too old an observation.
     uint64_t dropped_stale_observation;
+    // As what waited took too many bytes.
+    uint64_t dropped_over_budget;
     // As they are not what the robot takes.
     uint64_t dropped_refused;
+    // As the robot was not armed, or had been stopped since they were decided.
+    uint64_t dropped_not_armed;
+    // As the connection ended first.
+    uint64_t dropped_disconnected;
     // How often the robot was told to hold still because no action had come.
     uint64_t watchdog_alarms;
 } chiral_server_stats;

@@ -1,6 +1,8 @@
 //! A robot with a loop of its own, which pulls what it is to do.
 
 use std::collections::VecDeque;
+use std::mem::MaybeUninit;
+use std::time::Duration;
 
 use chiral_blocking::proto::server::{ObserveReply, ResetReply, StepReply};
 use chiral_blocking::proto::{Action, ResetResult, StepResult};
@@ -53,7 +55,8 @@ pub struct chiral_command {
     pub count: usize,
     /// How many rows they make: 1, but for a step.
     pub rows: usize,
-    /// Of a hold because no action came: for how many seconds. Zero when the policy has gone.
+    /// Of a hold because no action came: for how many seconds. Zero when the policy has gone, or the
+    /// robot was stopped.
     pub silent_for: f64,
 }
 
@@ -118,7 +121,7 @@ pub unsafe extern "C" fn chiral_commands_action(
         // SAFETY: as the header asks of callers.
         let commands = unsafe { memory::borrow_mut(commands, "commands")? };
         // SAFETY: as the header asks of callers.
-        let values = unsafe { memory::slice_mut(values, width, "values")? };
+        let values = unsafe { memory::places(values, width, "values")? };
         let Some(action) = commands.commands.try_next_action() else { return Ok(CHIRAL_NOTHING) };
         if action.values.len() != width {
             return Err(Failure::misuse(format_args!(
@@ -127,7 +130,7 @@ pub unsafe extern "C" fn chiral_commands_action(
                 action.shape()
             )));
         }
-        action.values.copy_to_f32(values);
+        action.values.copy_to_f32(memory::fill(values, 0.0));
         Ok(CHIRAL_OK)
     })
 }
@@ -149,7 +152,7 @@ pub unsafe extern "C" fn chiral_commands_next(
         // SAFETY: as the header asks of callers.
         let commands = unsafe { memory::borrow_mut(commands, "commands")? };
         // SAFETY: as the header asks of callers.
-        let values = unsafe { memory::slice_mut(values, capacity, "values")? };
+        let values = unsafe { memory::places(values, capacity, "values")? };
         let Some(next) = commands.commands.try_next() else { return Ok(CHIRAL_NOTHING) };
         let value = match next {
             Command::Action(action) => taken(CHIRAL_COMMAND_ACTION, &action, values),
@@ -166,12 +169,15 @@ pub unsafe extern "C" fn chiral_commands_next(
                 chiral_command { kind: CHIRAL_COMMAND_OBSERVE, ..sized::zeroed() }
             }
             Command::Hold(hold) => {
-                let silent_for = if let Hold::Watchdog { silent_for } = hold {
-                    silent_for.as_secs_f64()
-                } else {
-                    commands.forget();
-                    0.0
+                let silent_for = match hold {
+                    Hold::Watchdog { silent_for } => silent_for,
+                    Hold::Stopped(reason) => reason.silent_for(),
+                    _ => {
+                        commands.forget();
+                        Duration::ZERO
+                    }
                 };
+                let silent_for = silent_for.as_secs_f64();
                 chiral_command { kind: CHIRAL_COMMAND_HOLD, silent_for, ..sized::zeroed() }
             }
             // A command that this version does not know is not answered by the loop.
@@ -183,8 +189,9 @@ pub unsafe extern "C" fn chiral_commands_next(
     })
 }
 
-fn taken(kind: i32, action: &Action, values: &mut [f32]) -> chiral_command {
-    action.values.copy_to_f32(values);
+fn taken(kind: i32, action: &Action, values: &mut [MaybeUninit<f32>]) -> chiral_command {
+    let len = action.values.len().min(values.len());
+    action.values.copy_to_f32(memory::fill(&mut values[..len], 0.0));
     let rows = action.shape().iter().rev().skip(1).product();
     chiral_command { kind, count: action.values.len(), rows, ..sized::zeroed() }
 }

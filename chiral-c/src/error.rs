@@ -82,9 +82,10 @@ impl From<Misuse> for Failure {
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         let status = match &error {
-            ConnectError::Uri(_) | ConnectError::NotBuiltIn { .. } | ConnectError::Request(_) => {
-                CHIRAL_MISUSE
-            }
+            ConnectError::Uri(_)
+            | ConnectError::NotBuiltIn { .. }
+            | ConnectError::Request(_)
+            | ConnectError::WithoutTls { .. } => CHIRAL_MISUSE,
             _ => CHIRAL_UNREACHABLE,
         };
         Self::new(status, error)

@@ -1,6 +1,7 @@
 //! Pointers from C, and pointers for C.
 
 use std::ffi::{CStr, c_char};
+use std::mem::MaybeUninit;
 use std::ptr;
 
 use crate::error::{CHIRAL_OK, Failure, guard};
@@ -8,8 +9,8 @@ use crate::error::{CHIRAL_OK, Failure, guard};
 /// A handle or struct that a caller lends.
 ///
 /// # Safety
-/// The pointer is null, or valid for reads for as long as `'a`, in which nobody changes what it
-/// points to.
+/// The pointer is null, or aligned and valid for reads for as long as `'a`, in which nobody changes
+/// what it points to.
 pub(crate) unsafe fn borrow<'a, T>(pointer: *const T, what: &str) -> Result<&'a T, Failure> {
     // SAFETY: the caller's promise.
     unsafe { pointer.as_ref() }.ok_or_else(|| is_null(what))
@@ -18,8 +19,8 @@ pub(crate) unsafe fn borrow<'a, T>(pointer: *const T, what: &str) -> Result<&'a 
 /// As [`borrow`], to be changed.
 ///
 /// # Safety
-/// The pointer is null, or valid for reads and writes for as long as `'a`, in which nobody else uses
-/// what it points to.
+/// The pointer is null, or aligned and valid for reads and writes for as long as `'a`, in which nobody
+/// else uses what it points to.
 pub(crate) unsafe fn borrow_mut<'a, T>(pointer: *mut T, what: &str) -> Result<&'a mut T, Failure> {
     // SAFETY: the caller's promise.
     unsafe { pointer.as_mut() }.ok_or_else(|| is_null(what))
@@ -56,22 +57,30 @@ pub(crate) unsafe fn slice<'a, T>(
     Ok(unsafe { std::slice::from_raw_parts(pointer, len) })
 }
 
-/// As [`slice`], to be changed.
+/// Places for elements, which a caller may not have initialised. A null pointer to nothing is nothing.
 ///
 /// # Safety
-/// The pointer is null, or one to `len` elements that are valid and that nobody else uses for as
-/// long as `'a`.
-pub(crate) unsafe fn slice_mut<'a, T>(
+/// The pointer is null, or one to `len` places that are valid for writes, and that nobody else uses for
+/// as long as `'a`.
+pub(crate) unsafe fn places<'a, T>(
     pointer: *mut T,
     len: usize,
     what: &str,
-) -> Result<&'a mut [T], Failure> {
+) -> Result<&'a mut [MaybeUninit<T>], Failure> {
     if len == 0 {
         return Ok(&mut []);
     }
     check(pointer, len, what)?;
-    // SAFETY: as in `slice`.
-    Ok(unsafe { std::slice::from_raw_parts_mut(pointer, len) })
+    // SAFETY: as in `slice`; nothing is asked of what the places hold.
+    Ok(unsafe { std::slice::from_raw_parts_mut(pointer.cast(), len) })
+}
+
+/// Elements in places, all of this value.
+pub(crate) fn fill<T: Copy>(places: &mut [MaybeUninit<T>], value: T) -> &mut [T] {
+    places.fill(MaybeUninit::new(value));
+    let pointer = places.as_mut_ptr().cast();
+    // SAFETY: each place has just been initialised; the elements are borrowed as the places are.
+    unsafe { std::slice::from_raw_parts_mut(pointer, places.len()) }
 }
 
 fn check<T>(pointer: *const T, len: usize, what: &str) -> Result<(), Failure> {
@@ -90,15 +99,21 @@ fn check<T>(pointer: *const T, len: usize, what: &str) -> Result<(), Failure> {
 /// Checks the place for a result before anything is done that would be lost without it.
 ///
 /// # Safety
-/// The pointer is null, or valid for writes for as long as `'a`, in which nobody else uses it.
+/// The pointer is null, or aligned and valid for writes for as long as `'a`, in which nobody else uses
+/// it.
 pub(crate) unsafe fn place<'a, T>(
     pointer: *mut *mut T,
     what: &str,
 ) -> Result<&'a mut *mut T, Failure> {
-    // SAFETY: the caller's promise; a pointer has no invalid value.
-    let place = unsafe { borrow_mut(pointer, what)? };
-    *place = ptr::null_mut();
-    Ok(place)
+    if pointer.is_null() {
+        return Err(is_null(what));
+    }
+    // SAFETY: it is not null, and the rest is the caller's promise. What the place held may not have
+    // been initialised, so it is written before there is a reference to it.
+    unsafe {
+        pointer.write(ptr::null_mut());
+        Ok(&mut *pointer)
+    }
 }
 
 /// Gives a value out as a handle.

@@ -242,7 +242,7 @@ pub unsafe extern "C" fn chiral_client_plan_context(
         let len = capacity.checked_mul(3);
         let len = len.ok_or_else(|| Failure::misuse("there cannot be so many spans"))?;
         // SAFETY: as the header asks of callers.
-        let places = unsafe { memory::slice_mut(spans, len, "spans")? };
+        let places = unsafe { memory::places(spans, len, "spans")? };
         let found = client
             .0
             .plan_context(&observation.shared)
@@ -251,7 +251,9 @@ pub unsafe extern "C" fn chiral_client_plan_context(
             .spans
             .iter()
             .flat_map(|span| [span.chunk.number(), span.row as u64, span.count as u64]);
-        places.iter_mut().zip(numbers).for_each(|(place, number)| *place = number);
+        for (place, number) in places.iter_mut().zip(numbers) {
+            place.write(number);
+        }
         let value = chiral_plan_context {
             base: found.base,
             delay_min: found.delay.min,

@@ -54,8 +54,14 @@ pub struct chiral_client_stats {
     pub actions_dropped: u64,
     /// Rows whose step had passed when their chunk came.
     pub rows_skipped: u64,
+    /// Rows that were blended with those of an older plan.
+    pub rows_blended: u64,
     /// Chunks that came too late.
     pub chunks_late: u64,
+    /// Of them, those of which nothing was taken.
+    pub chunks_discarded: u64,
+    /// Actions that were clamped to what the robot's contract allows.
+    pub actions_clamped: u64,
     /// Requests without an answer in time.
     pub requests_timed_out: u64,
     /// How often the robot was silent.
@@ -90,8 +96,14 @@ pub struct chiral_server_stats {
     pub dropped_too_old: u64,
     /// As they were decided on too old an observation.
     pub dropped_stale_observation: u64,
+    /// As what waited took too many bytes.
+    pub dropped_over_budget: u64,
     /// As they are not what the robot takes.
     pub dropped_refused: u64,
+    /// As the robot was not armed, or had been stopped since they were decided.
+    pub dropped_not_armed: u64,
+    /// As the connection ended first.
+    pub dropped_disconnected: u64,
     /// How often the robot was told to hold still because no action had come.
     pub watchdog_alarms: u64,
 }
@@ -136,7 +148,10 @@ pub unsafe extern "C" fn chiral_client_get_stats(
             actions_expired: counted.actions_expired,
             actions_dropped: counted.actions_dropped,
             rows_skipped: counted.rows_skipped,
+            rows_blended: counted.rows_blended,
             chunks_late: counted.chunks_late,
+            chunks_discarded: counted.chunks_discarded,
+            actions_clamped: counted.actions_clamped,
             requests_timed_out: counted.requests_timed_out,
             silences: counted.silences,
             ..sized::zeroed()
@@ -171,7 +186,10 @@ pub unsafe extern "C" fn chiral_server_get_stats(
             dropped_superseded: counted.actions_dropped.superseded,
             dropped_too_old: counted.actions_dropped.too_old,
             dropped_stale_observation: counted.actions_dropped.stale_observation,
+            dropped_over_budget: counted.actions_dropped.over_budget,
             dropped_refused: counted.actions_dropped.refused,
+            dropped_not_armed: counted.actions_dropped.not_armed,
+            dropped_disconnected: counted.actions_dropped.disconnected,
             watchdog_alarms: counted.watchdog_alarms,
             ..sized::zeroed()
         };
