@@ -2,7 +2,7 @@
 
 Run interleaved, so that what else the computer does strikes all alike:
 
-    python benchmarks/bench.py [--rounds 15] [--rust PATH-OF-THE-CHIRAL-COMMAND]
+    python benchmarks/bench.py [--rounds 15]
 
 Each way has its server in a process of its own. `floor` is the bare socket: the same bytes by
 `recv_into` into memory that is used again. Figures are the median of all rounds, in milliseconds and

@@ -36,7 +36,7 @@ class QueueFull(ChiralError):
 
 
 class ActionRejected(ChiralError, ValueError):
-    """A chunk or a setting that does not fit the plan or the robot's actions."""
+    """An action, a chunk or a setting that does not fit the plan or the robot's actions."""
 
 
 class SensorError(ChiralError, ValueError):

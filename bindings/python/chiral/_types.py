@@ -208,7 +208,13 @@ class ClientStats:
     dispatch_ticks_missed: int
     actions_expired: int
     actions_dropped: int
+    actions_clamped: int
     rows_skipped: int
+    rows_blended: int
+    chunks_late: int
+    chunks_discarded: int
+    requests_timed_out: int
+    silences: int
     cameras_unchanged_for: dict[str, float]
     text: str = field(repr=False)
 

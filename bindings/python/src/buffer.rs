@@ -60,7 +60,13 @@ impl SensorFrame {
             *state = State::Filling(buffer);
             return Ok(None);
         }
-        array.as_any().getattr("flags")?.setattr("writeable", false)?;
+        let locked =
+            array.as_any().getattr("flags").and_then(|flags| flags.setattr("writeable", false));
+        if let Err(error) = locked {
+            // The program can still write to it.
+            *state = State::Filling(buffer);
+            return Err(error);
+        }
         let published = buffer.into_array();
         *state = State::Published(published.clone());
         Ok(Some(published))

@@ -34,9 +34,10 @@ pub(crate) fn closed(py: Python<'_>, text: impl ToString, error: &ConnectionErro
 pub(crate) fn of_connect(py: Python<'_>, error: &ConnectError) -> PyErr {
     match error {
         ConnectError::NoServer { .. } => exception(py, "ConnectTimeout", error),
-        ConnectError::Uri(_) | ConnectError::NotBuiltIn { .. } | ConnectError::Request(_) => {
-            PyValueError::new_err(error.to_string())
-        }
+        ConnectError::Uri(_)
+        | ConnectError::NotBuiltIn { .. }
+        | ConnectError::Request(_)
+        | ConnectError::WithoutTls { .. } => PyValueError::new_err(error.to_string()),
         ConnectError::Cancelled => PyKeyboardInterrupt::new_err(error.to_string()),
         _ => exception(py, "ConnectFailed", error),
     }
@@ -56,7 +57,9 @@ pub(crate) fn of_call(py: Python<'_>, error: &CallError) -> PyErr {
 pub(crate) fn of_misuse(py: Python<'_>, error: &Misuse) -> PyErr {
     match error {
         Misuse::Disconnected(reason) => closed(py, error, reason),
-        Misuse::Unfit(_) | Misuse::TooFast { .. } => exception(py, "ActionRejected", error),
+        Misuse::Unfit(_) | Misuse::Contract(_) | Misuse::TooFast { .. } => {
+            exception(py, "ActionRejected", error)
+        }
         _ => exception(py, "ChiralError", error),
     }
 }

@@ -32,7 +32,8 @@ struct Taken {
     len: usize,
 }
 
-// SAFETY: the pointer is that of an array which this keeps.
+// SAFETY: the pointer is that of an array which this keeps, and which NumPy does not move while there
+// are other references to it, unless a program resizes it with `refcheck=False`.
 unsafe impl Send for Taken {}
 
 impl Taken {

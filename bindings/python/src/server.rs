@@ -200,6 +200,8 @@ impl Server {
         options: &Bound<'_, PyDict>,
     ) -> PyResult<String> {
         log::start();
+        // Before the lock: it calls Python, where another thread may go on that wants it.
+        let config = config(options)?;
         let mut serving =
             self.serving.check("server")?.lock().unwrap_or_else(PoisonError::into_inner);
         if serving.is_some() {
@@ -222,7 +224,7 @@ impl Server {
             Some(code) => PyOSError::new_err((code, error.to_string())),
             None => PyOSError::new_err(error.to_string()),
         };
-        let server = PolicyServer::bind_with(address, config(options)?).map_err(failed)?;
+        let server = PolicyServer::bind_with(address, config).map_err(failed)?;
         let uri = server.uri().map_err(failed)?;
         server.spawn(robot).map_err(failed)?;
         *serving = Some(server);

@@ -37,7 +37,13 @@ pub(crate) fn of_client(py: Python<'_>, stats: &client::Stats) -> PyResult<Py<Py
     fields.set_item("dispatch_ticks_missed", stats.dispatch_ticks_missed)?;
     fields.set_item("actions_expired", stats.actions_expired)?;
     fields.set_item("actions_dropped", stats.actions_dropped)?;
+    fields.set_item("actions_clamped", stats.actions_clamped)?;
     fields.set_item("rows_skipped", stats.rows_skipped)?;
+    fields.set_item("rows_blended", stats.rows_blended)?;
+    fields.set_item("chunks_late", stats.chunks_late)?;
+    fields.set_item("chunks_discarded", stats.chunks_discarded)?;
+    fields.set_item("requests_timed_out", stats.requests_timed_out)?;
+    fields.set_item("silences", stats.silences)?;
     fields.set_item("cameras_unchanged_for", cameras)?;
     fields.set_item("text", stats.to_string())?;
     Ok(types.getattr("ClientStats")?.call((), Some(&fields))?.unbind())
@@ -55,6 +61,7 @@ pub(crate) fn of_server(py: Python<'_>, stats: &server::Stats) -> PyResult<Py<Py
     drops.set_item("over_budget", stats.actions_dropped.over_budget)?;
     drops.set_item("stale_observation", stats.actions_dropped.stale_observation)?;
     drops.set_item("refused", stats.actions_dropped.refused)?;
+    drops.set_item("not_armed", stats.actions_dropped.not_armed)?;
     drops.set_item("disconnected", stats.actions_dropped.disconnected)?;
     let fields = PyDict::new(py);
     fields.set_item("observations", meter(&types, &stats.observations)?)?;

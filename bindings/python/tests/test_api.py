@@ -437,6 +437,9 @@ def test_an_action_specification_keeps_other_actions_from_the_robot(caplog):
         assert client.get_metadata()["chiral"]["action"]["kind"] == "velocity"
         with pytest.raises(chiral.ActionRejected, match=r"shape \[3\], expected \[2\]"):
             client.send_action([1.0, 2.0, 3.0])
+        with pytest.raises(chiral.ActionRejected, match="does not take the step"):
+            client.step([1.0, 2.0, 3.0])
+        assert sum(robot.stats().actions_dropped.values()) == 2
     with pytest.raises(ValueError, match="found both"):
         Arm(action_spec=chiral.ActionSpec(size=2, shape=(2,))).start()
 
