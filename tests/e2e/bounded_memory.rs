@@ -14,7 +14,7 @@ use chiral_proto::wire::ClientMessage;
 use chiral_tests::adapter::{Adapter, ClientSettings, ServerSettings};
 use chiral_tests::sockets::address_of;
 use chiral_tests::{
-    Entry, Opcode, Patience, Raw, RawServer, Recorder, SOON, Work, adapters, message,
+    Entry, Opcode, Raw, RawServer, Recorder, Work, adapters, entries, message, wait_until,
 };
 use peak_alloc::PeakAlloc;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -67,19 +67,6 @@ fn largest_rss_mib() -> f64 {
     kib.parse::<f64>().expect("it is a number") / 1024.0
 }
 
-fn entries(folder: &str) -> usize {
-    std::fs::read_dir(folder).expect("Linux has it").count()
-}
-
-#[track_caller]
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let mut patience = Patience::new(SOON);
-    while !is_so() {
-        assert!(!patience.is_over(), "{what}: still not so after {SOON:?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 /// The head of a WebSocket frame that announces so many bytes.
 fn announcement(bytes: u64, is_masked: bool) -> Vec<u8> {
     let mask_bit = if is_masked { 0x80 } else { 0 };
@@ -97,7 +84,7 @@ fn a_policy_that_never_reads(name: &'static str, adapter: &dyn Adapter) {
     for _ in 0..60 {
         raw.send_message(Opcode::Binary, &request);
     }
-    eventually("the first is on its way", || {
+    wait_until("the first is on its way", || {
         serving.stats().is_some_and(|stats| stats.observations.count() >= 1)
     });
     std::thread::sleep(FLOOD);
@@ -239,7 +226,7 @@ fn connections(count: usize) -> usize {
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
         .expect("the soft limit may be as high as the hard one");
     let allowed = limit.maximum.map_or(usize::MAX, |maximum| maximum as usize);
-    count.min(allowed.saturating_sub(1000))
+    count.min(allowed.saturating_sub(1000)).max(1)
 }
 
 fn many_connections(name: &'static str, adapter: &dyn Adapter) {
@@ -270,7 +257,7 @@ fn many_connections(name: &'static str, adapter: &dyn Adapter) {
         }
         opened += count;
         // 64, and those that are just being closed, or wait to be accepted.
-        eventually("few are kept", || {
+        wait_until("few are kept", || {
             entries("/proc/self/fd") <= files + strangers.len() + 64
                 && entries("/proc/self/task") <= threads + 64
         });
@@ -281,7 +268,7 @@ fn many_connections(name: &'static str, adapter: &dyn Adapter) {
          of the server's at the most"
     );
     meter.assert_below(24 * MIB, "connections with half a request");
-    eventually("they are gone", || {
+    wait_until("they are gone", || {
         entries("/proc/self/fd") <= files && entries("/proc/self/task") <= threads
     });
     assert_eq!(robot.count(|entry| matches!(entry, Entry::Disconnected(_))), 0);

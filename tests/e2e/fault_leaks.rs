@@ -7,7 +7,7 @@ use std::time::Duration;
 use chiral_proto::testing::Link;
 use chiral_tests::adapter::Adapter;
 use chiral_tests::faulty_session::{self, Replay, seeds};
-use chiral_tests::{Patience, SOON, adapters};
+use chiral_tests::{Patience, SOON, adapters, entries};
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
@@ -19,10 +19,6 @@ const SEEDS: u64 = 5;
 const BYTES: u64 = 8_000;
 /// Bytes by which the heap may vary by itself.
 const SLACK: usize = 256 << 10;
-
-fn entries(folder: &str) -> usize {
-    std::fs::read_dir(folder).expect("Linux has it").count()
-}
 
 fn run(adapter: &dyn Adapter, seed: u64) {
     let _replay = Replay::new(seed, "fault_leaks");

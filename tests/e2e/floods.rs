@@ -10,7 +10,7 @@ use chiral_proto::server::ActionQueue;
 use chiral_proto::wire::ClientMessage;
 use chiral_proto::{Action, Map};
 use chiral_tests::adapter::{Adapter, ClientSettings, ServerSettings};
-use chiral_tests::{Entry, Opcode, Patience, Raw, Recorder, SOON, Work, adapters, message};
+use chiral_tests::{Entry, Opcode, Raw, Recorder, Work, adapters, entries, message, wait_until};
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
@@ -29,23 +29,10 @@ fn address_of(uri: &str) -> std::net::SocketAddr {
     uri.trim_start_matches("ws://").parse().expect("it names a socket")
 }
 
-fn entries(folder: &str) -> usize {
-    std::fs::read_dir(folder).expect("Linux has it").count()
-}
-
 /// Processor time of this process.
 fn processor_time() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
-}
-
-#[track_caller]
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let mut patience = Patience::new(SOON);
-    while !is_so() {
-        assert!(!patience.is_over(), "{what}: still not so after {SOON:?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// Sends a message of a client that announces 16 MiB, and as much of it as the server takes.
@@ -133,7 +120,7 @@ fn memory_stays_bounded(name: &str, adapter: &dyn Adapter) {
     for _ in 0..640 {
         raw.send(&junk);
     }
-    eventually("they are taken in", || {
+    wait_until("they are taken in", || {
         serving.stats().is_some_and(|stats| stats.actions.count() >= 640)
     });
     peak("640 actions with 60 KiB of junk");
@@ -165,7 +152,7 @@ fn refused_connections_cost_little(name: &str, adapter: &dyn Adapter) {
         processor_time().saturating_sub(used),
         start.elapsed()
     );
-    eventually("they are gone", || {
+    wait_until("they are gone", || {
         entries("/proc/self/fd") <= files && entries("/proc/self/task") <= threads
     });
 
@@ -179,10 +166,10 @@ fn refused_connections_cost_little(name: &str, adapter: &dyn Adapter) {
     let held = entries("/proc/self/fd").saturating_sub(files + STAYING);
     println!("{name}: {STAYING} refused connections that stay: {held} descriptors of the server's");
     // 64, and those that are just being closed, or wait to be accepted.
-    eventually("few are kept", || entries("/proc/self/fd") <= files + STAYING + 64);
-    eventually("few threads are kept", || entries("/proc/self/task") <= threads + 64);
+    wait_until("few are kept", || entries("/proc/self/fd") <= files + STAYING + 64);
+    wait_until("few threads are kept", || entries("/proc/self/task") <= threads + 64);
     drop(staying);
-    eventually("they are gone", || {
+    wait_until("they are gone", || {
         entries("/proc/self/fd") <= files && entries("/proc/self/task") <= threads
     });
     policy.metadata().expect("it is still connected");
@@ -213,7 +200,7 @@ fn a_reset_behind_a_close_leaves_nothing(name: &str, adapter: &dyn Adapter) {
         start.elapsed()
     );
     assert!(left < 32, "{name}: {left} threads are left");
-    eventually("they are gone", || {
+    wait_until("they are gone", || {
         entries("/proc/self/fd") <= files && entries("/proc/self/task") <= threads
     });
     // A spin would show: nothing is connected.

@@ -26,7 +26,7 @@ pub(crate) fn random_faults(pair: Pair) {
 }
 
 pub(crate) fn breaks_at_sampled_bytes(pair: Pair) {
-    // The seed chooses the bytes: the handshakes, metadata, the reset, streaming.
+    // The seed chooses the bytes; more seeds reach more of the session.
     for seed in seeds(1) {
         let _replay = Replay::new(seed, "matrix");
         for (number, how) in Break::ALL.into_iter().enumerate() {

@@ -288,25 +288,11 @@ macro_rules! connected_cases {
         cases! {
             super::PAIR;
             reconnect {
+                a_policy_goes_on_with_a_restarted_robot
                 requests_in_flight_fail_once_when_the_network_drops_the_connection
+                a_supervised_policy_does_not_notice_a_restart
                 a_robot_that_stays_away_is_given_up
                 a_policy_is_closed_at_once_in_a_pause_between_two_tries
-            }
-        }
-    };
-}
-
-/// What a pair does when the robot is started again. Over Zenoh the test `zenoh` of the command line
-/// shows it, with processes that end.
-macro_rules! restart_cases {
-    () => {
-        mod restarts {
-            cases! {
-                super::super::PAIR;
-                reconnect {
-                    a_policy_goes_on_with_a_restarted_robot
-                    a_supervised_policy_does_not_notice_a_restart
-                }
             }
         }
     };
@@ -315,7 +301,6 @@ macro_rules! restart_cases {
 macro_rules! pair_cases {
     () => {
         connected_cases! {}
-        restart_cases! {}
         mod on_a_socket {
             cases! {
                 super::super::PAIR;

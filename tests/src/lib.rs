@@ -96,3 +96,24 @@ impl Served {
         Self { robot: kept, server, uri: format!("ws://{address}"), serving }
     }
 }
+
+/// Blocks until a condition holds.
+///
+/// # Panics
+/// When it does not hold soon.
+#[track_caller]
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let mut patience = Patience::new(SOON);
+    while !is_so() {
+        assert!(!patience.is_over(), "{what}: still not so after {SOON:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// How many entries a folder has, such as those under `/proc/self`.
+///
+/// # Panics
+/// When there is no such folder.
+pub fn entries(folder: &str) -> usize {
+    std::fs::read_dir(folder).expect("the folder is there").count()
+}

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use chiral_proto::client::Reconnect;
-use chiral_tests::RawServer;
+use chiral_tests::{RawServer, entries};
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
@@ -110,10 +110,6 @@ impl Census {
             && self.files <= before.files
             && self.bytes <= before.bytes + SLACK
     }
-}
-
-fn entries(folder: &str) -> usize {
-    std::fs::read_dir(folder).expect("Linux has it").count()
 }
 
 /// One policy that connects and disconnects, in a different way for each number.

@@ -1,7 +1,8 @@
 //! The adapters once more, over Zenoh.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 
 use crate::Recorder;
 use chiral_driver::ConnectError;
@@ -43,7 +44,9 @@ impl Adapter for OverZenoh {
         robot: Arc<Recorder>,
         settings: ServerSettings,
     ) -> Box<dyn Serving> {
-        self.adapter.serve(&self.uri(address), robot, settings)
+        let serving = self.adapter.serve(&self.uri(address), robot, settings);
+        note_name(&serving.uri());
+        serving
     }
 
     fn connect(
@@ -79,12 +82,27 @@ impl Adapter for OverZenoh {
     }
 }
 
-/// The name of the robot at an address: the same for the same port, and another one for each robot
-/// that is given any port.
+/// The names of the robots that were served last, by their ports.
+static NAMES: LazyLock<Mutex<HashMap<String, String>>> = LazyLock::new(Mutex::default);
+
+fn names() -> MutexGuard<'static, HashMap<String, String>> {
+    NAMES.lock().expect("nothing panics with it")
+}
+
+fn note_name(uri: &str) {
+    if let Some((address, name)) = uri.split_once("?robot=")
+        && let Some((_, port)) = address.rsplit_once(':')
+    {
+        names().insert(port.to_owned(), name.to_owned());
+    }
+}
+
+/// The name of the robot at an address: the same for the same port, also when it is started again
+/// there, and another one for each robot that is given any port.
 fn name_at(address: &str) -> String {
     static ROBOTS: AtomicU32 = AtomicU32::new(0);
     match address.rsplit(':').next().expect("it has a port") {
         "0" => format!("robot-{}", ROBOTS.fetch_add(1, Ordering::Relaxed)),
-        port => format!("robot-at-{port}"),
+        port => names().get(port).cloned().unwrap_or_else(|| format!("robot-at-{port}")),
     }
 }
