@@ -1,9 +1,9 @@
 use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chiral_blocking::{PolicyServer, Robot, RobotError};
+use chiral_blocking::{PolicyServer, Robot, RobotError, ServerConfig};
 use chiral_proto::sensors::{CameraFrame, Sensors};
-use chiral_proto::server::Answer;
+use chiral_proto::server::{ActionQueue, Answer};
 use chiral_proto::{Action, CameraConfig, ConnectionError, Map};
 
 use crate::counts::Counts;
@@ -30,7 +30,10 @@ struct State {
 
 pub(crate) fn serve(address: &str, number: u8, cameras: usize) -> Result<(), Box<dyn Error>> {
     let robot = Arc::new(Numbered::new(number, cameras)?);
-    let server = PolicyServer::bind(address)?;
+    let mut config = ServerConfig::default();
+    // Every action counts, also those that come while the robot was not scheduled.
+    config.machine.action_queue = ActionQueue::InOrder { capacity: 4096 };
+    let server = PolicyServer::bind_with(address, config)?;
     server.spawn(Arc::clone(&robot))?;
     say(&format!("ready {}", server.uri()?));
     wait_for_end();
