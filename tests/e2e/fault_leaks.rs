@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chiral_proto::testing::Link;
 use chiral_tests::adapter::Adapter;
-use chiral_tests::faulty_session::{self, Replay, seeds};
+use chiral_tests::faulty_session::{self, Replay, Terms, seeds};
 use chiral_tests::{Patience, SOON, adapters, entries};
 use peak_alloc::PeakAlloc;
 
@@ -22,7 +22,8 @@ const SLACK: usize = 256 << 10;
 
 fn run(adapter: &dyn Adapter, seed: u64) {
     let _replay = Replay::new(seed, "fault_leaks");
-    faulty_session::run(adapter, adapter, "127.0.0.1:0", Link::random(seed, BYTES));
+    let (link, terms) = (Link::random(seed, BYTES), Terms::random(seed));
+    faulty_session::run(adapter, adapter, "127.0.0.1:0", link, terms);
 }
 
 fn leaves_nothing(name: &str, adapter: &dyn Adapter) {

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use chiral_proto::testing::{Faults, Link, Side};
 use chiral_proto::ws::Keepalive;
-use chiral_proto::{Action, Rate};
+use chiral_proto::{Action, Arming, Rate};
 
 use crate::adapter::{Adapter, ClientSettings, Policy, ServerSettings};
+use crate::contract::{Actions, Contract, Judge, bits};
 use crate::fault_relay::FaultRelay;
 use crate::{Entry, Recorder};
 
@@ -18,7 +19,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 const WATCHDOG: Duration = Duration::from_millis(300);
 /// How many actions the policy sends.
-const ACTIONS: u16 = 40;
+const ACTIONS: u32 = 40;
 
 /// What came of a session.
 #[derive(Debug)]
@@ -31,16 +32,53 @@ pub struct FaultySession {
     pub applied: usize,
 }
 
+/// What a robot declares, and whether its policy keeps to that.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    contract: Contract,
+    seed: u64,
+    /// Of a hundred actions, how many the contract forbids.
+    forbidden: u64,
+}
+
+impl Terms {
+    /// A robot that takes everything.
+    pub const NONE: Self = Self { contract: Contract::NONE, seed: 0, forbidden: 0 };
+
+    /// Other ones for each seed. Every other policy sends what it must not.
+    pub fn random(seed: u64) -> Self {
+        let mut contract = Contract::random(seed);
+        if contract.arming == Arming::Manual {
+            // The session has no operator.
+            contract.arming = Arming::OnReset;
+        }
+        Self { contract, seed, forbidden: seed % 2 * 25 }
+    }
+
+    /// Whether the robot is to apply everything that arrives.
+    fn is_all_applied(&self) -> bool {
+        self.contract.is_none() && self.forbidden == 0
+    }
+}
+
 /// Runs a scripted session (metadata, reset, a stream of observations beside actions, an observation,
 /// close) over a link, and then another one over an intact one. Every call ends, also when it fails.
 ///
 /// # Panics
 /// When something does not hold that must hold over any link: what was applied are actions that were
-/// sent, in order, none twice; the robot is told to hold; the next policy is admitted.
-pub fn run(client: &dyn Adapter, server: &dyn Adapter, address: &str, link: Link) -> FaultySession {
+/// sent, in order, none twice, and none that the robot's contract forbids; the robot is told to hold; the
+/// next policy is admitted.
+pub fn run(
+    client: &dyn Adapter,
+    server: &dyn Adapter,
+    address: &str,
+    link: Link,
+    terms: Terms,
+) -> FaultySession {
     let corrupts = [Side::Client, Side::Server].iter().any(|side| link.faults(*side).corrupts());
     let mut settings = ServerSettings { keepalive: Some(KEEPALIVE), ..ServerSettings::default() };
     settings.machine.watchdog = Some(WATCHDOG);
+    settings.machine.action_spec = terms.contract.spec();
     let robot = Arc::new(Recorder::small());
     let serving = server.serve(address, Arc::clone(&robot), settings);
     let mut links = Some(link);
@@ -54,9 +92,11 @@ pub fn run(client: &dyn Adapter, server: &dyn Adapter, address: &str, link: Link
         request_timeout: Some(REQUEST_TIMEOUT),
         ..ClientSettings::default()
     };
+    let mut actions = Actions::new(terms.contract, terms.seed, terms.forbidden);
+    let sent: Vec<Action> = (0..ACTIONS).map(|number| actions.next(number)).collect();
     let (connected, error) = match client.connect(relay.uri(), settings.clone()) {
         Ok(policy) => {
-            let error = act(&*policy).err();
+            let error = act(&*policy, &sent, terms.forbidden == 0).err();
             policy.close();
             drop(policy);
             (true, error)
@@ -70,27 +110,29 @@ pub fn run(client: &dyn Adapter, server: &dyn Adapter, address: &str, link: Link
     let next = client.connect(&serving.uri(), settings).expect("the next policy is admitted");
     next.metadata().expect("it is answered");
     next.reset().expect("it is answered");
-    next.send_action(Action::from([f32::from(ACTIONS)])).expect("it is connected");
-    robot.until(1, |entry| is_number(entry, f32::from(ACTIONS)));
+    next.send_action(Action::from([ACTIONS as f32, 0.0])).expect("it is connected");
+    robot.until(1, |entry| is_number(entry, ACTIONS as f32));
     next.close();
     drop(next);
     let policies = robot.count(|entry| *entry == Entry::Connected);
     robot.wait_for_disconnects(policies);
 
-    let applied = check(&robot.history(), corrupts);
+    let applied = check(&robot.history(), &sent, corrupts, terms);
     drop(relay);
     serving.shut_down();
     FaultySession { connected, error, applied }
 }
 
-fn act(policy: &dyn Policy) -> Result<(), String> {
+fn act(policy: &dyn Policy, actions: &[Action], knows_contract: bool) -> Result<(), String> {
     let call = |error: chiral_driver::CallError| error.to_string();
-    policy.metadata().map_err(call)?;
+    if knows_contract {
+        policy.metadata().map_err(call)?;
+    }
     policy.reset().map_err(call)?;
     let hz = |hz: f64| Rate::hz(hz).expect("it is a rate");
     let put = |error: chiral_proto::client::NotQueued| error.to_string();
-    for number in 0..ACTIONS {
-        policy.put_action(Action::from([f32::from(number)])).map_err(put)?;
+    for action in actions {
+        policy.put_action(action.clone()).map_err(put)?;
     }
     policy.start_obs_stream(hz(200.0)).map_err(|error| error.to_string())?;
     policy.start_action_dispatch(hz(500.0)).map_err(|error| error.to_string())?;
@@ -103,28 +145,34 @@ fn act(policy: &dyn Policy) -> Result<(), String> {
 }
 
 fn is_number(entry: &Entry, number: f32) -> bool {
-    matches!(entry, Entry::Applied(action) if action.to_f32()[..] == [number])
+    matches!(entry, Entry::Applied(action) if action.to_f32()[0].to_bits() == number.to_bits())
 }
 
 /// Checks what happened to the robot, and returns how many of the first policy's actions it applied.
-fn check(history: &[Entry], corrupts: bool) -> usize {
-    let last = history.iter().rposition(|entry| is_number(entry, f32::from(ACTIONS)));
+fn check(history: &[Entry], sent: &[Action], corrupts: bool, terms: Terms) -> usize {
+    let last = history.iter().rposition(|entry| is_number(entry, ACTIONS as f32));
     let first = &history[..last.expect("it was waited for")];
-    let applied: Vec<f32> = first
+    let applied: Vec<&Action> = first
         .iter()
         .filter_map(|entry| match entry {
-            Entry::Applied(action) => {
-                assert!(action.to_f32().iter().all(|value| value.is_finite()), "{action:?}");
-                action.to_f32().first().copied()
-            }
+            Entry::Applied(action) => Some(action),
             _ => None,
         })
         .collect();
-    assert!(applied.len() <= usize::from(ACTIONS), "{applied:?}");
+    assert!(applied.len() <= sent.len(), "{applied:?}");
     if !corrupts {
-        let sent: Vec<f32> = (0..ACTIONS).map(f32::from).collect();
-        assert_eq!(applied, sent[..applied.len()], "not what was sent, in order");
+        let numbers: Vec<usize> =
+            applied.iter().map(|action| action.to_f32()[0] as usize).collect();
+        assert!(numbers.is_sorted_by(|one, next| one < next), "not in order: {numbers:?}");
+        for (action, &number) in applied.iter().zip(&numbers) {
+            let is_sent = bits(&action.values) == bits(&sent[number].values);
+            assert!(action.clamped || is_sent, "{action:?} was not sent");
+        }
+        if terms.is_all_applied() {
+            assert!(numbers.iter().copied().eq(0..numbers.len()), "not all: {numbers:?}");
+        }
     }
+    judge(history, terms.contract);
     // Every policy's end was told, and nothing of one is applied behind it.
     let mut is_connected = false;
     for entry in history {
@@ -140,6 +188,26 @@ fn check(history: &[Entry], corrupts: bool) -> usize {
     }
     assert!(!is_connected, "the robot was not told of the end: {history:?}");
     applied.len()
+}
+
+/// Checks that the robot was told nothing that its contract forbids.
+fn judge(history: &[Entry], contract: Contract) {
+    let mut judge = Judge::new(contract);
+    for entry in history {
+        match entry {
+            Entry::Connected => judge.connected(),
+            Entry::Disconnected(_) => judge.disconnected(),
+            Entry::Applied(action) => judge.apply(action, None),
+            Entry::Stepped(action) => judge.step(action),
+            Entry::Reset => {
+                judge.begin_reset();
+                judge.finish_reset();
+            }
+            Entry::Watchdog => judge.hold(),
+            Entry::Stopped => judge.stop(),
+            Entry::ActionsDropped(..) => {}
+        }
+    }
 }
 
 /// A number in an environment variable.

@@ -17,6 +17,9 @@ mod documents {
 pub mod adapter;
 pub mod adapters;
 pub mod certificates;
+#[path = "../../chiral-proto/tests/support/contract.rs"]
+#[expect(dead_code, reason = "the tests of the core use more of it")]
+mod contract;
 pub mod fault_relay;
 pub mod faulty_session;
 mod patience;

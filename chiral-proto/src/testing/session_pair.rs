@@ -71,8 +71,6 @@ impl SessionPair {
     ///
     /// The masks of the client's frames are the same each time.
     ///
-    /// # Panics
-    /// Never: the handshake's request is a constant.
     pub fn new(
         start: Instant,
         client: client::Config,
@@ -80,24 +78,7 @@ impl SessionPair {
         session: &ws::Config,
         link: Link,
     ) -> Self {
-        let request = ClientHandshake::new("robot:8765", "/", &[], [7; 16])
-            .expect("a constant request is well-formed");
-        let policy = End {
-            side: Side::Client,
-            config: session.clone(),
-            unwritten: request.request().to_vec(),
-            phase: Phase::Handshake(
-                Handshake::Client(Box::new(request)),
-                start + HANDSHAKE_TIMEOUT,
-            ),
-        };
-        let handshake = Handshake::Server(Box::default());
-        let robot = End {
-            side: Side::Server,
-            config: session.clone(),
-            unwritten: Vec::new(),
-            phase: Phase::Handshake(handshake, start + HANDSHAKE_TIMEOUT),
-        };
+        let [policy, robot] = ends(start, session);
         Self {
             client: Client::new(client),
             server: Server::new(start, server),
@@ -122,6 +103,16 @@ impl SessionPair {
     /// Whether both sides have hung up: nothing more will happen.
     pub fn is_over(&self) -> bool {
         [&self.policy, &self.robot].iter().all(|end| matches!(end.phase, Phase::Over))
+    }
+
+    /// Connects the client again, when both sides [have hung up](Self::is_over), to a robot that has
+    /// just started, over another link. False if the client does not expect it; see
+    /// [`Client::begin_connection`].
+    pub fn reconnect(&mut self, server: server::Config, link: Link) -> bool {
+        self.server = Server::new(self.now, server);
+        [self.policy, self.robot] = ends(self.now, &self.policy.config);
+        self.link = link;
+        self.client.begin_connection(self.now)
     }
 
     /// Lets time run to the next thing that a machine has to tell, or to `until`; then `None`.
@@ -156,6 +147,23 @@ impl SessionPair {
             next?;
         }
     }
+}
+
+/// The ends of a connection that is made now, the client's first.
+fn ends(now: Instant, config: &ws::Config) -> [End; 2] {
+    let request = ClientHandshake::new("robot:8765", "/", &[], [7; 16])
+        .expect("a constant request is well-formed");
+    let unwritten = request.request().to_vec();
+    let end = |side, unwritten, handshake| End {
+        side,
+        config: config.clone(),
+        unwritten,
+        phase: Phase::Handshake(handshake, now + HANDSHAKE_TIMEOUT),
+    };
+    [
+        end(Side::Client, unwritten, Handshake::Client(Box::new(request))),
+        end(Side::Server, Vec::new(), Handshake::Server(Box::default())),
+    ]
 }
 
 /// One side's session and its place in the stream's life.

@@ -2,7 +2,7 @@
 
 use chiral_proto::testing::{Link, Side};
 
-use crate::world::{Script, run};
+use crate::world::{Script, Seen, run};
 
 /// Seeds that are run without `CHIRAL_FAULT_SEEDS`.
 const SEEDS: u64 = 300;
@@ -36,8 +36,10 @@ fn random_faults() {
         Some(seed) => seed..seed + 1,
         None => 0..number("CHIRAL_FAULT_SEEDS").unwrap_or(SEEDS),
     };
+    let count = seeds.end - seeds.start;
     let (mut whole, mut broken, mut corrupted, mut applied) = (0, 0, 0, 0);
-    for seed in seeds.clone() {
+    let mut seen = Seen::default();
+    for seed in seeds {
         let _replay = Replay(seed);
         let link = Link::random(seed, BYTES);
         let sides = [Side::Client, Side::Server];
@@ -50,10 +52,13 @@ fn random_faults() {
             broken += 1;
         }
         applied += outcome.applied.len();
+        seen.add(&outcome.seen);
     }
     println!(
-        "{} seeds: {whole} sessions with all actions, {broken} with some, {corrupted} with corrupted \
-         bytes; {applied} actions applied",
-        seeds.count()
+        "{count} seeds: {whole} sessions with all actions, {broken} with others, {corrupted} begun \
+         with corrupted bytes; {applied} actions applied; {seen:?}"
     );
+    if count >= SEEDS {
+        assert!(seen.counts().into_iter().all(|count| *count > 10), "not tried enough: {seen:?}");
+    }
 }
