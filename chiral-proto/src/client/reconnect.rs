@@ -1,7 +1,11 @@
-//! Whether a connection that was lost is made again, and when that is tried.
+//! Whether a connection that was lost is made again, when that is tried, and what outlives it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::lifecycle::Lifecycle;
+use super::silence::Silence;
+use super::{Client, ConnectionState, Event, RequestError, RequestKey};
+use crate::ConnectionError;
 use crate::random::SplitMix;
 use crate::wire::RequestKind;
 
@@ -80,6 +84,116 @@ impl WhenLost {
     /// Whether a request waits for the next connection.
     pub(super) fn holds(self, kind: RequestKind) -> bool {
         self == Self::HoldCalls && !kind.moves_robot()
+    }
+}
+
+impl Client {
+    /// Tells that another connection was made after an [interruption](Event::Interrupted): from now
+    /// on messages of that one go in and out, and no more of the one before. False, and nothing
+    /// happens, if the client is not interrupted: it was closed meanwhile.
+    ///
+    /// The observation stream and the dispatch go on at their rates, on grids that begin now, and the
+    /// statistics are counted on. Nothing that was planned before is left, and a chunk that was
+    /// decided on an observation of before is refused. A starved tick sends nothing until a row has
+    /// left. If the robot's metadata was read before, it is asked for again: another robot may be
+    /// there.
+    ///
+    /// A loop that connects again:
+    /// ```
+    /// # use std::time::{Duration, Instant};
+    /// use chiral_proto::client::{Client, Config, Event, Reconnect};
+    /// use chiral_proto::{ConnectionError, Rate};
+    ///
+    /// # #[expect(clippy::disallowed_methods, reason = "an application reads its clock")]
+    /// # let mut now = Instant::now();
+    /// let reconnect = Reconnect::default();
+    /// let config = Config { when_lost: reconnect.when_lost(), ..Config::default() };
+    /// let mut client = Client::new(config);
+    /// let mut backoff = reconnect.backoff(42); // a seed of this process's own
+    /// client.start_obs_stream(now, Rate::hz(30)?)?;
+    /// assert!(client.poll_transmit(now).is_some(), "it asks for an observation");
+    ///
+    /// // The transport has failed. Until it is there again, calls fail.
+    /// client.handle_disconnect(now, ConnectionError::Reset);
+    /// assert!(matches!(client.poll_event(), Some(Event::Interrupted(_))));
+    /// assert!(client.send_action(now, [0.0; 7].into()).is_err());
+    /// loop {
+    ///     now += backoff.next_pause(); // sleep, and call `handle_timeout` when it asks for it
+    /// #   let has_connected = true;
+    ///     // … connect …
+    ///     if has_connected {
+    ///         break;
+    ///     }
+    /// }
+    /// assert!(client.begin_connection(now));
+    /// assert!(client.poll_transmit(now).is_some(), "it goes on asking");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn begin_connection(&mut self, now: Instant) -> bool {
+        self.advance(now);
+        let Lifecycle::Interrupted { since, .. } = self.lifecycle else { return false };
+        self.lifecycle = Lifecycle::Open;
+        self.stats.reconnects += 1;
+        self.contract_status = None;
+        self.requests.begin_connection(now);
+        if self.told_contract.is_some() {
+            let deadline = self.default_deadline(RequestKind::Metadata, now);
+            self.requests.submit_metadata(now, deadline);
+        }
+        self.stream.resume(now);
+        self.dispatch.begin_connection(now);
+        let down_for = now.saturating_duration_since(since);
+        self.events.push_back(Event::Reconnected { down_for });
+        self.advance(now);
+        true
+    }
+
+    /// Whether there is a connection, and what has become of it if not.
+    pub fn connection_state(&self) -> ConnectionState {
+        self.lifecycle.state()
+    }
+
+    /// Whether the connection was lost and another one is expected.
+    pub fn is_interrupted(&self) -> bool {
+        self.lifecycle.is_interrupted()
+    }
+
+    /// Whether calls wait for a connection that is being made again: [`WhenLost::HoldCalls`].
+    pub fn holds_calls(&self) -> bool {
+        self.config.when_lost == WhenLost::HoldCalls
+    }
+
+    /// Ends the client, also while its connection is [interrupted](Event::Interrupted): none is made
+    /// any more, for this reason.
+    pub fn give_up(&mut self, now: Instant, reason: ConnectionError) {
+        match self.lifecycle {
+            Lifecycle::Open | Lifecycle::ShuttingDown { .. } => self.advance_parts(now),
+            Lifecycle::Interrupted { .. } => self.expire_requests(now),
+            Lifecycle::Ended(_) => return,
+        }
+        self.end_for_good(reason);
+    }
+
+    /// Takes the end of a connection after which another one is expected.
+    pub(super) fn interrupt(&mut self, now: Instant, error: ConnectionError) {
+        self.stream.suspend();
+        self.dispatch.interrupt();
+        self.tell_low();
+        self.latest = None;
+        self.silence = Silence::new(self.config.silence);
+        self.answered = Default::default();
+        self.stream_overdue = false;
+        let when_lost = self.config.when_lost;
+        let Self { requests, events, .. } = self;
+        requests.interrupt(
+            |kind| when_lost.holds(kind),
+            |serial, request, sent| {
+                let error = RequestError::Interrupted { request, sent, error: error.clone() };
+                events.push_back(Event::Failed { id: RequestKey::of(serial), error });
+            },
+        );
+        self.events.push_back(Event::Interrupted(error.clone()));
+        self.lifecycle = Lifecycle::Interrupted { since: now, error };
     }
 }
 

@@ -38,6 +38,7 @@
 //! ```
 
 mod answers;
+mod arming;
 mod changes;
 mod clamps;
 mod config;
@@ -67,9 +68,7 @@ pub use timing::LatencyStats;
 use crate::machine::ToldTimeout;
 use crate::sensors::Sensors;
 use crate::wire::{self, ClientMessage, Frame, ServerMessage};
-use crate::{
-    Action, ActionError, ConnectionError, ContractStatus, Map, ResetResult, StepResult, StopReason,
-};
+use crate::{Action, ActionError, ConnectionError, ContractStatus, Map, ResetResult, StepResult};
 use answers::{Answers, Reply, State};
 use changes::Changes;
 use clamps::Clamps;
@@ -267,45 +266,6 @@ impl Server {
     /// Ends the connection because the robot cannot do what was asked; the client is told why.
     pub fn fail(&mut self, why: impl Into<String>) {
         self.end(ConnectionError::RobotFailed(why.into()));
-    }
-
-    // ---- what arms and stops ------------------------------------------------------------------
-
-    /// Lets the policy's actions move the robot, after a stop too, whatever
-    /// [arms it](crate::ActionSpec::arming) otherwise: for the robot's own program, and its operator.
-    /// It holds until the robot is stopped or the connection ends; the next connection is not armed
-    /// by it.
-    ///
-    /// What came before was dropped when it came, except what is behind a reset that is not answered
-    /// yet, with [`Arming::OnReset`](crate::Arming::OnReset): that is executed after the reset.
-    pub fn arm(&mut self, now: Instant) {
-        self.handle_timeout(now);
-        if !self.lifecycle.is_ended() && self.guard.arm() {
-            self.note_armed(now);
-        }
-    }
-
-    /// Stops the robot, for its own program and its operator: what waits is dropped,
-    /// [`Event::Stopped`] tells to hold still, and no action is told until the robot is armed again.
-    /// It is no emergency stop.
-    pub fn stop_motion(&mut self, now: Instant) {
-        self.handle_timeout(now);
-        if !self.lifecycle.is_ended() {
-            self.guard.stop(now, StopReason::Requested);
-            self.note_stopped();
-        }
-    }
-
-    fn note_armed(&mut self, now: Instant) {
-        self.watchdog.arm(now);
-        self.changes.forget();
-    }
-
-    fn note_stopped(&mut self) {
-        self.watchdog.pause();
-        self.changes.forget();
-        let state = self.guard.state();
-        self.inbox.drop_actions(&DropReason::NotArmed { state });
     }
 
     // ---- what goes out ------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::action_spec::ActionError;
+use super::action_error::ActionError;
 use super::array::Array;
 use super::dtype::Dtype;
 

@@ -2,6 +2,7 @@
 
 mod action;
 mod action_declaration;
+mod action_error;
 mod action_from;
 mod action_kind;
 mod action_limits;
@@ -22,9 +23,10 @@ mod views;
 
 pub use action::{Action, ActionShapeError, ResetResult, StepResult};
 pub use action_declaration::ActionDeclaration;
+pub use action_error::ActionError;
 pub use action_kind::ActionKind;
 pub use action_limits::{Bounds, PerDimension};
-pub use action_spec::{ActionError, ActionSpec, DtypeKind};
+pub use action_spec::{ActionSpec, DtypeKind};
 pub use array::{Array, DtypeMismatch, SizeMismatch};
 pub use camera::{Camera, CameraConfig, WhenStale};
 pub use contract::{Arming, ArmingState, ContractStatus, OnViolation, StopReason};
