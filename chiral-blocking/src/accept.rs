@@ -133,7 +133,7 @@ impl Host {
     pub(crate) fn serve_stream(
         &self,
         arrival: Arrival,
-        stream: impl Stream,
+        stream: Box<dyn Stream>,
         peer: &str,
         robot: &impl Operate,
     ) -> Result<ConnectionError, ServeError> {

@@ -7,7 +7,7 @@ use chiral_driver::TlsClient;
 use chiral_driver::address::StreamAddress;
 use chiral_driver::client::{
     CancelToken, ClientSettings, ConnectionEvent, Failure, OnConnection, OnWaiting, SocketRoute,
-    Stage, Supervisor, WaitForServer, Waiting, classify_handshake,
+    Stage, WaitForServer, Waiting, classify_handshake,
 };
 use chiral_driver::proto::bytes::Bytes;
 use chiral_driver::proto::client::{Config, Reconnect};
@@ -207,9 +207,8 @@ impl Builder {
             Err(ConnectError::Cancelled)
         };
         let transport = block_on(or(connecting, cancelled))?;
-        let calls = settings.start_supervised(transport.extension());
-        let connection = Arc::clone(calls.connection());
-        let supervisor = Supervisor::new(connection, settings, &connector.uri())?;
+        let (calls, supervisor) =
+            settings.start_supervised(&connector.uri(), transport.extension())?;
         let threads = Arc::<Threads>::default();
         supervise_frames(supervisor, transport, Some(Box::new(connector)), &threads)
             .map_err(ConnectError::Thread)?;
@@ -222,8 +221,7 @@ impl Builder {
     /// When the system has no thread to give.
     pub fn over_transport(self, transport: impl Transport) -> Result<PolicyClient, ConnectError> {
         let threads = Arc::<Threads>::default();
-        let calls = self.0.start(transport.extension());
-        let supervisor = Supervisor::without_reconnect(Arc::clone(calls.connection()), self.0);
+        let (calls, supervisor) = self.0.start(transport.extension());
         supervise_frames(supervisor, transport, None, &threads).map_err(ConnectError::Thread)?;
         Ok(PolicyClient::new(calls, CurrentLink::none(), threads))
     }
@@ -321,15 +319,9 @@ impl Builder {
     ) -> Result<PolicyClient, ConnectError> {
         let threads = Arc::<Threads>::default();
         let session = self.0.session(Instant::now(), surplus)?;
-        let (calls, supervisor) = if let Some(route) = &route {
-            let calls = self.0.start_supervised(None);
-            let connection = Arc::clone(calls.connection());
-            let supervisor = Supervisor::new(connection, self.0, &route.uri)?;
-            (calls, supervisor)
-        } else {
-            let calls = self.0.start(None);
-            let connection = Arc::clone(calls.connection());
-            (calls, Supervisor::without_reconnect(connection, self.0))
+        let (calls, supervisor) = match &route {
+            Some(route) => self.0.start_supervised(&route.uri, None)?,
+            None => self.0.start(None),
         };
         let link = supervise_link(supervisor, stream, session, route, &threads);
         let link = link.map_err(ConnectError::Thread)?;
@@ -359,8 +351,7 @@ fn connect(
         #[cfg(unix)]
         StreamAddress::Unix(path) => {
             address.check().map_err(Failure::Absent)?;
-            let stream = std::os::unix::net::UnixStream::connect(path).map_err(Failure::Absent)?;
-            return Ok(Box::new(stream));
+            return Ok(Box::new(chiral_driver::connect_unix(path).map_err(Failure::Absent)?));
         }
         _ => return Err(Failure::Absent(unsupported(address))),
     };

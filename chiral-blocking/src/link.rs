@@ -89,7 +89,7 @@ impl<S: State> Link<S> {
     /// Starts the threads of a connection whose handshake is done.
     pub(crate) fn start(
         connection: Arc<Connection<S>>,
-        stream: impl Stream,
+        stream: Box<dyn Stream>,
         session: Session,
         threads: &Arc<Threads>,
     ) -> io::Result<Arc<Self>> {
@@ -103,7 +103,7 @@ impl<S: State> Link<S> {
     /// caller's.
     pub(crate) fn start_reading(
         connection: Arc<Connection<S>>,
-        stream: impl Stream,
+        stream: Box<dyn Stream>,
         session: Session,
         threads: &Arc<Threads>,
     ) -> io::Result<Arc<Self>> {
@@ -124,7 +124,7 @@ impl<S: State> Link<S> {
         let waker = Waker::from(Arc::clone(&signal));
         let link = Arc::new(Self {
             connection,
-            stream: Box::new(stream),
+            stream,
             sender: Mutex::new(sender),
             findings: Mutex::default(),
             signal,

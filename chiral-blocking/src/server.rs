@@ -219,7 +219,7 @@ impl PolicyServer {
         robot: impl Robot,
     ) -> Result<ConnectionError, ServeError> {
         let arrival = self.0.host.admission.arrive(peer.to_owned());
-        self.0.host.serve_stream(arrival, stream, peer, &Callbacks::new(robot))
+        self.0.host.serve_stream(arrival, Box::new(stream), peer, &Callbacks::new(robot))
     }
 
     /// As [`serve_stream`](Self::serve_stream), over a transport that is connected already.

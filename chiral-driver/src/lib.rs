@@ -53,7 +53,7 @@ pub use tls::{TlsClient, TlsError, TlsServer};
 pub use token::{Token, TokenError};
 pub use transport::{Acceptor, BoxFuture, Connector, Extension, Incoming, Message, Transport};
 #[cfg(unix)]
-pub use unix::UnixListening;
+pub use unix::{UnixListening, connect_unix};
 #[cfg(unix)]
 pub use unsent::{limit_unsent, wait_until_writable};
 pub use yield_limiter::YieldLimiter;

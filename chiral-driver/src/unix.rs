@@ -2,6 +2,8 @@ use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use socket2::{Domain, SockAddr, Socket, Type};
+
 use crate::address::StreamAddress;
 
 /// A path on which a Unix socket listens; the file is removed when this is dropped.
@@ -52,12 +54,31 @@ impl Drop for UnixListening {
     }
 }
 
+/// Connects to a Unix socket, to read and write by calls that block; connecting does not: the system
+/// knows at once whether it can be done.
+///
+/// # Errors
+/// When nobody listens there, or the server has not taken as many connections as may wait for it
+/// ([`WouldBlock`](io::ErrorKind::WouldBlock)). `UnixStream::connect` would wait for that, for ever.
+pub fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&SockAddr::unix(path)?).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            io::Error::new(error.kind(), "the server takes no connections: too many wait already")
+        }
+        _ => error,
+    })?;
+    socket.set_nonblocking(false)?;
+    Ok(socket.into())
+}
+
 /// Whether a path is that of a socket on which nobody listens.
 fn is_abandoned(path: &Path) -> bool {
     use std::os::unix::fs::FileTypeExt;
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
     let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    is_socket && UnixStream::connect(path).is_err_and(refused)
+    is_socket && connect_unix(path).is_err_and(refused)
 }
 
 #[cfg(test)]
@@ -77,6 +98,28 @@ mod tests {
         drop(listener);
         drop(listening);
         assert!(!path.exists());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_server_that_takes_no_connections_blocks_nobody() {
+        let path = path("full");
+        let (listener, _listening) = UnixListening::bind(&path).expect("nobody listens there");
+        socket2::SockRef::from(&listener).listen(0).expect("it listens");
+        let mut waiting = Vec::new();
+        let full = loop {
+            match connect_unix(&path) {
+                Ok(stream) => waiting.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock, "{full}");
+        UnixListening::bind(&path).expect_err("somebody listens there, if slowly");
+        let (mut accepted, _) = listener.accept().expect("they wait");
+        io::Write::write_all(&mut accepted, b"hello").expect("it is connected");
+        let mut hello = [0; 5];
+        io::Read::read_exact(&mut waiting[0], &mut hello).expect("reading blocks until it comes");
+        connect_unix(&path).expect("there is room again");
     }
 
     #[test]

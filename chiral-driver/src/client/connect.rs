@@ -180,9 +180,8 @@ impl<R: Runtime> Builder<R> {
     async fn connect_over(self, route: Route) -> Result<PolicyClient<R>, ConnectError> {
         let wait = WaitForServer::new(&route.uri(), &self.settings);
         let transport = self.make_transport(&route, wait).await?;
-        let calls = self.settings.start_supervised(transport.extension());
-        let connection = calls.connection().clone();
-        let supervisor = Supervisor::new(connection, self.settings.clone(), &route.uri())?;
+        let settings = self.settings.clone();
+        let (calls, supervisor) = settings.start_supervised(&route.uri(), transport.extension())?;
         R::spawn("chiral-connection", supervise(self, supervisor, transport, Some(route)));
         Ok(PolicyClient::new(calls))
     }
@@ -204,9 +203,7 @@ impl<R: Runtime> Builder<R> {
 
     /// A client over a transport that is connected already.
     pub fn over_transport(self, transport: impl Transport) -> PolicyClient<R> {
-        let calls = self.settings.start(transport.extension());
-        let connection = calls.connection().clone();
-        let supervisor = Supervisor::without_reconnect(connection, self.settings.clone());
+        let (calls, supervisor) = self.settings.clone().start(transport.extension());
         R::spawn("chiral-connection", supervise(self, supervisor, transport, None));
         PolicyClient::new(calls)
     }

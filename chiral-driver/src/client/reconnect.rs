@@ -33,7 +33,7 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// Of a connection that has just been made, and that cannot be made again.
-    pub fn without_reconnect(
+    pub(super) fn without_reconnect(
         connection: Arc<Connection<ClientState>>,
         settings: ClientSettings,
     ) -> Self {
@@ -45,7 +45,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// When the system has no random bytes.
-    pub fn new(
+    pub(super) fn new(
         connection: Arc<Connection<ClientState>>,
         settings: ClientSettings,
         uri: &str,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use chiral_proto::ws::{
 use super::calls::{CallSettings, ClientCalls};
 use super::cancel::CancelToken;
 use super::connection_event::OnConnection;
+use super::reconnect::Supervisor;
 use super::waiting::{Failure, OnWaiting};
 use crate::address::{Scheme, StreamAddress};
 use crate::error::{ConnectError, WITHOUT_TLS};
@@ -248,16 +250,27 @@ impl ClientSettings {
         Ok(Session::new(now, Role::Client { seed: random()? }, &config, surplus))
     }
 
-    /// The handle of a client whose transport is connected, and cannot be connected again.
-    pub fn start(&self, extension: Option<Extension>) -> ClientCalls {
-        self.start_machine(extension, WhenLost::End)
+    /// The handle of a client whose transport is connected, and cannot be connected again, and what
+    /// supervises its connection.
+    pub fn start(self, extension: Option<Extension>) -> (ClientCalls, Supervisor) {
+        let calls = self.start_machine(extension, WhenLost::End);
+        let supervisor = Supervisor::without_reconnect(Arc::clone(calls.connection()), self);
+        (calls, supervisor)
     }
 
-    /// As [`start`](Self::start), for a transport that can be connected again, by a
-    /// [`Supervisor`](super::Supervisor).
-    pub fn start_supervised(&self, extension: Option<Extension>) -> ClientCalls {
+    /// As [`start`](Self::start), for a transport that can be connected again, to this URI.
+    ///
+    /// # Errors
+    /// When the system has no random bytes.
+    pub fn start_supervised(
+        self,
+        uri: &str,
+        extension: Option<Extension>,
+    ) -> Result<(ClientCalls, Supervisor), ConnectError> {
         let when_lost = self.reconnect.as_ref().map_or(WhenLost::End, Reconnect::when_lost);
-        self.start_machine(extension, when_lost)
+        let calls = self.start_machine(extension, when_lost);
+        let supervisor = Supervisor::new(Arc::clone(calls.connection()), self, uri)?;
+        Ok((calls, supervisor))
     }
 
     fn start_machine(&self, extension: Option<Extension>, when_lost: WhenLost) -> ClientCalls {

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use chiral_proto::ws::{HandshakeError, redacted};
 use super::cancel::CancelToken;
 use super::settings::ClientSettings;
 use crate::error::ConnectError;
+use crate::panic::panic_message;
 
 /// How soon a server that is not there yet is tried again, always.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
@@ -62,6 +64,15 @@ impl OnWaiting {
     /// Has a function called.
     pub fn new(call: impl Fn(&Waiting<'_>) + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(call)))
+    }
+
+    /// Calls it. A panic of the user's function does not end the wait.
+    fn call(&self, waiting: &Waiting<'_>) {
+        if let Some(call) = &self.0
+            && let Err(panic) = catch_unwind(AssertUnwindSafe(|| call(waiting)))
+        {
+            tracing::error!("`on_waiting` panicked: {}", panic_message(&*panic));
+        }
     }
 }
 
@@ -277,9 +288,7 @@ impl WaitForServer {
         }
         self.notice_at = now + HOOK_INTERVAL;
         let waiting = Waiting { uri: &self.uri, waited: now - self.start, found };
-        if let Some(call) = &self.on_waiting.0 {
-            call(&waiting);
-        }
+        self.on_waiting.call(&waiting);
         if self.log_at <= now {
             tracing::warn!("{waiting}");
             self.log_at = now + LOG_INTERVALS[usize::from(self.is_logged)];
@@ -460,6 +469,23 @@ mod tests {
         std::thread::sleep(Duration::from_millis(150));
         let error = wait.retry_at(Stage::Handshake.timed_out()).expect_err("it is over");
         assert!(error.to_string().contains("taken"), "{error}");
+    }
+
+    #[test]
+    fn a_panic_of_the_hook_does_not_end_the_wait() {
+        let calls = Arc::<Mutex<u32>>::default();
+        let count = Arc::clone(&calls);
+        let on_waiting = OnWaiting::new(move |_| {
+            *count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+            panic!("the display is gone");
+        });
+        let settings = ClientSettings { on_waiting, ..ClientSettings::default() };
+        let mut wait = WaitForServer::new("ws://robot:8765", &settings);
+        for _ in 0..2 {
+            wait.notice_at = Instant::now();
+            wait.retry_at(absent()).expect("it is tried again");
+        }
+        assert_eq!(*calls.lock().unwrap_or_else(PoisonError::into_inner), 2);
     }
 
     #[test]
