@@ -186,9 +186,10 @@ impl PolicyServer {
     pub fn pull(&self, sensors: &Sensors, metadata: Map) -> io::Result<Commands> {
         let listening = self.listening()?.ok_or_else(|| not_listening("has been shut down"))?;
         let accepting = Arc::downgrade(&listening);
+        let config = self.0.host.admission.config().clone();
         let announce = move |metadata: &Map| {
             if let Some(Listening::Acceptor(acceptor)) = accepting.upgrade().as_deref() {
-                acceptor.set_metadata(metadata.clone());
+                acceptor.set_metadata(config.announced(metadata.clone(), true));
             }
         };
         announce(&metadata);
@@ -303,7 +304,8 @@ fn serve<B: Robot>(host: &Host, listening: &Listening, robot: &Callbacks<B>) {
     {
         // A robot that fails at it says so to the policy that asks.
         let metadata = catch_unwind(AssertUnwindSafe(|| robot.robot().metadata()));
-        metadata.into_iter().flatten().for_each(|metadata| acceptor.set_metadata(metadata));
+        let announced = |metadata| host.admission.config().announced(metadata, false);
+        metadata.into_iter().flatten().map(announced).for_each(|all| acceptor.set_metadata(all));
     }
     host.accept_policies(listening, robot, || false);
 }

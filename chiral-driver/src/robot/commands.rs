@@ -102,9 +102,7 @@ impl CommandSlot {
     /// The machine of a new policy's connection: it answers in the robot's place what needs no
     /// robot.
     pub fn machine(&self, config: &ServerConfig) -> Server {
-        let mut machine = config.machine.clone();
-        config.watchdog.apply(&mut machine, true);
-        let mut server = Server::new(Instant::now(), machine);
+        let mut server = Server::new(Instant::now(), config.machine(true));
         if config.pull_observations {
             server.set_sensors(self.sensors.clone());
         } else {

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use chiral_proto::Map;
 use chiral_proto::server::Config;
 use chiral_proto::ws::{Keepalive, Request};
 
@@ -128,6 +129,20 @@ impl ServerConfig {
         self.accept = Accept::new(accept);
         self
     }
+
+    /// What a network is told of a robot before a policy asks
+    /// ([`Acceptor::set_metadata`](crate::Acceptor::set_metadata)): what its policy is told, its contract
+    /// included. `pulls` says whether it pulls its commands.
+    pub fn announced(&self, metadata: Map, pulls: bool) -> Map {
+        self.machine(pulls).metadata(metadata)
+    }
+
+    /// The settings of the machine of a robot that pulls its commands, or is called.
+    pub(crate) fn machine(&self, pulls: bool) -> Config {
+        let mut machine = self.machine.clone();
+        self.watchdog.apply(&mut machine, pulls);
+        machine
+    }
 }
 
 impl Default for ServerConfig {
@@ -171,7 +186,7 @@ impl Watchdog {
     pub const PULL_WATCHDOG: Duration = Duration::from_millis(500);
 
     /// The machine's settings for a robot of this kind.
-    pub(crate) fn apply(self, machine: &mut Config, pulls: bool) {
+    fn apply(self, machine: &mut Config, pulls: bool) {
         match self {
             Self::Default if pulls && machine.action_spec.declaration().rate.is_none() => {
                 machine.watchdog.get_or_insert(Self::PULL_WATCHDOG);

@@ -169,7 +169,13 @@ impl<R: Runtime> PolicyServer<R> {
         {
             // A robot that fails at it says so to the policy that asks.
             let metadata = AssertUnwindSafe(async { robot.metadata().await }).catch_unwind().await;
-            metadata.into_iter().flatten().for_each(|metadata| acceptor.set_metadata(metadata));
+            let admission = self.admission();
+            let announced = |metadata| admission.config().announced(metadata, false);
+            metadata
+                .into_iter()
+                .flatten()
+                .map(announced)
+                .for_each(|all| acceptor.set_metadata(all));
         }
         accept_policies::<R>(self.admission(), listening, Callbacks::<R, _>::new(robot)).await;
         Ok(())
@@ -185,9 +191,10 @@ impl<R: Runtime> PolicyServer<R> {
         let listening = self.listening()?;
         let listening = listening.ok_or_else(|| not_listening("has been shut down"))?;
         let accepting = Arc::downgrade(&listening);
+        let config = self.admission().config().clone();
         let announce = move |metadata: &Map| {
             if let Some(Listening::Acceptor(acceptor)) = accepting.upgrade().as_deref() {
-                acceptor.set_metadata(metadata.clone());
+                acceptor.set_metadata(config.announced(metadata.clone(), true));
             }
         };
         announce(&metadata);

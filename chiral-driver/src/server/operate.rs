@@ -25,9 +25,7 @@ pub(super) trait Operate: Clone + Send + Sync + 'static {
 
 /// The machine of a robot that is called.
 pub fn machine_of_callbacks(config: &ServerConfig, sensors: &Sensors) -> Server {
-    let mut machine = config.machine.clone();
-    config.watchdog.apply(&mut machine, false);
-    let mut server = Server::new(Instant::now(), machine);
+    let mut server = Server::new(Instant::now(), config.machine(false));
     server.set_sensors(sensors.clone());
     server
 }

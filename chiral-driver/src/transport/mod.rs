@@ -337,7 +337,8 @@ pub trait Acceptor: Send + Sync + 'static {
         false
     }
 
-    /// Tells the network what the robot is. Default: nothing.
+    /// Tells the network what the robot is: its metadata as a policy is told it, with the robot's
+    /// [contract](chiral_proto::ActionSpec). Default: nothing.
     fn set_metadata(&self, metadata: Map) {
         drop(metadata);
     }

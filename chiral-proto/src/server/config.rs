@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use crate::ActionSpec;
 use crate::wire::Limits;
+use crate::{ActionSpec, Map};
 
 /// How a [`Server`](super::Server) behaves.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +50,24 @@ pub struct Config {
     /// and a second for inference and the way. A policy that decides each action anew is better
     /// watched with 1 s or less.
     pub max_obs_age: Option<Duration>,
+}
+
+impl Config {
+    /// A robot's metadata as a server with these settings tells it to its policy: with what is declared
+    /// of the actions under the key `chiral`. It is for a network that is told what a robot is before a
+    /// policy asks.
+    pub fn metadata(&self, mut metadata: Map) -> Map {
+        self.contract().add_to(&mut metadata);
+        metadata
+    }
+
+    /// The action's specification, with what the other settings say of actions.
+    pub(super) fn contract(&self) -> ActionSpec {
+        let mut contract = self.action_spec.clone();
+        let declared = contract.declaration_mut();
+        (declared.watchdog, declared.max_obs_age) = (self.watchdog, self.max_obs_age);
+        contract
+    }
 }
 
 /// What becomes of actions that come faster than the robot takes them.

@@ -109,8 +109,7 @@ pub struct Server {
 impl Server {
     /// A server of a connection that has been made now.
     pub fn new(now: Instant, mut config: Config) -> Self {
-        let declared = config.action_spec.declaration_mut();
-        (declared.watchdog, declared.max_obs_age) = (config.watchdog, config.max_obs_age);
+        config.action_spec = config.contract();
         let guard = Guard::new(&config.action_spec);
         let mut watchdog = Watchdog::new(now, config.action_spec.hold_timeout());
         if !guard.is_armed() {
