@@ -8,18 +8,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use chiral_driver::{ServerConfig, Watchdog};
+use chiral_proto::Rate;
 use chiral_proto::server::ActionQueue;
 #[cfg(feature = "zenoh")]
 use chiral_proto::testing::Break;
 use chiral_proto::testing::{Faults, Link};
 use chiral_proto::ws::Keepalive;
-use chiral_proto::{Action, Rate};
 use chiral_tests::adapter::{ClientSettings, Policy, Serving};
+use chiral_tests::adapters::tls;
 use chiral_tests::fault_relay::FaultRelay;
 use chiral_tests::{adapters, sockets};
 
 use super::figures::Figures;
-use super::robot::{ACTION_LEN, Counts, FILL, SoakRobot};
+use super::robot::{Counts, SoakRobot, action, forbidden_action};
 use crate::line::Adapter;
 
 /// The longest time for which a policy stays connected.
@@ -28,6 +29,8 @@ const CONNECTION: Duration = Duration::from_secs(5);
 const BYTES: u64 = 400_000;
 const STREAM_HZ: f64 = 30.0;
 const ACTION_HZ: f64 = 50.0;
+/// How often a policy that does not know the contract breaks it.
+const FORBIDDEN_EVERY: u16 = 10;
 /// How many actions wait to be sent.
 const AHEAD: usize = 10;
 const PROBE_EVERY: Duration = Duration::from_millis(200);
@@ -43,6 +46,8 @@ const WATCHDOG: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Transport {
     Ws,
+    /// With one certificate, which every policy pins.
+    Wss,
     Unix,
     #[cfg(feature = "zenoh")]
     Zenoh,
@@ -51,6 +56,7 @@ enum Transport {
 impl Transport {
     const ALL: &[Self] = &[
         Self::Ws,
+        Self::Wss,
         Self::Unix,
         #[cfg(feature = "zenoh")]
         Self::Zenoh,
@@ -59,6 +65,7 @@ impl Transport {
     fn name(self) -> &'static str {
         match self {
             Self::Ws => "ws",
+            Self::Wss => "wss",
             Self::Unix => "unix",
             #[cfg(feature = "zenoh")]
             Self::Zenoh => "zenoh",
@@ -67,7 +74,7 @@ impl Transport {
 
     fn address(self) -> String {
         match self {
-            Self::Ws => "127.0.0.1:0".to_owned(),
+            Self::Ws | Self::Wss => "127.0.0.1:0".to_owned(),
             Self::Unix => format!("unix:{}", sockets::unused_path().display()),
             #[cfg(feature = "zenoh")]
             Self::Zenoh => "zenoh:tcp/127.0.0.1:0?robot=soak".to_owned(),
@@ -81,7 +88,7 @@ impl Transport {
         }
         let seed = seed.wrapping_add(connection.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         match self {
-            Self::Ws | Self::Unix => {
+            Self::Ws | Self::Wss | Self::Unix => {
                 // A corrupted byte can make one action of another. That is tried elsewhere; here
                 // every action is to be one that was sent.
                 let [up, down] =
@@ -99,7 +106,7 @@ impl Transport {
 
     fn client(self) -> ClientSettings {
         let connect_timeout = match self {
-            Self::Ws | Self::Unix => PATIENCE,
+            Self::Ws | Self::Wss | Self::Unix => PATIENCE,
             #[cfg(feature = "zenoh")]
             Self::Zenoh => Duration::from_secs(20),
         };
@@ -107,6 +114,7 @@ impl Transport {
             keepalive: Some(KEEPALIVE),
             connect_timeout: Some(connect_timeout),
             request_timeout: Some(PATIENCE),
+            tls: (self == Self::Wss).then(tls::client),
             ..ClientSettings::default()
         }
     }
@@ -157,10 +165,11 @@ impl SoakLine {
         let mut config = ServerConfig {
             keepalive: Some(KEEPALIVE),
             watchdog: Watchdog::After(WATCHDOG),
+            tls: (transport == Transport::Wss).then(tls::server),
             ..ServerConfig::default()
         };
         config.machine.action_queue = ActionQueue::InOrder { capacity: 64 };
-        config.machine.action_spec = SoakRobot::action_spec();
+        config.machine.action_spec = SoakRobot::action_spec().map_err(io::Error::other)?;
         let address = transport.address();
         let serving = match adapter {
             Adapter::Tokio => adapters::tokio::ADAPTER.start(&address, config, |_| Ok(robot)),
@@ -252,8 +261,14 @@ impl SoakPolicy {
         }
     }
 
+    /// Over a link with faults the policy does not know the robot's contract, and breaks it.
     fn act(&self, policy: &dyn Policy, is_intact: bool, until: Instant) -> anyhow::Result<()> {
-        policy.metadata()?;
+        if is_intact {
+            policy.metadata()?;
+        } else {
+            // The robot is not armed yet.
+            policy.send_action(action(0))?;
+        }
         policy.reset()?;
         policy.start_obs_stream(Rate::hz(STREAM_HZ)?)?;
         policy.start_action_dispatch(Rate::hz(ACTION_HZ)?)?;
@@ -262,10 +277,10 @@ impl SoakPolicy {
         let mut last = None;
         while Instant::now() < until {
             while policy.queued_actions() < AHEAD {
-                let mut values = [FILL; ACTION_LEN];
-                values[0] = f32::from(number);
                 number += 1;
-                policy.put_action(Action::from(values))?;
+                let is_forbidden = !is_intact && number.is_multiple_of(FORBIDDEN_EVERY);
+                let next = if is_forbidden { forbidden_action(number) } else { action(number) };
+                policy.put_action(next)?;
             }
             ensure!(policy.next_obs_within(PATIENCE)?.is_some(), "no observation in time");
             let now = Instant::now();

@@ -41,6 +41,7 @@ pub(super) struct Totals {
     not_connected: u64,
     actions: u64,
     holds: u64,
+    refused: u64,
     forbidden: u64,
 }
 
@@ -54,6 +55,7 @@ impl Totals {
             totals.not_connected += line.refused();
             totals.actions += counts.applied.load(Ordering::Relaxed);
             totals.holds += counts.holds.load(Ordering::Relaxed);
+            totals.refused += counts.refused.load(Ordering::Relaxed);
             totals.forbidden += counts.forbidden.load(Ordering::Relaxed);
         }
         totals
@@ -114,8 +116,8 @@ impl Verdict {
             format!("{figure} went from {first:.1} to {last:.1}, expected {bound:.1}")
         });
         let forbidden = self.totals.forbidden;
-        let forbidden =
-            (forbidden > 0).then(|| format!("{forbidden} actions were applied that were not sent"));
+        let forbidden = (forbidden > 0)
+            .then(|| format!("{forbidden} actions were applied that were not sent or not allowed"));
         let idle = self.idle.iter().map(|line| format!("{line} did nothing"));
         grown.chain(forbidden).chain(idle).collect::<Vec<_>>().join("; ")
     }
@@ -148,7 +150,7 @@ impl Report {
             writeln!(text, "{lines} robots, each with a policy that connects again and again")?;
             writeln!(
                 text,
-                "{:>7} {:>7} {:>7} {:>7} {:>8} {:>7} {:>6} {:>8} {:>7} {:>9} {:>6} {:>9}",
+                "{:>7} {:>7} {:>7} {:>7} {:>8} {:>7} {:>6} {:>8} {:>7} {:>9} {:>6} {:>7} {:>9}",
                 "minutes",
                 "obs Hz",
                 "p50 ms",
@@ -160,6 +162,7 @@ impl Report {
                 "broken",
                 "actions",
                 "holds",
+                "refused",
                 "forbidden"
             )?;
         }
@@ -168,7 +171,7 @@ impl Report {
         writeln!(
             text,
             "{minutes:>7.1} {obs_hz:>7.2} {round_trip_p50_ms:>7.2} {round_trip_p99_ms:>7.2} \
-             {:>8.1} {:>7} {:>6} {:>8} {:>7} {:>9} {:>6} {:>9}",
+             {:>8.1} {:>7} {:>6} {:>8} {:>7} {:>9} {:>6} {:>7} {:>9}",
             usage.rss_mib,
             usage.threads,
             usage.descriptors,
@@ -176,6 +179,7 @@ impl Report {
             totals.broken + totals.not_connected,
             totals.actions,
             totals.holds,
+            totals.refused,
             totals.forbidden
         )?;
         Ok(text)

@@ -1,30 +1,65 @@
 //! The robot that is soaked, for every adapter. It applies nothing, and checks everything.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chiral_driver::RobotError;
 use chiral_proto::sensors::Sensors;
-use chiral_proto::{Action, ActionSpec, CameraConfig, ConnectionError, ProprioConfig};
+use chiral_proto::server::DropReason;
+use chiral_proto::{
+    Action, ActionKind, ActionSpec, Arming, CameraConfig, ConnectionError, Map, ProprioConfig,
+    Rate, ResetResult, StopReason,
+};
 
-/// Values of an action.
-pub(super) const ACTION_LEN: usize = 7;
+/// Values of an action: first its number, counted from the connection's beginning, then all the same.
+const ACTION_LEN: usize = 7;
+const FILL: f32 = 0.5;
+/// What the robot declares: the bounds of the other values, and how far one number is from the next.
+const BOUNDS: (f32, f32) = (0.0, 1.0);
+const MAX_STEP: f32 = 100.0;
 
-/// What an action looks like: first its number, counted from the connection's beginning, then this.
-pub(super) const FILL: f32 = 0.5;
+/// An action that the robot's contract allows.
+pub(super) fn action(number: u16) -> Action {
+    let mut values = [FILL; ACTION_LEN];
+    values[0] = f32::from(number);
+    Action::from(values)
+}
+
+/// One that it forbids: out of bounds, too far from the one before, or no finite number.
+pub(super) fn forbidden_action(number: u16) -> Action {
+    let mut values = [FILL; ACTION_LEN];
+    values[0] = f32::from(number);
+    match number / 10 % 3 {
+        0 => values[ACTION_LEN - 1] = 2.0,
+        1 => values[0] += 2.0 * MAX_STEP,
+        _ => values[1] = f32::NAN,
+    }
+    Action::from(values)
+}
 
 /// What happened to a robot.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) applied: AtomicU64,
-    /// Actions that were not sent so, or not in this order.
+    /// Actions that were not sent so, or not in this order, or that the contract forbids.
     pub(super) forbidden: AtomicU64,
+    /// Actions that the server kept from the robot because the contract forbids them.
+    pub(super) refused: AtomicU64,
     /// How often it was told to hold.
     pub(super) holds: AtomicU64,
     pub(super) policies: AtomicU64,
-    has_policy: AtomicBool,
-    last: Mutex<Option<f32>>,
+    motion: Mutex<Motion>,
+}
+
+/// Whether actions may move the robot, and which have.
+#[derive(Debug, Default)]
+struct Motion {
+    is_armed: bool,
+    /// The number of the last action of this policy.
+    last: Option<f32>,
+    /// The same, since the robot was armed.
+    since_armed: Option<f32>,
 }
 
 impl Counts {
@@ -32,13 +67,19 @@ impl Counts {
     fn is_allowed(&self, action: &Action) -> bool {
         let values = action.to_f32();
         let Some((&number, fill)) = values.split_first() else { return false };
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_later = last.is_none_or(|last| number > last);
-        *last = Some(number);
-        self.has_policy.load(Ordering::Relaxed)
+        let mut motion = self.motion();
+        let is_later = motion.last.is_none_or(|last| number > last);
+        let is_near = motion.since_armed.is_none_or(|last| (number - last).abs() <= MAX_STEP);
+        (motion.last, motion.since_armed) = (Some(number), Some(number));
+        motion.is_armed
             && is_later
+            && is_near
             && number.fract() == 0.0
             && fill == [FILL; ACTION_LEN - 1]
+    }
+
+    fn motion(&self) -> MutexGuard<'_, Motion> {
+        self.motion.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -56,8 +97,17 @@ impl SoakRobot {
         Ok(Self { sensors, counts })
     }
 
-    pub(super) fn action_spec() -> ActionSpec {
-        ActionSpec::vector(ACTION_LEN)
+    /// What the robot declares: a reset arms it.
+    pub(super) fn action_spec() -> anyhow::Result<ActionSpec> {
+        let (mut low, mut high) = ([BOUNDS.0; ACTION_LEN], [BOUNDS.1; ACTION_LEN]);
+        (low[0], high[0]) = (0.0, f32::from(u16::MAX));
+        Ok(ActionSpec::vector(ACTION_LEN)
+            .kind(ActionKind::Absolute)
+            .bounds(low, high)
+            .max_step(MAX_STEP)
+            .rate(Rate::hz(50)?)
+            .stop_after(50)
+            .arming(Arming::OnReset))
     }
 
     fn apply(&self, action: &Action) {
@@ -69,8 +119,24 @@ impl SoakRobot {
 
     fn note_connected(&self) {
         self.counts.policies.fetch_add(1, Ordering::Relaxed);
-        *self.counts.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.counts.has_policy.store(true, Ordering::Relaxed);
+        *self.counts.motion() = Motion::default();
+    }
+
+    fn go_home(&self) -> ResetResult {
+        let mut motion = self.counts.motion();
+        (motion.is_armed, motion.since_armed) = (true, None);
+        ResetResult { observation: self.sensors.snapshot_now(), info: Map::new() }
+    }
+
+    fn note_dropped(&self, count: u64, reason: &DropReason) {
+        if matches!(reason, DropReason::Refused(_) | DropReason::NotArmed { .. }) {
+            self.counts.refused.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    fn note_stopped(&self) {
+        self.counts.motion().is_armed = false;
+        self.hold();
     }
 
     fn hold(&self) {
@@ -78,7 +144,7 @@ impl SoakRobot {
     }
 
     fn note_disconnected(&self) {
-        self.counts.has_policy.store(false, Ordering::Relaxed);
+        *self.counts.motion() = Motion::default();
         self.hold();
     }
 }
@@ -93,6 +159,10 @@ impl chiral_blocking::Robot for SoakRobot {
         Ok(())
     }
 
+    fn reset(&self) -> Result<ResetResult, RobotError> {
+        Ok(self.go_home())
+    }
+
     fn on_connect(&self) {
         self.note_connected();
     }
@@ -103,6 +173,14 @@ impl chiral_blocking::Robot for SoakRobot {
 
     fn on_watchdog(&self, _silent_for: Duration) {
         self.hold();
+    }
+
+    fn on_stop(&self, _reason: &StopReason) {
+        self.note_stopped();
+    }
+
+    fn on_actions_dropped(&self, count: u64, reason: &DropReason) {
+        self.note_dropped(count, reason);
     }
 }
 
@@ -116,6 +194,10 @@ impl chiral_driver::Robot for SoakRobot {
         Ok(())
     }
 
+    async fn reset(&self) -> Result<ResetResult, RobotError> {
+        Ok(self.go_home())
+    }
+
     async fn on_connect(&self) {
         self.note_connected();
     }
@@ -126,5 +208,13 @@ impl chiral_driver::Robot for SoakRobot {
 
     async fn on_watchdog(&self, _silent_for: Duration) {
         self.hold();
+    }
+
+    async fn on_stop(&self, _reason: &StopReason) {
+        self.note_stopped();
+    }
+
+    async fn on_actions_dropped(&self, count: u64, reason: &DropReason) {
+        self.note_dropped(count, reason);
     }
 }

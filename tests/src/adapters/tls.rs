@@ -11,6 +11,16 @@ use crate::certificates::Identity;
 /// An adapter, over TLS.
 pub struct OverTls<'a>(pub &'a dyn Adapter);
 
+/// The settings of a server that has the certificate.
+pub fn server() -> TlsServer {
+    TLS.0.clone()
+}
+
+/// The settings of a client that takes it alone.
+pub fn client() -> TlsClient {
+    TLS.1.clone()
+}
+
 static TLS: LazyLock<(TlsServer, TlsClient)> = LazyLock::new(|| {
     let identity = Identity::self_signed();
     (identity.server(), identity.pinned())
@@ -23,7 +33,7 @@ impl Adapter for OverTls<'_> {
         robot: Arc<Recorder>,
         settings: ServerSettings,
     ) -> Box<dyn Serving> {
-        let settings = ServerSettings { tls: Some(TLS.0.clone()), ..settings };
+        let settings = ServerSettings { tls: Some(server()), ..settings };
         self.0.serve(address, robot, settings)
     }
 
@@ -32,7 +42,7 @@ impl Adapter for OverTls<'_> {
         uri: &str,
         settings: ClientSettings,
     ) -> Result<Arc<dyn Policy>, ConnectError> {
-        let settings = ClientSettings { tls: Some(TLS.1.clone()), ..settings };
+        let settings = ClientSettings { tls: Some(client()), ..settings };
         self.0.connect(uri, settings)
     }
 
