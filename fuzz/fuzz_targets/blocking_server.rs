@@ -18,6 +18,7 @@ use chiral_blocking::{PolicyServer, Robot, RobotError, ServerConfig, Stream};
 use chiral_driver::proto::server::{Config, DropReason};
 use chiral_fuzz::driver::peer::{BINARY, Bend, REQUEST, Written, frame, read_written};
 use chiral_fuzz::machines::{Hostile, Kind, action, metadata, number_of};
+use chiral_fuzz::motion::Motion;
 use chiral_proto::sensors::Sensors;
 use chiral_proto::wire::{ClientMessage, Frame, Limits, ServerMessage};
 use chiral_proto::{Action, CameraConfig, ConnectionError, Map, ResetResult, StepResult};
@@ -243,40 +244,9 @@ impl Drop for ServerEnd {
     }
 }
 
-/// What a robot is seen to do.
-#[derive(Default)]
-struct Seen {
-    is_connected: bool,
-    is_moving: bool,
-    applied: Vec<u32>,
-    dropped: u64,
-}
-
 struct Arm {
     sensors: Sensors,
-    seen: Mutex<Seen>,
-}
-
-/// The robot moves; at most one of these lives.
-struct Moving<'a>(&'a Arm);
-
-impl Drop for Moving<'_> {
-    fn drop(&mut self) {
-        self.0.seen().is_moving = false;
-    }
-}
-
-impl Arm {
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().expect("no panic is survived")
-    }
-
-    fn moves(&self) -> Moving<'_> {
-        let mut seen = self.seen();
-        assert!(seen.is_connected, "the robot is moved for nobody");
-        assert!(!std::mem::replace(&mut seen.is_moving, true), "two things move the robot");
-        Moving(self)
-    }
+    motion: Motion,
 }
 
 impl Robot for Arm {
@@ -285,38 +255,37 @@ impl Robot for Arm {
     }
 
     fn on_connect(&self) {
-        assert!(!self.seen().is_connected, "two policies at once");
-        self.seen().is_connected = true;
+        self.motion.connect();
     }
 
     fn apply_action(&self, action: Action) -> Result<(), RobotError> {
-        let _moving = self.moves();
-        self.seen().applied.push(number_of(&action));
+        let _moving = self.motion.begin();
+        self.motion.apply(number_of(&action));
         Ok(())
     }
 
     fn metadata(&self) -> Result<Map, RobotError> {
-        assert!(self.seen().is_connected, "asked by nobody");
+        self.motion.ask();
         Ok(metadata(1))
     }
 
     fn reset(&self) -> Result<ResetResult, RobotError> {
-        let _moving = self.moves();
+        let _moving = self.motion.begin();
         Ok(ResetResult { observation: self.sensors.snapshot_now(), ..ResetResult::default() })
     }
 
     fn step(&self, _: Action) -> Result<StepResult, RobotError> {
-        let _moving = self.moves();
+        let _moving = self.motion.begin();
         Ok(StepResult { observation: self.sensors.snapshot_now(), ..StepResult::default() })
     }
 
     fn on_disconnect(&self, _: &ConnectionError) {
-        drop(self.moves());
-        self.seen().is_connected = false;
+        drop(self.motion.begin());
+        self.motion.disconnect();
     }
 
     fn on_actions_dropped(&self, count: u64, _: &DropReason) {
-        self.seen().dropped += count;
+        self.motion.note_dropped(count);
     }
 }
 
@@ -347,7 +316,7 @@ impl World {
         let side = usize::from(input.image_side % 16).max(1);
         let camera = CameraConfig::new("camera", [side, side, 3]);
         let sensors = Sensors::new([camera], []).expect("one camera");
-        let robot = Arc::new(Arm { sensors, seen: Mutex::default() });
+        let robot = Arc::new(Arm { sensors, motion: Motion::default() });
         let server = PolicyServer::unbound(config);
         Self { server, robot, connections: Vec::new(), actions: 0, is_stopped: false }
     }
@@ -431,7 +400,7 @@ impl World {
         let is_answered = |written: &Written| written.messages.len() == only.requests.len();
         assert!(only.link.wait_for(is_answered), "requests without an answer");
         assert!(is_answered(&only.link.written()), "the server hung up on an honest policy");
-        assert!(self.robot.seen().applied.is_sorted(), "actions out of order");
+        self.robot.motion.check_order();
     }
 
     fn finish(self, finish: Finish) {
@@ -450,11 +419,7 @@ impl World {
         }
         // The last handle waits for the threads.
         drop(server);
-        let seen = robot.seen();
-        assert!(!seen.is_connected, "the robot was not told of the end");
-        let count = seen.applied.len() as u64 + seen.dropped;
-        assert!(!is_honest || count <= actions.into(), "more actions than were sent");
-        drop(seen);
+        robot.motion.check_end(is_honest.then_some(actions));
         assert_eq!(Arc::strong_count(&robot), 1, "something outlives the server");
         for (link, requests, is_honest) in streams {
             assert!(link.pipe().is_dropped, "a stream outlives its connection");

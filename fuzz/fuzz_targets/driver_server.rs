@@ -16,6 +16,7 @@ use chiral_fuzz::driver::peer::{Bend, Peer, PeerOp, REQUEST};
 use chiral_fuzz::driver::runtime::{Executor, FuzzRuntime, TaskId, spawn};
 use chiral_fuzz::driver::stream::{End, stream};
 use chiral_fuzz::machines::{Kind, Time, action, metadata, number_of};
+use chiral_fuzz::motion::Motion;
 use chiral_proto::keepalive::Keepalive;
 use chiral_proto::sensors::Sensors;
 use chiral_proto::wire::{ClientMessage, Frame, Limits, ServerMessage};
@@ -88,60 +89,40 @@ enum Finish {
     Drop,
 }
 
-/// What a robot is seen to do.
+/// What a robot is to do, and has done, beside moving.
 #[derive(Default)]
-struct Seen {
-    is_connected: bool,
-    is_moving: bool,
+struct Work {
     waits: bool,
     waiting: Vec<Waker>,
     fails: bool,
     has_failed: bool,
-    /// The numbers of the actions that were applied.
-    applied: Vec<u32>,
-    dropped: u64,
 }
 
 struct Arm {
     sensors: Sensors,
-    seen: Arc<Mutex<Seen>>,
-}
-
-/// The robot moves; at most one of these lives.
-struct Moving<'a>(&'a Arm);
-
-impl Drop for Moving<'_> {
-    fn drop(&mut self) {
-        self.0.seen().is_moving = false;
-    }
+    motion: Motion,
+    work: Mutex<Work>,
 }
 
 impl Arm {
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().expect("no panic is survived")
-    }
-
-    fn moves(&self) -> Moving<'_> {
-        let mut seen = self.seen();
-        assert!(seen.is_connected, "the robot is moved for nobody");
-        assert!(!std::mem::replace(&mut seen.is_moving, true), "two things move the robot");
-        Moving(self)
+    fn lock(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().expect("no panic is survived")
     }
 
     /// Waits as long as the robot is told to, and then fails or not.
     async fn work(&self) -> Result<(), RobotError> {
         poll_fn(|cx| {
-            let mut seen = self.seen();
-            if seen.waits {
-                seen.waiting.push(cx.waker().clone());
+            let mut work = self.lock();
+            if work.waits {
+                work.waiting.push(cx.waker().clone());
                 return Poll::Pending;
             }
             Poll::Ready(())
         })
         .await;
-        let mut seen = self.seen();
-        if std::mem::take(&mut seen.fails) {
-            seen.has_failed = true;
+        let mut work = self.lock();
+        if std::mem::take(&mut work.fails) {
+            work.has_failed = true;
             return Err("the input says so".into());
         }
         Ok(())
@@ -154,55 +135,54 @@ impl Robot for Arm {
     }
 
     async fn on_connect(&self) {
-        assert!(!self.seen().is_connected, "two policies at once");
-        self.seen().is_connected = true;
+        self.motion.connect();
         let _ = self.work().await;
     }
 
     async fn apply_action(&self, action: Action) -> Result<(), RobotError> {
-        let _moving = self.moves();
-        self.seen().applied.push(number_of(&action));
+        let _moving = self.motion.begin();
+        self.motion.apply(number_of(&action));
         self.work().await
     }
 
     async fn metadata(&self) -> Result<Map, RobotError> {
-        assert!(self.seen().is_connected, "asked by nobody");
+        self.motion.ask();
         self.work().await?;
         Ok(metadata(1))
     }
 
     async fn reset(&self) -> Result<ResetResult, RobotError> {
-        let _moving = self.moves();
+        let _moving = self.motion.begin();
         self.work().await?;
         Ok(ResetResult { observation: self.sensors.snapshot_now(), ..ResetResult::default() })
     }
 
     async fn observe(&self) -> Result<Answer, RobotError> {
-        assert!(self.seen().is_connected, "asked by nobody");
+        self.motion.ask();
         self.work().await?;
         Ok(Answer::from(&self.sensors))
     }
 
     async fn step(&self, _: Action) -> Result<StepResult, RobotError> {
-        let _moving = self.moves();
+        let _moving = self.motion.begin();
         self.work().await?;
         Ok(StepResult { observation: self.sensors.snapshot_now(), ..StepResult::default() })
     }
 
     async fn on_watchdog(&self, _: Duration) {
-        let _moving = self.moves();
+        let _moving = self.motion.begin();
         let _ = self.work().await;
     }
 
     async fn on_disconnect(&self, _: &ConnectionError) {
-        let moving = self.moves();
+        let moving = self.motion.begin();
         let _ = self.work().await;
         drop(moving);
-        self.seen().is_connected = false;
+        self.motion.disconnect();
     }
 
     async fn on_actions_dropped(&self, count: u64, _: &DropReason) {
-        self.seen().dropped += count;
+        self.motion.note_dropped(count);
     }
 }
 
@@ -250,7 +230,7 @@ impl World {
         let side = usize::from(input.image_side % 64).max(1);
         let camera = CameraConfig::new("camera", [side, side, 3]);
         let sensors = Sensors::new([camera], []).expect("one camera");
-        let robot = Arm { sensors, seen: Arc::default() };
+        let robot = Arm { sensors, motion: Motion::default(), work: Mutex::default() };
         Self {
             server: Some(Server::unbound(config)),
             robot: Arc::new(robot),
@@ -303,7 +283,7 @@ impl World {
             Op::Check => self.check(),
             Op::Wait(time) => self.executor.wait(time.into()),
             Op::RobotWaits(waits) => self.robot_waits(waits),
-            Op::RobotFails => self.robot.seen().fails = true,
+            Op::RobotFails => self.robot.lock().fails = true,
             Op::Cancel(index) => {
                 if let Some(connection) = self.connection(index) {
                     connection.is_cancelled = true;
@@ -344,11 +324,11 @@ impl World {
     }
 
     fn robot_waits(&mut self, waits: bool) {
-        let mut seen = self.robot.seen();
-        seen.waits = waits;
+        let mut work = self.robot.lock();
+        work.waits = waits;
         if !waits {
-            let waiting = std::mem::take(&mut seen.waiting);
-            drop(seen);
+            let waiting = std::mem::take(&mut work.waiting);
+            drop(work);
             waiting.into_iter().for_each(Waker::wake);
         }
     }
@@ -367,11 +347,11 @@ impl World {
     /// from that.
     fn check(&mut self) {
         self.executor.run();
-        let seen = self.robot.seen();
-        if self.is_shut_down || seen.waits || seen.has_failed {
+        let work = self.robot.lock();
+        if self.is_shut_down || work.waits || work.has_failed {
             return;
         }
-        drop(seen);
+        drop(work);
         for connection in &self.connections {
             let written = connection.read();
             let Connection { peer, requests, is_cancelled, .. } = connection;
@@ -390,7 +370,7 @@ impl World {
         if let [only] = &self.connections[..]
             && only.peer.is_honest
         {
-            assert!(self.robot.seen().applied.is_sorted(), "actions out of order");
+            self.robot.motion.check_order();
         }
     }
 
@@ -415,11 +395,8 @@ impl World {
         }
         drop((server, self.server.take()));
         self.executor.finish(END);
-        let seen = robot.seen();
-        assert!(!seen.is_connected, "the robot was not told of the end");
-        let count = seen.applied.len() as u64 + seen.dropped;
         let is_honest = self.connections.iter().all(|connection| connection.peer.is_honest);
-        assert!(!is_honest || count <= self.actions.into(), "more actions than were sent");
+        robot.motion.check_end(is_honest.then_some(self.actions));
         for connection in &self.connections {
             assert!(connection.peer.remote.is_dropped(), "a stream outlives its connection");
             connection.read();

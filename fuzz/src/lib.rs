@@ -1,8 +1,9 @@
 //! What the fuzz targets share: for the wire format here, for the machines in [`machines`], for the
-//! driver in [`driver`].
+//! driver in [`driver`], for robots that are served in [`motion`].
 
 pub mod driver;
 pub mod machines;
+pub mod motion;
 
 use bytes::Bytes;
 use chiral_proto::wire::{Frame, Limits, WireError};
