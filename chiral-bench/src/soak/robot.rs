@@ -15,6 +15,8 @@ use chiral_proto::{
 /// Values of an action: first its number, counted from the connection's beginning, then all the same.
 const ACTION_LEN: usize = 7;
 const FILL: f32 = 0.5;
+/// The last value of an action whose number is too far from the one before.
+const FAR: f32 = 0.25;
 /// What the robot declares: the bounds of the other values, and how far one number is from the next.
 const BOUNDS: (f32, f32) = (0.0, 1.0);
 const MAX_STEP: f32 = 100.0;
@@ -32,7 +34,10 @@ pub(super) fn forbidden_action(number: u16) -> Action {
     values[0] = f32::from(number);
     match number / 10 % 3 {
         0 => values[ACTION_LEN - 1] = 2.0,
-        1 => values[0] += 2.0 * MAX_STEP,
+        1 => {
+            values[0] += 2.0 * MAX_STEP;
+            values[ACTION_LEN - 1] = FAR;
+        }
         _ => values[1] = f32::NAN,
     }
     Action::from(values)
@@ -56,9 +61,9 @@ pub(super) struct Counts {
 #[derive(Debug, Default)]
 struct Motion {
     is_armed: bool,
-    /// The number of the last action of this policy.
+    /// The number of the last action of this policy that was not marked as too far.
     last: Option<f32>,
-    /// The same, since the robot was armed.
+    /// The number of the last action since the robot was armed.
     since_armed: Option<f32>,
 }
 
@@ -68,14 +73,17 @@ impl Counts {
         let values = action.to_f32();
         let Some((&number, fill)) = values.split_first() else { return false };
         let mut motion = self.motion();
-        let is_later = motion.last.is_none_or(|last| number > last);
-        let is_near = motion.since_armed.is_none_or(|last| (number - last).abs() <= MAX_STEP);
-        (motion.last, motion.since_armed) = (Some(number), Some(number));
-        motion.is_armed
-            && is_later
-            && is_near
-            && number.fract() == 0.0
-            && fill == [FILL; ACTION_LEN - 1]
+        let previous = motion.since_armed.replace(number);
+        if !motion.is_armed || number.fract() != 0.0 {
+            return false;
+        }
+        if fill.last() == Some(&FAR) {
+            // The first action has none before it from which it would be too far.
+            return previous.is_none();
+        }
+        let is_later = motion.last.replace(number).is_none_or(|last| number > last);
+        let is_near = previous.is_none_or(|last| (number - last).abs() <= MAX_STEP);
+        is_later && is_near && fill == [FILL; ACTION_LEN - 1]
     }
 
     fn motion(&self) -> MutexGuard<'_, Motion> {
@@ -114,6 +122,7 @@ impl SoakRobot {
         self.counts.applied.fetch_add(1, Ordering::Relaxed);
         if !self.counts.is_allowed(action) {
             self.counts.forbidden.fetch_add(1, Ordering::Relaxed);
+            eprintln!("applied, and forbidden: {:?}, {:?}", action.to_f32(), self.counts.motion());
         }
     }
 
