@@ -74,16 +74,16 @@ impl Counts {
         let Some((&number, fill)) = values.split_first() else { return false };
         let mut motion = self.motion();
         let previous = motion.since_armed.replace(number);
-        if !motion.is_armed || number.fract() != 0.0 {
+        let is_near = previous.is_none_or(|last| (number - last).abs() <= MAX_STEP);
+        if !motion.is_armed || !is_near || number.fract() != 0.0 {
             return false;
         }
+        // Nothing is too far from where there is none before it, or another one of these.
         if fill.last() == Some(&FAR) {
-            // The first action has none before it from which it would be too far.
-            return previous.is_none();
+            return true;
         }
         let is_later = motion.last.replace(number).is_none_or(|last| number > last);
-        let is_near = previous.is_none_or(|last| (number - last).abs() <= MAX_STEP);
-        is_later && is_near && fill == [FILL; ACTION_LEN - 1]
+        is_later && fill == [FILL; ACTION_LEN - 1]
     }
 
     fn motion(&self) -> MutexGuard<'_, Motion> {
