@@ -25,6 +25,19 @@ pub(super) struct Pending {
     pub(super) state: State,
     /// The number of the last action that the robot was done with when it gave the answer.
     pub(super) applied: u64,
+    /// When the robot was last stopped since it gave the answer.
+    stopped_at: Option<Instant>,
+}
+
+/// An answer that leaves.
+pub(super) struct Leaving {
+    /// When its request came.
+    pub(super) arrived: Instant,
+    pub(super) reply: Reply,
+    /// The number of the last action that the robot was done with when it gave the answer.
+    pub(super) applied: u64,
+    /// When the robot was last stopped since it gave the answer.
+    pub(super) stopped_at: Option<Instant>,
 }
 
 #[expect(clippy::large_enum_variant, reason = "few wait, and each is moved a few times at most")]
@@ -58,7 +71,8 @@ impl Answers {
         arrived: Instant,
         state: State,
     ) {
-        self.0.push_back(Pending { place, request, arrived, state, applied: 0 });
+        let (applied, stopped_at) = (0, None);
+        self.0.push_back(Pending { place, request, arrived, state, applied, stopped_at });
     }
 
     pub(super) fn len(&self) -> usize {
@@ -78,15 +92,24 @@ impl Answers {
         self.0.front().is_some_and(|first| !matches!(first.state, State::Awaited))
     }
 
-    /// The first, if its answer is ready: when its request came, the answer, and which action was
-    /// the last when it was given.
-    pub(super) fn take_first(&mut self) -> Option<(Instant, Reply, u64)> {
+    /// The first, if its answer is ready.
+    pub(super) fn take_first(&mut self) -> Option<Leaving> {
         let first = self.0.pop_front()?;
+        let Pending { arrived, applied, stopped_at, .. } = first;
         match first.state {
-            State::Ready(reply) => Some((first.arrived, reply, first.applied)),
+            State::Ready(reply) => Some(Leaving { arrived, reply, applied, stopped_at }),
             State::Awaited | State::Deferred => {
                 self.0.push_front(first);
                 None
+            }
+        }
+    }
+
+    /// The robot is stopped: what it has answered is of before that, whenever it leaves.
+    pub(super) fn note_stop(&mut self, now: Instant) {
+        for pending in &mut self.0 {
+            if matches!(pending.state, State::Ready(_)) {
+                pending.stopped_at = Some(now);
             }
         }
     }

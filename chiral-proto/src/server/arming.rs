@@ -27,7 +27,7 @@ impl Server {
         self.handle_timeout(now);
         if !self.lifecycle.is_ended() {
             self.guard.stop(now, StopReason::Requested);
-            self.note_stopped();
+            self.note_stopped(now);
         }
     }
 
@@ -36,7 +36,8 @@ impl Server {
         self.changes.forget();
     }
 
-    pub(super) fn note_stopped(&mut self) {
+    pub(super) fn note_stopped(&mut self, now: Instant) {
+        self.answers.note_stop(now);
         self.watchdog.pause();
         self.changes.forget();
         let state = self.guard.state();

@@ -69,7 +69,7 @@ use crate::machine::ToldTimeout;
 use crate::sensors::Sensors;
 use crate::wire::{self, ClientMessage, Frame, ServerMessage};
 use crate::{Action, ActionError, ConnectionError, ContractStatus, Map, ResetResult, StepResult};
-use answers::{Answers, Reply, State};
+use answers::{Answers, Leaving, Reply, State};
 use changes::Changes;
 use clamps::Clamps;
 use guard::Guard;
@@ -230,7 +230,7 @@ impl Server {
             self.watchdog.check(now);
         }
         if !self.inbox.has_barrier() && self.guard.check(now) {
-            self.note_stopped();
+            self.note_stopped(now);
         }
     }
 
@@ -286,12 +286,13 @@ impl Server {
         if let Some(place) = self.answers.recall_first() {
             self.inbox.push_due(place);
         }
-        let (arrived, reply, mut applied) = self.answers.take_first()?;
+        let Leaving { arrived, reply, mut applied, stopped_at } = self.answers.take_first()?;
+        let mut taken = stopped_at.unwrap_or(now);
         let mut message = match reply {
             Reply::Message(message) => message,
             Reply::Observation(answer) => {
                 if answer.is_taken_late() {
-                    applied = self.applied();
+                    (applied, taken) = (self.applied(), now);
                 }
                 match answer.take(now) {
                     Ok(observation) => ServerMessage::Observation(observation),
@@ -302,7 +303,7 @@ impl Server {
                 }
             }
         };
-        self.tell_timing(now, applied, &mut message);
+        self.tell_timing(taken, applied, &mut message);
         let frame = message.encode();
         self.stats.frames_sent += 1;
         self.stats.bytes_sent += frame.len() as u64;
@@ -751,8 +752,9 @@ impl Server {
         self.clock.applied(self.inbox.first_waiting())
     }
 
-    /// Tells the policy of time in an observation that leaves now, if it understands it.
-    fn tell_timing(&mut self, now: Instant, applied: u64, message: &mut ServerMessage) {
+    /// Tells the policy of time in an observation that leaves now, if it understands it. One that was
+    /// `taken` before the robot was stopped is of that instant at the latest.
+    fn tell_timing(&mut self, taken: Instant, applied: u64, message: &mut ServerMessage) {
         let is_judged = self.config.action_spec.declaration().is_enforced();
         let contract = (is_judged || self.guard.stops > 0).then(|| self.contract_status());
         let Self { sensors, stalls, clock, .. } = self;
@@ -760,7 +762,7 @@ impl Server {
         let sensors = sensors.as_ref();
         sensors.into_iter().for_each(|sensors| stalls.look(sensors));
         let ages = || sensors.map_or_else(Vec::new, |all| all.ages_of(&observation.cameras));
-        if let Some(timing) = clock.tell(now, applied, contract, ages) {
+        if let Some(timing) = clock.tell(taken, applied, contract, ages) {
             wire::timing::attach(&timing, &mut observation.extra);
         }
     }

@@ -94,17 +94,17 @@ impl ActionClock {
         waiting.map_or(self.highest, |seq| seq - 1)
     }
 
-    /// What to say of time in an observation that leaves now, if the policy understands it.
+    /// What to say of time in an observation that was taken then, if the policy understands it.
     pub(super) fn tell(
         &self,
-        now: Instant,
+        taken: Instant,
         applied: u64,
         contract: Option<ContractStatus>,
         ages: impl FnOnce() -> Vec<Option<Duration>>,
     ) -> Option<Timing> {
         self.is_understood.then(|| Timing {
             applied,
-            snap: now.duration_since(self.start),
+            snap: taken.duration_since(self.start),
             ages: ages(),
             last: self.stats.last,
             contract,

@@ -1,11 +1,11 @@
 //! The contract: what is refused or clamped, what missed periods bring about, and what arms the robot.
 
 use chiral_proto::sensors::Sensors;
-use chiral_proto::server::{Config, DropReason, Event};
+use chiral_proto::server::{Answer, Config, DropReason, Event};
 use chiral_proto::wire::{ClientMessage, ServerMessage};
 use chiral_proto::{
     Action, ActionError, ActionKind, ActionSpec, Arming, ArmingState, Array, ConnectionError,
-    OnViolation, ProprioConfig, Rate, Sent, StopReason, Timestamps,
+    Observation, OnViolation, ProprioConfig, Rate, Sent, StopReason, Timestamps,
 };
 
 use super::support::*;
@@ -246,6 +246,44 @@ fn nothing_that_came_or_was_decided_before_a_stop_is_executed_after_it() {
     assert_eq!(robot.is_refused(), DropReason::BeforeStop);
     robot.hears(decided_at(11, 3.0));
     assert_eq!(robot.moves_to(), Some(3.0));
+}
+
+#[test]
+fn an_observation_that_was_handed_over_before_a_stop_is_of_before_it_when_it_leaves() {
+    let mut robot = robot(spec());
+    let decided_on = |seen: &Observation, target: f32| {
+        let snap = seen.timing().map(|timing| timing.snap);
+        ClientMessage::ApplyAction(Action {
+            obs_timestamps: Some(Timestamps::default().with_snap(snap)),
+            sent: Some(Sent { seq: 2, hold: None }),
+            ..[target].into()
+        })
+    };
+    let first = Action { sent: Some(numbered()), ..[0.0].into() };
+    robot.hears(ClientMessage::ApplyAction(first));
+    assert_eq!(robot.moves_to(), Some(0.0));
+    robot.hears(ClientMessage::Observe);
+    robot.hears(ClientMessage::Observe);
+    let [at_hand, late] = [(); 2].map(|()| robot.is_told_to_observe());
+    robot.server.reply_observation(at_hand, observation(1)).unwrap();
+    robot.server.reply_observation(late, Answer::when_sent(|_| observation(2))).unwrap();
+
+    // The transport takes nothing until the robot was stopped and armed again.
+    robot.wait(ms(10));
+    robot.server.stop_motion(robot.now);
+    assert!(matches!(robot.is_told(), Some(Event::Stopped(_))));
+    robot.wait(ms(10));
+    robot.server.arm(robot.now);
+    robot.wait(ms(10));
+    let [Some(ServerMessage::Observation(at_hand)), Some(ServerMessage::Observation(late))] =
+        [(); 2].map(|()| robot.sends())
+    else {
+        panic!("two observations are ready")
+    };
+    robot.hears(decided_on(&at_hand, 1.0));
+    assert_eq!(robot.is_refused(), DropReason::BeforeStop);
+    robot.hears(decided_on(&late, 2.0));
+    assert_eq!(robot.moves_to(), Some(2.0), "it was made when it left");
 }
 
 #[test]
