@@ -190,10 +190,22 @@ impl ActionSpec {
     /// the smallest is larger than the largest: the robot must not run without what was meant.
     #[must_use]
     #[track_caller]
-    pub fn bounds(mut self, low: impl Into<PerDimension>, high: impl Into<PerDimension>) -> Self {
+    pub fn bounds(self, low: impl Into<PerDimension>, high: impl Into<PerDimension>) -> Self {
+        self.try_bounds(low, high).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// As [`bounds`](Self::bounds), for bounds that are not known when the program is written.
+    ///
+    /// # Errors
+    /// Where `bounds` panics.
+    pub fn try_bounds(
+        mut self,
+        low: impl Into<PerDimension>,
+        high: impl Into<PerDimension>,
+    ) -> Result<Self, BadLimits> {
         let bounds = Bounds::new(low.into(), high.into(), self.row_len());
-        self.declared.bounds = Some(bounds.unwrap_or_else(|why| panic!("the bounds: {why}")));
-        self
+        self.declared.bounds = Some(bounds.map_err(BadLimits::Bounds)?);
+        Ok(self)
     }
 
     /// The specification with the largest step of each dimension, one for all or one for each, by
@@ -219,14 +231,21 @@ impl ActionSpec {
     /// actions of [any](Self::any) shape are declared.
     #[must_use]
     #[track_caller]
-    pub fn max_step(mut self, max_step: impl Into<PerDimension>) -> Self {
+    pub fn max_step(self, max_step: impl Into<PerDimension>) -> Self {
+        self.try_max_step(max_step).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// As [`max_step`](Self::max_step), for steps that are not known when the program is written.
+    ///
+    /// # Errors
+    /// Where `max_step` panics.
+    pub fn try_max_step(mut self, max_step: impl Into<PerDimension>) -> Result<Self, BadLimits> {
         let checked = match self.row_len() {
             Some(len) => action_limits::max_step(max_step.into(), Some(len)),
             None => Err("expected actions of a declared shape".to_owned()),
         };
-        let checked = checked.unwrap_or_else(|why| panic!("the largest step: {why}"));
-        self.declared.max_step = Some(checked);
-        self
+        self.declared.max_step = Some(checked.map_err(BadLimits::MaxStep)?);
+        Ok(self)
     }
 
     /// The specification with the proprioception stream that tells where the robot is, in the unit and
@@ -282,6 +301,30 @@ impl ActionSpec {
     pub fn arming(mut self, arming: Arming) -> Self {
         self.declared.arming = arming;
         self
+    }
+
+    /// The shape that is declared: of one dimension for a [vector](Self::vector); `None` for any.
+    pub fn declared_shape(&self) -> Option<Shape> {
+        match &self.shape {
+            ShapeSpec::Any => None,
+            ShapeSpec::Vector(len) => Some((*len).into()),
+            ShapeSpec::Exactly(shape) => Some(shape.clone()),
+        }
+    }
+
+    /// The kind of elements that is declared.
+    pub fn declared_dtypes(&self) -> DtypeKind {
+        self.dtypes
+    }
+
+    /// Whether an action without elements is [let through](Self::allow_empty).
+    pub fn allows_empty(&self) -> bool {
+        self.allows_empty
+    }
+
+    /// Whether NaN and infinities are [let through](Self::allow_non_finite).
+    pub fn allows_non_finite(&self) -> bool {
+        self.allows_non_finite
     }
 
     /// What is declared of the actions.
@@ -595,6 +638,18 @@ pub(super) fn is_vector(shape: &Shape, len: usize) -> bool {
     }
 }
 
+/// Limits that cannot be those of an [`ActionSpec`]'s actions.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadLimits {
+    /// The [bounds](ActionSpec::bounds), and what is wrong with them.
+    #[error("the bounds: {0}")]
+    Bounds(String),
+    /// The [largest step](ActionSpec::max_step), and what is wrong with it.
+    #[error("the largest step: {0}")]
+    MaxStep(String),
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -768,6 +823,24 @@ mod tests {
     #[should_panic(expected = "the bounds: found 6 lower bounds, expected 7 or a single one")]
     fn a_robot_does_not_run_with_bounds_of_another_length() {
         let _ = ActionSpec::vector(7).bounds([-1.0; 6], 1.0);
+    }
+
+    #[test]
+    fn what_is_declared_is_read_and_limits_that_do_not_fit_are_errors() {
+        let spec = ActionSpec::shape([2, 3]).dtypes(DtypeKind::Integer).allow_empty();
+        assert_eq!(spec.declared_shape(), Some(Shape::from([2, 3])));
+        assert_eq!((spec.declared_dtypes(), spec.allows_empty()), (DtypeKind::Integer, true));
+        assert!(!spec.allows_non_finite() && ActionSpec::any().declared_shape().is_none());
+        assert_eq!(ActionSpec::vector(7).declared_shape(), Some(Shape::from(7)));
+        for bad in [
+            arm().try_bounds([-1.0; 3], 1.0),
+            arm().try_bounds(1.0, -1.0),
+            arm().try_max_step(f64::NAN),
+            ActionSpec::any().try_max_step(0.1),
+        ] {
+            let error = bad.unwrap_err().to_string();
+            assert!(error.contains("expected"), "{error}");
+        }
     }
 
     #[test]

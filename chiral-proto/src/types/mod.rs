@@ -26,7 +26,7 @@ pub use action_declaration::ActionDeclaration;
 pub use action_error::ActionError;
 pub use action_kind::ActionKind;
 pub use action_limits::{Bounds, PerDimension};
-pub use action_spec::{ActionSpec, DtypeKind};
+pub use action_spec::{ActionSpec, BadLimits, DtypeKind};
 pub use array::{Array, DtypeMismatch, SizeMismatch};
 pub use camera::{Camera, CameraConfig, WhenStale};
 pub use contract::{Arming, ArmingState, ContractStatus, OnViolation, StopReason};
