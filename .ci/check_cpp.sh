@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds and runs the C and C++ tests of chiral-c, from the workspace's root. Needs cargo and a C++
-# compiler; does more where clang, Eigen, CMake, the Python peer (CHIRAL_PYTHON) and the command
-# `chiral` are there, and says what it left out.
+# compiler; does more where clang, Eigen, CMake and the Python peer (CHIRAL_PYTHON) are there, and says
+# what it left out. CHIRAL_CPP_ZENOH=1 builds with Zenoh, and tries it.
 set -euo pipefail
 
 here=chiral-c/tests/cpp
@@ -22,6 +22,7 @@ if test -n "${CHIRAL_CPP_ZENOH:-}"; then
     features=(--features zenoh)
 fi
 cargo build --locked -p chiral-c "${features[@]}"
+cargo build --locked -p chiral-cli
 library=$CARGO_TARGET_DIR/debug
 
 echo "-- the library has the functions of symbols.txt, and no others"
@@ -62,9 +63,24 @@ compile() {
         -o "$out/$name" -L"$library" -lchiral_c -Wl,-rpath,"$library" -pthread
 }
 
-echo "-- the C header, and the example in C"
-cc -std=c99 -Wall -Wextra -Wpedantic -Werror -Ichiral-c/include chiral-c/examples/client.c \
-    -o "$out/c_client" -L"$library" -lchiral_c -Wl,-rpath,"$library"
+# compile_c SOURCE NAME [OPTION...]
+compile_c() {
+    local source=$1 name=$2
+    shift 2
+    cc -std=c99 -g1 -Wall -Wextra -Wpedantic -Werror "$@" -Ichiral-c/include "chiral-c/$source" \
+        -o "$out/$name" -L"$library" -lchiral_c -Wl,-rpath,"$library"
+}
+
+echo "-- C: the ABI, and the example"
+compile_c examples/client.c c_client
+compile_c tests/cpp/abi.c abi
+"$out/abi"
+
+rm -rf "$out/certificates"
+for who in robot policy; do
+    "$library/chiral" cert --name 127.0.0.1 --out "$out/certificates/$who" >/dev/null
+done
+export CHIRAL_CERTIFICATES=$out/certificates
 
 for compiler in "${compilers[@]}"; do
     for kind in "${kinds[@]}"; do
@@ -76,20 +92,24 @@ done
 
 compiler=${compilers[0]}
 kind=${kinds[0]}
-echo "-- behaviour, $compiler, $kind"
-compile "$compiler" "$kind" behaviour
-CHIRAL_CONNECTS=${CHIRAL_CONNECTS:-1000} "$out/behaviour"
+for name in behaviour contract connection; do
+    echo "-- $name, $compiler, $kind"
+    compile "$compiler" "$kind" $name
+    CHIRAL_CONNECTS=${CHIRAL_CONNECTS:-1000} "$out/$name"
+done
 
 # These are built without Eigen, which takes the compilers long. The library itself is not
 # instrumented: its part is Rust's, beside the blocks that say why they are sound. What goes over the
 # border, and the headers, are.
 echo "-- addresses and undefined behaviour"
-for name in documented behaviour; do
+for name in documented behaviour contract connection; do
     compile "$compiler" plain $name -O0 -DCHIRAL_SANITIZED -fsanitize=address,undefined -fno-sanitize-recover=all
     CHIRAL_CONNECTS=50 "$out/$name"
 done
+compile_c tests/cpp/abi.c abi -fsanitize=address,undefined -fno-sanitize-recover=all
+"$out/abi"
 echo "-- threads"
-for name in documented behaviour; do
+for name in documented behaviour contract connection; do
     compile "$compiler" plain $name -O0 -fsanitize=thread
     CHIRAL_CONNECTS=50 TSAN_OPTIONS=ignore_noninstrumented_modules=1:halt_on_error=1 "$out/$name"
 done
@@ -125,10 +145,8 @@ for address in "${addresses[@]}"; do
     fi
     if test "$address" = 127.0.0.1:0; then
         "$out/c_client" "$line" 10 >"$out/c_client.log" 2>&1
-        if test -x "$library/chiral"; then
-            "$library/chiral" probe "$line" >/dev/null
-            echo "the command chiral has probed the robot in C++"
-        fi
+        "$library/chiral" probe "$line" >/dev/null
+        echo "the command chiral has probed the robot in C++"
     fi
     stop
 done
@@ -140,20 +158,19 @@ if test -n "${CHIRAL_PYTHON:-}"; then
 else
     echo "left out: CHIRAL_PYTHON is not set"
 fi
-if test -x "$library/chiral"; then
-    serve "$library/chiral" serve --bind 127.0.0.1:17655 --depth --json
-    "$out/interop" client ws://127.0.0.1:17655
-    stop
-else
-    echo "left out: the command chiral is not built"
-fi
+serve "$library/chiral" serve --bind 127.0.0.1:17655 --depth --json
+"$out/interop" client ws://127.0.0.1:17655
+stop
+
+echo "-- the benchmark runs; what it says of an unoptimised library is nothing"
+CXX=$compiler CHIRAL_BENCH_PROFILE=dev chiral-c/benchmarks/run all 1 >/dev/null
 
 if ! has cmake; then
     echo "left out: CMake is not installed"
     exit
 fi
 echo "-- CMake: add_subdirectory, and find_package after an installation"
-settings=(-DCHIRAL_PROFILE=dev -DCHIRAL_CARGO_TARGET_DIR="$CARGO_TARGET_DIR")
+settings=(-DCHIRAL_ZENOH="${CHIRAL_CPP_ZENOH:-OFF}" -DCHIRAL_PROFILE=dev -DCHIRAL_CARGO_TARGET_DIR="$CARGO_TARGET_DIR")
 if test "$kind" = plain; then
     settings+=(-DCHIRAL_EIGEN=OFF)
 fi
@@ -161,18 +178,25 @@ rm -rf "$out/cmake" "$out/prefix"
 cmake -S chiral-c/tests/consumer -B "$out/cmake/sub" -DCHIRAL_SOURCE="$PWD/chiral-c" "${settings[@]}" >/dev/null
 cmake --build "$out/cmake/sub" >/dev/null
 "$out/cmake/sub/consumer" >/dev/null
-cmake -S chiral-c -B "$out/cmake/own" "${settings[@]}" -DCMAKE_INSTALL_PREFIX="$out/prefix" \
-    -DCMAKE_INSTALL_LIBDIR=lib >/dev/null
-cmake --build "$out/cmake/own" >/dev/null
-cmake --install "$out/cmake/own" >/dev/null
-cmake -S chiral-c/tests/consumer -B "$out/cmake/found" -DCMAKE_PREFIX_PATH="$out/prefix" >/dev/null
-cmake --build "$out/cmake/found" >/dev/null
-"$out/cmake/found/consumer" >/dev/null
-if has pkg-config; then
+# find CMAKE_OPTION...: a user's program that finds the installation, by CMake and by pkg-config.
+find() {
+    rm -rf "$out/cmake/own" "$out/cmake/found" "$out/prefix"
+    cmake -S chiral-c -B "$out/cmake/own" "${settings[@]}" "$@" -DCMAKE_INSTALL_PREFIX="$out/prefix" \
+        -DCMAKE_INSTALL_LIBDIR=lib >/dev/null
+    cmake --build "$out/cmake/own" >/dev/null
+    cmake --install "$out/cmake/own" >/dev/null
+    cmake -S chiral-c/tests/consumer -B "$out/cmake/found" -DCMAKE_PREFIX_PATH="$out/prefix" >/dev/null
+    cmake --build "$out/cmake/found" >/dev/null
+    "$out/cmake/found/consumer" >/dev/null
+    if ! has pkg-config; then
+        echo "left out: there is no pkg-config"
+        return
+    fi
     # shellcheck disable=SC2046
     ${compilers[0]} -std=c++17 $here/documented.cpp -o "$out/pkg" \
         $(PKG_CONFIG_PATH="$out/prefix/lib/pkgconfig" pkg-config --cflags --libs chiral) -pthread
     LD_LIBRARY_PATH="$out/prefix/lib" "$out/pkg" >/dev/null
-else
-    echo "left out: there is no pkg-config"
-fi
+}
+find
+echo "-- the same, linked into the program"
+find -DCHIRAL_STATIC=ON -DCHIRAL_EXAMPLES=OFF

@@ -12,13 +12,28 @@ static int failed(void) {
     return 1;
 }
 
+/* A reset arms a robot that declares so. Its contract comes with its metadata, and is checked from then
+   on: what it does not allow is not sent. */
+static chiral_status begin(const chiral_client *client) {
+    chiral_map *metadata = NULL;
+    chiral_observation *observation = NULL;
+    chiral_status status = chiral_client_metadata(client, &metadata);
+    chiral_map_free(metadata);
+    if (status < 0) {
+        return status;
+    }
+    status = chiral_client_reset(client, &observation, NULL);
+    chiral_observation_free(observation);
+    return status < 0 ? status : chiral_client_stream(client, 50);
+}
+
 int main(int argc, char **argv) {
     const char *uri = argc > 1 ? argv[1] : "ws://127.0.0.1:8765";
     long left = argc > 2 ? atol(argv[2]) : 100;
     chiral_client_config config = {.size = sizeof config, .connect_timeout = 30};
     chiral_client *client = NULL;
     chiral_set_log(CHIRAL_LOG_INFO, NULL, NULL);
-    if (chiral_client_connect(uri, &config, &client) < 0 || chiral_client_stream(client, 30) < 0) {
+    if (chiral_client_connect(uri, &config, &client) < 0 || begin(client) < 0) {
         chiral_client_free(client);
         return failed();
     }

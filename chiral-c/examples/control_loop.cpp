@@ -20,8 +20,14 @@ int main(int argc, char** argv) try {
     std::signal(SIGINT, [](int) { interrupted = 1; });
     chiral::log_to_stderr();
     chiral::ServerOptions options;
-    options.action = chiral::ActionSpec::vector(7, chiral::ActionKind::Absolute);
-    options.watchdog = 0.5;  // the default of a robot that pulls
+    // In the place of your arm's. It is no safety function.
+    options.action = chiral::ActionSpec::vector(7, chiral::ActionKind::Absolute)  // radians
+                         .bounds(-2.9, 2.9)
+                         .max_step(0.05)
+                         .measured_by("joint_pos")
+                         .on_violation(chiral::OnViolation::Clamp)
+                         .rate(50)
+                         .hold_after(5);  // missed periods, until `must_hold`
     chiral::PolicyServer server({{"wrist_cam", 240, 320}}, {{"joint_pos", 7}},
                                 argc > 1 ? argv[1] : "127.0.0.1", argc > 2 ? std::atoi(argv[2]) : 8765,
                                 options);
@@ -29,10 +35,11 @@ int main(int argc, char** argv) try {
     const std::vector<std::uint8_t> image(240 * 320 * 3, 128);
     server.update_image(0, image.data(), image.size());
 
+    std::array<float, 7> position{}, target{}, action{};
+    server.update_proprio(0, position.data(), position.size());  // from there the first action is measured
     chiral::Commands commands = server.pull({{"robot", "arm-3"}});
     std::printf("serving at %s\n", server.uri().c_str());
     std::fflush(stdout);
-    std::array<float, 7> position{}, target{}, action{};
     auto tick = std::chrono::steady_clock::now();
     while (!interrupted) {
         // No call here waits, and none allocates.

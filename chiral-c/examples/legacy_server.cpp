@@ -14,7 +14,7 @@ constexpr int height = 240, width = 320, joints = 7;
 
 chiral::ServerOptions options() {
     chiral::ServerOptions options;
-    options.action = chiral::ActionSpec::vector(joints, chiral::ActionKind::Absolute);
+    options.action = chiral::ActionSpec::vector(joints, chiral::ActionKind::Absolute).bounds(-2.9, 2.9);
     options.watchdog = 2;  // this policy computes between its steps
     return options;
 }

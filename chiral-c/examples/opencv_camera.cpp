@@ -28,7 +28,7 @@ int main(int argc, char** argv) try {
         return 1;
     }
     chiral::ServerOptions options;
-    options.action = chiral::ActionSpec::vector(7, chiral::ActionKind::Absolute);
+    options.action = chiral::ActionSpec::vector(7, chiral::ActionKind::Absolute).bounds(-2.9, 2.9);
     options.watchdog = 0.5;
     chiral::PolicyServer server({{"camera", bgr.rows, bgr.cols}}, {}, argc > 2 ? argv[2] : "127.0.0.1",
                                 argc > 3 ? std::atoi(argv[3]) : 8765, options);

@@ -1,7 +1,10 @@
-// A robot with one camera, joints, and a policy that streams: holds still when the policy is silent
-// or gone. Ends with Ctrl-C.
+// A robot with one camera, joints, and a policy that streams: takes what its contract allows, and holds
+// still when the policy is silent or gone. Ends with Ctrl-C.
 //
 //   example_server [host [port]]
+//
+// On a network, with CHIRAL_TOKEN set to the secret that its policies know, and CHIRAL_CERTIFICATE to the
+// folder into which `chiral cert --out FOLDER` has written.
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -20,9 +23,24 @@ volatile std::sig_atomic_t interrupted = 0;
 
 chiral::ServerOptions options() {
     chiral::ServerOptions options;
-    // Only seven finite numbers reach the robot; the policy is told that they are joint positions.
-    options.action = chiral::ActionSpec::vector(joints, chiral::ActionKind::Absolute);
-    options.watchdog = 0.5;
+    // In the place of your arm's: no other action reaches it. It is no safety function.
+    options.action = chiral::ActionSpec::vector(joints, chiral::ActionKind::Absolute)  // radians
+                         .bounds(-2.9, 2.9)
+                         .max_step(0.05)  // from one action to the next
+                         .measured_by("joint_pos")
+                         .on_violation(chiral::OnViolation::Clamp)
+                         .rate(50)
+                         .hold_after(5)     // missed periods: `on_watchdog`
+                         .stop_after(100)   // `on_stop`; then it takes no action
+                         .arming(chiral::Arming::OnReset);  // before the first one, and after a stop
+    if (std::getenv("CHIRAL_TOKEN")) {
+        options.token = chiral::Token::from_env("CHIRAL_TOKEN");
+    }
+    if (const char* folder = std::getenv("CHIRAL_CERTIFICATE")) {
+        options.tls.emplace();
+        options.tls->certificate = std::string(folder) + "/chiral-cert.pem";
+        options.tls->key = std::string(folder) + "/chiral-key.pem";
+    }
     return options;
 }
 
@@ -30,7 +48,9 @@ class Arm : public chiral::PolicyServer {
 public:
     Arm(const std::string& host, int port)
         : PolicyServer({{"wrist_cam", height, width}}, {{"joint_pos", joints}}, host, port, options()),
-          camera_([this] { capture(); }) {}
+          camera_([this] { capture(); }) {
+        move_to(position_);
+    }
 
     ~Arm() override {
         stop();  // before anything of this class goes: chiral's threads call it
@@ -51,6 +71,11 @@ public:
 
     void on_watchdog(double silent_for) override {
         std::printf("no action for %.1f s: holding still\n", silent_for);
+        hold();
+    }
+
+    void on_stop(const std::string& reason, double) override {
+        std::printf("stopped until the next reset (%s): holding still\n", reason.c_str());
         hold();
     }
 
@@ -95,7 +120,7 @@ int main(int argc, char** argv) try {
     chiral::log_to_stderr();
     Arm arm(argc > 1 ? argv[1] : "127.0.0.1", argc > 2 ? std::atoi(argv[2]) : 8765);
     arm.start();
-    std::printf("serving at %s\n", arm.uri().c_str());
+    std::printf("serving at %s %s\n", arm.uri().c_str(), arm.fingerprint().c_str());
     std::fflush(stdout);
     while (!interrupted) {
         std::this_thread::sleep_for(std::chrono::milliseconds(50));

@@ -54,7 +54,11 @@ chiral::CameraConfig wrist() {
 
 chiral::ServerOptions options() {
     chiral::ServerOptions options;
-    options.action = chiral::ActionSpec::vector(joints, chiral::ActionKind::Absolute);
+    options.action = chiral::ActionSpec::vector(joints, chiral::ActionKind::Absolute)
+                         .bounds({-3.1, -1.5, -2.5}, {3.1, 1.5, 2.5})
+                         .max_step(0.05)
+                         .measured_by("joint_pos")
+                         .on_violation(chiral::OnViolation::Clamp);
     options.watchdog = 0.5;
     return options;
 }
@@ -63,7 +67,9 @@ class Arm : public chiral::PolicyServer {
 public:
     Arm(const std::string& host, int port)
         : PolicyServer({wrist()}, {{"joint_pos", joints}}, host, port, options()),
-          camera_([this] { capture(); }) {}
+          camera_([this] { capture(); }) {
+        update_proprio(0, q_.data(), joints);
+    }
 
     ~Arm() override {
         stop();

@@ -37,8 +37,75 @@
 // Make an observation, and answer with `chiral_commands_reply_observation`.
 #define CHIRAL_COMMAND_OBSERVE 4
 
-// Hold still.
+// Hold still; `hold` says why.
 #define CHIRAL_COMMAND_HOLD 5
+
+// No action has come for `silent_for` seconds. The next one moves the robot again.
+#define CHIRAL_HOLD_SILENT 1
+
+// The robot is stopped: no action comes until it is armed again.
+#define CHIRAL_HOLD_STOPPED 2
+
+// The policy has gone.
+#define CHIRAL_HOLD_DISCONNECTED 3
+
+// The connection was lost, and is being made again. What was queued and planned is dropped.
+#define CHIRAL_CONNECTION_LOST 1
+
+// The connection was made again.
+#define CHIRAL_CONNECTION_RESTORED 2
+
+// The robot that is there now declares another contract than the one before: it may be another robot.
+#define CHIRAL_CONTRACT_CHANGED 3
+
+// The connection has ended, for good. Nothing comes after this.
+#define CHIRAL_CONNECTION_ENDED 4
+
+// Floats where a width or a shape is declared, elements of any type otherwise.
+#define CHIRAL_DTYPES_DEFAULT 0
+
+// Elements of any type.
+#define CHIRAL_DTYPES_ANY 1
+
+// `float16`, `float32` and `float64`.
+#define CHIRAL_DTYPES_FLOAT 2
+
+// Signed and unsigned integers.
+#define CHIRAL_DTYPES_INTEGER 3
+
+// `bool`.
+#define CHIRAL_DTYPES_BOOL 4
+
+// An action that is out of bounds or too large a step is not executed.
+#define CHIRAL_REFUSE 0
+
+// It is brought within the bounds and the largest step, and marked.
+#define CHIRAL_CLAMP 1
+
+// A new connection arms the robot. After a stop the policy has to connect again.
+#define CHIRAL_ARM_ON_CONNECT 0
+
+// A reset arms it, once the robot has done it; also after a stop.
+#define CHIRAL_ARM_ON_RESET 1
+
+// Nothing that the policy does arms it, only the robot's own program.
+#define CHIRAL_ARM_MANUALLY 2
+
+// Actions are refused: the robot has not been armed since the policy connected.
+#define CHIRAL_DISARMED 0
+
+// The next action moves the robot. None has since it was armed or reset.
+#define CHIRAL_ARMED 1
+
+// Actions move the robot.
+#define CHIRAL_MOVING 2
+
+// No action has come in time, and the robot holds. The next one moves it again.
+#define CHIRAL_HOLDING 3
+
+// Actions are refused until the robot is armed again: too many periods were missed, or the robot's own
+// program has stopped it.
+#define CHIRAL_STOPPED 4
 
 // What did not go as it should.
 #define CHIRAL_LOG_ERROR 1
@@ -126,6 +193,9 @@ typedef struct chiral_client chiral_client;
 // `chiral_commands_must_hold` allocate nothing.
 typedef struct chiral_commands chiral_commands;
 
+// A robot's contract as a client knows it. Any thread may read it.
+typedef struct chiral_contract chiral_contract;
+
 // A free-form map from names to values: metadata, `info` and `extra`.
 //
 // Its values are read and written as texts, or all of it as JSON. One thread at a time.
@@ -162,6 +232,69 @@ typedef int32_t chiral_action_kind;
 // something is declared, is the usual one: `CHIRAL_UINT8` of images, else `CHIRAL_FLOAT32`.
 typedef int32_t chiral_dtype;
 
+// The secret by which a robot knows its policies: 16 to 1024 letters, digits and `-._~+/`, such as
+// `openssl rand -hex 16` makes. One of the three says where it is, the others are null. It is copied,
+// and stands in no error and no line of the log.
+typedef struct chiral_token {
+    // `sizeof(chiral_token)`.
+    size_t size;
+    // The token itself.
+    const char *text;
+    // A file that consists of it.
+    const char *file;
+    // The name of an environment variable that has it.
+    const char *variable;
+} chiral_token;
+
+// Whom a client takes for its robot over TLS. All null: whoever has a certificate that the operating
+// system trusts. The files are PEM files.
+typedef struct chiral_client_tls {
+    // `sizeof(chiral_client_tls)`.
+    size_t size;
+    // The SHA-256 fingerprint of the robot's certificate, as `chiral_server_fingerprint` gives it: 64
+    // hexadecimal digits, with or without colons. The certificate may then be for whatever name.
+    const char *pin;
+    // The authorities that are trusted, in the place of a pin; a robot's own certificate may be one. Its
+    // certificate must be for the host as it stands in the URI.
+    const char *authorities;
+    // The client's own certificate, for a robot that asks for one.
+    const char *certificate;
+    // Its key.
+    const char *key;
+} chiral_client_tls;
+
+// How a connection that was lost is made again. What is zero is as if it were not there.
+typedef struct chiral_reconnect {
+    // `sizeof(chiral_reconnect)`.
+    size_t size;
+    // The pause before the first try, in seconds; each pause is twice as long as the one before. Zero:
+    // 0.1.
+    double initial;
+    // How long the pause becomes, at most. Zero: 5.
+    double max;
+    // After how many seconds without a connection it is given up. Zero: never.
+    double give_up_after;
+    // Whether requests for metadata and observations wait for the connection, and chunks that were
+    // decided before it was lost are discarded, for a policy that is to live through a restart of its
+    // robot without knowing of it. Otherwise they fail with `CHIRAL_INTERRUPTED`, as what moves the
+    // robot does in any case.
+    bool hold_calls;
+} chiral_reconnect;
+
+// Something that has happened to a client's connection.
+typedef struct chiral_connection_event {
+    // `sizeof(chiral_connection_event)`.
+    size_t size;
+    // What: one of `CHIRAL_CONNECTION_…` and `CHIRAL_CONTRACT_CHANGED`.
+    int32_t kind;
+    // How often it was tried to make the connection again, if it was.
+    uint32_t attempts;
+    // For how many seconds there was none, if it was made again.
+    double down_for;
+    // One line for a person: what has happened, and why.
+    const char *text;
+} chiral_connection_event;
+
 // Settings of a client. What is zero is as if it were not there.
 typedef struct chiral_client_config {
     // `sizeof(chiral_client_config)`.
@@ -183,10 +316,22 @@ typedef struct chiral_client_config {
     const char *const *headers;
     // How many texts there are: twice as many as fields.
     size_t header_texts;
+    // The token that the robot asks for; null for none.
+    const struct chiral_token *token;
+    // Whom to take for the robot, for a URI of `wss://`; null for whoever the operating system trusts.
+    // With it a URI without TLS is an error.
+    const struct chiral_client_tls *tls;
+    // How a connection that was lost is made again; null: it is not, and the client ends with it.
+    const struct chiral_reconnect *reconnect;
     // Called every second while connecting waits, by the thread that connects, with one line for a
-    // person and the seconds so far. The text is valid during the call.
+    // person and the seconds so far; while the connection is made again, by chiral's own. The text is
+    // valid during the call.
     void (*on_waiting)(void *user, const char *text, double waited);
-    // The first argument of `on_waiting`.
+    // Called when the connection is lost, made again, or has ended, by the connection's thread: it must
+    // not wait, and may call any function of the client that does not. Returns 0, or a negative number
+    // when it has failed, which the log is told. The event is valid during the call.
+    int32_t (*on_connection)(void *user, const struct chiral_connection_event *event);
+    // The first argument of both. Neither is called after `chiral_client_free` has returned.
     void *user;
 } chiral_client_config;
 
@@ -216,10 +361,100 @@ typedef struct chiral_command {
     size_t count;
     // How many rows they make: 1, but for a step.
     size_t rows;
-    // Of a hold because no action came: for how many seconds. Zero when the policy has gone, or the
-    // robot was stopped.
+    // Of a hold because no action came, or a stop for that: for how many seconds; else zero.
     double silent_for;
+    // Of a hold: why, one of `CHIRAL_HOLD_…`.
+    int32_t hold;
+    // Of an action or a step: whether it was clamped to what the robot's contract allows.
+    bool clamped;
 } chiral_command;
+
+// A robot's contract with its policies: what an action must be to reach it. All zero: any shape, with
+// finite numbers. The server checks every action before the robot sees it, and tells the policies;
+// their clients check too.
+//
+// Where there is a number for each dimension, `…_count` of them are given: one for all, or as many as
+// the action has values. They count as `float`, which is what a robot reads.
+//
+// It is no safety function: keep the emergency stop, and the limits of the robot's own controller.
+typedef struct chiral_action_spec {
+    // `sizeof(chiral_action_spec)`.
+    size_t size;
+    // How many values an action has. Zero: any number, or as `shape` says.
+    size_t width;
+    // An action's exact shape, in the place of a width; else null.
+    const size_t *shape;
+    // How many dimensions `shape` has.
+    size_t rank;
+    // The types of its elements: one of `CHIRAL_DTYPES_…`.
+    int32_t dtypes;
+    // What the values mean.
+    chiral_action_kind kind;
+    // The values that make the robot stay where it is, or null.
+    const float *hold;
+    // How many these are: as many as an action has.
+    size_t hold_count;
+    // The smallest values that are allowed, or null.
+    const float *low;
+    // How many these are.
+    size_t low_count;
+    // The largest values that are allowed, or null.
+    const float *high;
+    // How many these are.
+    size_t high_count;
+    // The largest steps, or null: by how much an action may differ from the last one that the robot was
+    // given; of a delta, how large it may be.
+    const float *max_step;
+    // How many these are.
+    size_t max_step_count;
+    // The name of the proprioception vector that says where the robot is, from where the first step of
+    // absolute actions is measured; null if there is none. It is not told to the policy.
+    const char *measured_by;
+    // What becomes of an action that is out of bounds or too large a step: `CHIRAL_REFUSE` or
+    // `CHIRAL_CLAMP`.
+    int32_t on_violation;
+    // What arms the robot: one of `CHIRAL_ARM_…`.
+    int32_t arming;
+    // How often an action is expected, in hertz. Zero: that is not said.
+    double rate;
+    // After how many missed periods the robot is told to hold. Zero: one, if there is a rate. Negative:
+    // never.
+    int64_t hold_after;
+    // After how many missed periods it is stopped, and takes no action until it is armed. Zero: never.
+    int64_t stop_after;
+    // Whether an action without values reaches the robot.
+    bool allow_empty;
+    // Whether NaN and infinities reach the robot.
+    bool allow_non_finite;
+    // Where a client reads it: after how many seconds without an action the robot holds, if that is
+    // said as a time. A server says it in its settings, and leaves it zero here.
+    double watchdog;
+    // Where a client reads it: how old, in seconds, the observation may be on which an action was
+    // decided. A server says it in its settings, and leaves it zero here.
+    double max_obs_age;
+} chiral_action_spec;
+
+// How a policy keeps to the robot's contract.
+typedef struct chiral_contract_status {
+    // `sizeof(chiral_contract_status)`.
+    size_t size;
+    // Whether actions move the robot: one of `CHIRAL_DISARMED` and the four that follow it.
+    int32_t state;
+    // Of the last `periods`, those in which an action came on time.
+    uint32_t on_time;
+    // The last periods while actions moved the robot, 100 at most; 0 if the robot declares no rate.
+    uint32_t periods;
+    // All periods that were missed.
+    uint64_t missed;
+    // Actions that were refused.
+    uint64_t refused;
+    // Actions that were clamped.
+    uint64_t clamped;
+    // Actions that came while the robot was disarmed or stopped.
+    uint64_t not_armed;
+    // How often the robot was stopped.
+    uint64_t stops;
+} chiral_contract_status;
 
 // One camera of an observation.
 typedef struct chiral_camera {
@@ -411,28 +646,28 @@ typedef struct chiral_frame {
     double captured_at;
 } chiral_frame;
 
-// What an action must look like to reach the robot. All zero: any shape with finite numbers.
-typedef struct chiral_action_spec {
-    // `sizeof(chiral_action_spec)`.
+// What a server needs to speak TLS. The files are PEM files.
+typedef struct chiral_server_tls {
+    // `sizeof(chiral_server_tls)`.
     size_t size;
-    // How many values it has. Zero: any number.
-    size_t width;
-    // What they mean; it is told to the policy.
-    chiral_action_kind kind;
-    // The values that make the robot stay where it is, `width` of them, told to the policy; or null.
-    const float *hold;
-    // Whether NaN and infinities reach the robot.
-    bool allow_non_finite;
-} chiral_action_spec;
+    // The server's certificate.
+    const char *certificate;
+    // Its key.
+    const char *key;
+    // The authorities of which one has to have signed a policy's certificate; null lets in policies
+    // without one.
+    const char *client_authorities;
+} chiral_server_tls;
 
 // Settings of a server. What is zero is as if it were not there.
 typedef struct chiral_server_config {
     // `sizeof(chiral_server_config)`.
     size_t size;
-    // What an action must look like; null for any.
+    // The contract: what an action must be; null for any.
     const struct chiral_action_spec *action;
-    // After so many seconds without an action the robot is told to hold still. Zero: half a second
-    // for a robot that pulls, never for one that is called. Negative: never.
+    // After so many seconds without an action the robot is told to hold still. Zero: as the contract's
+    // rate says; without one half a second for a robot that pulls, never for one that is called.
+    // Negative: never.
     double watchdog;
     // How old, in seconds, the observation may be on which an action was decided. Zero: 5. Negative:
     // as old as it likes.
@@ -446,6 +681,10 @@ typedef struct chiral_server_config {
     bool take_over;
     // Whether a robot that pulls is asked for observations too.
     bool pull_observations;
+    // The token that a policy has to show; null for none. Only over WebSocket.
+    const struct chiral_token *token;
+    // Speaks TLS, and nothing else, on a TCP address; null for not.
+    const struct chiral_server_tls *tls;
 } chiral_server_config;
 
 // An action, as a robot is given it. Valid during the call.
@@ -462,6 +701,8 @@ typedef struct chiral_action {
     size_t width;
     // The dtype that the policy sent.
     int32_t dtype;
+    // Whether it was clamped to what the robot's contract allows.
+    bool clamped;
 } chiral_action;
 
 // What a robot does when it is called. Null where it does what it says there.
@@ -470,8 +711,8 @@ typedef struct chiral_action {
 // connection ends, and the policy is told the words that were given to `chiral_fail`. None may leave
 // by an exception or `longjmp`.
 //
-// What moves the robot (`apply_action`, `step`, `reset`, `on_watchdog`, `on_actions_dropped`,
-// `on_disconnect`) is called one at a time, in the order in which the policy sent what it is about,
+// What moves the robot (`apply_action`, `step`, `reset`, `on_watchdog`, `on_stop`,
+// `on_actions_dropped`, `on_disconnect`) is called one at a time, in the order in which the policy sent what it is about,
 // `on_disconnect` last. `metadata` and `observe` are called by another thread beside that. All
 // threads are chiral's own.
 typedef struct chiral_robot {
@@ -496,6 +737,9 @@ typedef struct chiral_robot {
     int32_t (*on_connect)(void *user);
     // No action has come for so many seconds: hold still.
     int32_t (*on_watchdog)(void *user, double silent_for);
+    // The robot is stopped, and why: hold still. No action comes until it is armed again. Null:
+    // `on_watchdog`. `silent_for` is for how many seconds no action has come, if it is for that.
+    int32_t (*on_stop)(void *user, const char *reason, double silent_for);
     // The policy has gone, and why: hold still.
     int32_t (*on_disconnect)(void *user, const char *reason);
     // So many actions came that were not applied, and will not be, and why.
@@ -554,6 +798,8 @@ typedef struct chiral_client_stats {
     uint64_t requests_timed_out;
     // How often the robot was silent.
     uint64_t silences;
+    // How often the connection was made again.
+    uint64_t reconnects;
 } chiral_client_stats;
 
 // What a server has counted of the policy that is connected. Times are in seconds, rates in hertz.
@@ -679,6 +925,12 @@ typedef struct chiral_server_stats {
 // A fault of chiral itself. Please report it.
 #define CHIRAL_FAULT -7
 
+// The connection was lost, and is being made again: try later.
+#define CHIRAL_INTERRUPTED -8
+
+// The robot's contract does not allow an action. None was sent or queued.
+#define CHIRAL_REFUSED -9
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -746,8 +998,8 @@ const char *chiral_dtype_name(chiral_dtype dtype);
 // The dtype of a name, such as `uint8`; 0 where there is none. Any thread.
 chiral_dtype chiral_dtype_from_name(const char *name);
 
-// Connects to the robot at `uri`, `ws://host:port`, `host:port`, `unix:/path` or, built with Zenoh,
-// `tcp/host:port` and `zenoh:…`, and waits for it. `config` may be null.
+// Connects to the robot at `uri`, `ws://host:port`, `wss://host:port`, `host:port`, `unix:/path` or,
+// built with Zenoh, `tcp/host:port` and `zenoh:…`, and waits for it. `config` may be null. To be freed.
 //
 // Any thread. Waits for the network.
 chiral_status chiral_client_connect(const char *uri,
@@ -765,8 +1017,9 @@ chiral_status chiral_client_close(const struct chiral_client *client);
 // While no other thread uses the client. Waits for the network, as `chiral_client_close`.
 void chiral_client_free(struct chiral_client *client);
 
-// Why the connection has ended, as the return value and, in words, as the last error; `CHIRAL_OK`
-// while it is open.
+// Why there is no connection, as the return value and, in words, as the last error:
+// `CHIRAL_INTERRUPTED` while it is being made again, `CHIRAL_DISCONNECTED` when it has ended, and
+// `CHIRAL_OK` while there is one.
 //
 // Any thread; never waits.
 chiral_status chiral_client_state(const struct chiral_client *client);
@@ -887,9 +1140,73 @@ bool chiral_commands_must_hold(const struct chiral_commands *commands);
 // Whether a policy is connected, as far as the commands that were pulled tell.
 bool chiral_commands_is_connected(const struct chiral_commands *commands);
 
+// As `chiral_server_arm`, for the control loop's own use: `CHIRAL_NOTHING` when no policy is connected,
+// as far as the commands that were pulled tell. One thread at a time. Never waits.
+chiral_status chiral_commands_arm(const struct chiral_commands *commands);
+
+// As `chiral_server_stop_motion`, for the control loop's own use. One thread at a time. Never waits.
+chiral_status chiral_commands_stop_motion(const struct chiral_commands *commands);
+
 // Has the robot describe itself so from now on. The map is copied.
 chiral_status chiral_commands_set_metadata(const struct chiral_commands *commands,
                                            const struct chiral_map *metadata);
+
+// The next event of the connection that this function has not given yet: that it was lost, made again,
+// or has ended. Waits for one, for so many seconds; a negative number is for ever. `CHIRAL_NOTHING`
+// when none has come by then, or it has ended and that was given. Who does not look for long misses all
+// but the last 64. The event's text is valid until the thread asks for another one, or for statistics.
+//
+// Any thread; of several, each event goes to one.
+chiral_status chiral_client_next_event(const struct chiral_client *client,
+                                       double seconds,
+                                       struct chiral_connection_event *event);
+
+// The robot's contract, as far as the client knows it, to be freed: what its metadata said when they
+// last came. Of a robot that declares none, and before, it allows everything.
+//
+// Any thread; never waits.
+chiral_status chiral_client_contract(const struct chiral_client *client,
+                                     struct chiral_contract **contract);
+
+// What a contract says. What the struct points to is valid until the contract is freed.
+//
+// Any thread.
+chiral_status chiral_contract_spec(const struct chiral_contract *contract,
+                                   struct chiral_action_spec *spec);
+
+// What a contract says, in a few lines for a person. Valid until the contract is freed.
+//
+// Any thread.
+const char *chiral_contract_text(const struct chiral_contract *contract);
+
+// Frees a contract. Does nothing to a null pointer.
+void chiral_contract_free(struct chiral_contract *contract);
+
+// How the robot says that this policy keeps to its contract, with the latest observation that said it;
+// `CHIRAL_NOTHING` for a robot that declares none, and before.
+//
+// Any thread; never waits.
+chiral_status chiral_client_contract_status(const struct chiral_client *client,
+                                            struct chiral_contract_status *status);
+
+// How the policy that is connected keeps to the contract; `CHIRAL_NOTHING` when there is none.
+//
+// Any thread; never waits.
+chiral_status chiral_server_contract_status(const struct chiral_server *server,
+                                            struct chiral_contract_status *status);
+
+// Arms the robot: lets the actions of the policy that is connected move it, after a stop too.
+// `CHIRAL_NOTHING` when no policy is connected; the next one is not armed by it.
+//
+// Any thread, callbacks too; never waits.
+chiral_status chiral_server_arm(const struct chiral_server *server);
+
+// Stops the robot: what waits is dropped, `on_stop` is called, and no action reaches the robot until it
+// is armed again. The policy stays connected. `CHIRAL_NOTHING` when there is none. It is no emergency
+// stop: that one must work without this program.
+//
+// Any thread, callbacks too; never waits.
+chiral_status chiral_server_stop_motion(const struct chiral_server *server);
 
 // The words of the calling thread's last error: one sentence, in UTF-8. Empty before the first.
 //
@@ -1102,8 +1419,8 @@ chiral_status chiral_sensors_wait_image(const struct chiral_sensors *sensors,
 // `unix:/path` or, built with Zenoh, `tcp/host:port` and `zenoh:…`. `config` may be null. To be
 // freed.
 //
-// Whoever reaches the address can drive the robot: listen on `127.0.0.1` unless the network is one
-// that you trust.
+// Without a token, or TLS with `client_authorities`, whoever reaches the address can drive the robot:
+// listen on `127.0.0.1` then.
 //
 // Any thread.
 chiral_status chiral_server_bind(const char *address,
@@ -1112,6 +1429,10 @@ chiral_status chiral_server_bind(const char *address,
 
 // The URI with which a policy on the same computer connects. Valid until the server is freed.
 const char *chiral_server_uri(const struct chiral_server *server);
+
+// The SHA-256 fingerprint of the server's certificate, for `chiral_client_tls.pin`; null without TLS.
+// Valid until the server is freed.
+const char *chiral_server_fingerprint(const struct chiral_server *server);
 
 // Serves a robot that is called to one policy after the other, until `chiral_server_shutdown` or
 // `chiral_server_stop`, which are to be called from elsewhere. The callbacks may be called until it
@@ -1160,13 +1481,13 @@ chiral_status chiral_server_get_stats(const struct chiral_server *server,
                                       struct chiral_server_stats *stats);
 
 // What a client has counted so far, as a table for a person. Valid until the thread asks for another
-// table.
+// table or event.
 //
 // Any thread; never waits.
 const char *chiral_client_stats_text(const struct chiral_client *client);
 
 // What a server has counted, as a table for a person; empty when no policy is connected. Valid until
-// the thread asks for another table.
+// the thread asks for another table or event.
 //
 // Any thread; never waits.
 const char *chiral_server_stats_text(const struct chiral_server *server);

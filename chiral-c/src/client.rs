@@ -4,14 +4,19 @@ use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
 use chiral_blocking::PolicyClient;
-use chiral_blocking::proto::client::Config;
-use chiral_blocking::proto::{Array, ConnectionError, Rate};
+use chiral_blocking::proto::client::{Config, ConnectionState};
+use chiral_blocking::proto::{Array, Rate};
 
 use crate::actions::rows;
-use crate::error::{CHIRAL_NOTHING, CHIRAL_OK, Failure, c_text, chiral_status, guard, guard_or};
+use crate::connection::{OnConnection, chiral_connection_event, chiral_reconnect, hook};
+use crate::error::{
+    CHIRAL_DISCONNECTED, CHIRAL_INTERRUPTED, CHIRAL_NOTHING, CHIRAL_OK, Failure, c_text,
+    chiral_status, guard, guard_or,
+};
 use crate::map::chiral_map;
 use crate::memory;
 use crate::observation::chiral_observation;
+use crate::security::{chiral_client_tls, chiral_token};
 use crate::sized::{self, sized};
 
 /// A policy's connection to a robot. Any number of threads may call its functions at once, each of
@@ -41,11 +46,26 @@ pub struct chiral_client_config {
     pub headers: *const *const c_char,
     /// How many texts there are: twice as many as fields.
     pub header_texts: usize,
+    /// The token that the robot asks for; null for none.
+    pub token: *const chiral_token,
+    /// Whom to take for the robot, for a URI of `wss://`; null for whoever the operating system trusts.
+    /// With it a URI without TLS is an error.
+    pub tls: *const chiral_client_tls,
+    /// How a connection that was lost is made again; null: it is not, and the client ends with it.
+    pub reconnect: *const chiral_reconnect,
     /// Called every second while connecting waits, by the thread that connects, with one line for a
-    /// person and the seconds so far. The text is valid during the call.
+    /// person and the seconds so far; while the connection is made again, by chiral's own. The text is
+    /// valid during the call.
     pub on_waiting:
         Option<unsafe extern "C" fn(user: *mut c_void, text: *const c_char, waited: f64)>,
-    /// The first argument of `on_waiting`.
+    /// Called when the connection is lost, made again, or has ended, by the connection's thread: it must
+    /// not wait, and may call any function of the client that does not. Returns 0, or a negative number
+    /// when it has failed, which the log is told. The event is valid during the call.
+    pub on_connection: Option<
+        unsafe extern "C" fn(user: *mut c_void, event: *const chiral_connection_event) -> i32,
+    >,
+    /// The first argument of both. Neither is called after `chiral_client_connect` has failed, or
+    /// `chiral_client_free` has returned.
     pub user: *mut c_void,
 }
 
@@ -96,7 +116,7 @@ pub(crate) fn seconds(seconds: f64, what: &str) -> Result<Option<Duration>, Fail
 }
 
 /// How long to wait: negative is for ever.
-fn timeout(seconds: f64) -> Result<Option<Duration>, Failure> {
+pub(crate) fn timeout(seconds: f64) -> Result<Option<Duration>, Failure> {
     if seconds.is_nan() {
         return Err(Failure::misuse("the timeout is not a number"));
     }
@@ -104,8 +124,8 @@ fn timeout(seconds: f64) -> Result<Option<Duration>, Failure> {
     Ok(if seconds < 0.0 { None } else { Duration::try_from_secs_f64(seconds).ok() })
 }
 
-/// Connects to the robot at `uri`, `ws://host:port`, `host:port`, `unix:/path` or, built with Zenoh,
-/// `tcp/host:port` and `zenoh:…`, and waits for it. `config` may be null.
+/// Connects to the robot at `uri`, `ws://host:port`, `wss://host:port`, `host:port`, `unix:/path` or,
+/// built with Zenoh, `tcp/host:port` and `zenoh:…`, and waits for it. `config` may be null. To be freed.
 ///
 /// Any thread. Waits for the network.
 #[unsafe(no_mangle)]
@@ -114,18 +134,17 @@ pub unsafe extern "C" fn chiral_client_connect(
     config: *const chiral_client_config,
     client: *mut *mut chiral_client,
 ) -> chiral_status {
-    guard(|| {
-        // SAFETY: as the header asks of callers.
-        let place = unsafe { memory::place(client, "client")? };
+    let connect = || {
         // SAFETY: as the header asks of callers.
         let uri = unsafe { memory::text(uri, "uri")? };
         // SAFETY: as the header asks of callers.
         let config = unsafe { sized::read_or_default(config)? };
         // SAFETY: as the header asks of callers.
         let builder = unsafe { builder(&config)? };
-        *place = memory::give(chiral_client(builder.connect(uri)?));
-        Ok(CHIRAL_OK)
-    })
+        Ok(chiral_client(builder.connect(uri)?))
+    };
+    // SAFETY: as the header asks of callers.
+    unsafe { memory::give_out(client, "client", connect) }
 }
 
 /// # Safety
@@ -157,8 +176,32 @@ unsafe fn builder(config: &chiral_client_config) -> Result<chiral_blocking::Buil
         let value = unsafe { memory::text(pair[1], "a header's value")? };
         builder = builder.header(name, value);
     }
+    if !config.token.is_null() {
+        // SAFETY: the caller's promise.
+        let token = unsafe { sized::read(config.token)? };
+        // SAFETY: the caller's promise.
+        builder = builder.token(unsafe { token.read()? });
+    }
+    if !config.tls.is_null() {
+        #[cfg(feature = "tls")]
+        {
+            // SAFETY: the caller's promise.
+            let tls = unsafe { sized::read(config.tls)? };
+            // SAFETY: the caller's promise.
+            builder = builder.tls(unsafe { tls.read()? });
+        }
+        #[cfg(not(feature = "tls"))]
+        return Err(crate::security::without_tls());
+    }
+    if !config.reconnect.is_null() {
+        // SAFETY: the caller's promise.
+        builder = builder.reconnect(unsafe { sized::read(config.reconnect)? }.read()?);
+    }
+    let user = User(config.user);
+    if let Some(call) = config.on_connection {
+        builder = builder.on_connection(hook(call as OnConnection, user));
+    }
     if let Some(call) = config.on_waiting {
-        let user = User(config.user);
         builder = builder.on_waiting(move |waiting| {
             let text = c_text(&waiting.to_string());
             // SAFETY: as the header asks of callers, it is such a function, and takes this pointer.
@@ -190,26 +233,27 @@ pub unsafe extern "C" fn chiral_client_free(client: *mut chiral_client) {
     unsafe { memory::free(client) };
 }
 
-/// Why the connection has ended, as the return value and, in words, as the last error; `CHIRAL_OK`
-/// while it is open.
+/// Why there is no connection, as the return value and, in words, as the last error:
+/// `CHIRAL_INTERRUPTED` while it is being made again, `CHIRAL_DISCONNECTED` when it has ended, and
+/// `CHIRAL_OK` while there is one.
 ///
 /// Any thread; never waits.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chiral_client_state(client: *const chiral_client) -> chiral_status {
     guard(|| {
         // SAFETY: as the header asks of callers.
-        match unsafe { memory::borrow(client, "client")? }.0.error() {
-            None => Ok(CHIRAL_OK),
-            Some(error) => Err(ended(&error)),
+        match unsafe { memory::borrow(client, "client")? }.0.connection_state() {
+            ConnectionState::Interrupted { error, .. } => Err(Failure::new(
+                CHIRAL_INTERRUPTED,
+                format_args!("the connection was interrupted: {error}; it is being made again"),
+            )),
+            ConnectionState::Ended { error } => Err(Failure::new(
+                CHIRAL_DISCONNECTED,
+                format_args!("the connection has ended: {error}; connect again"),
+            )),
+            _ => Ok(CHIRAL_OK),
         }
     })
-}
-
-fn ended(error: &ConnectionError) -> Failure {
-    Failure::new(
-        crate::error::CHIRAL_DISCONNECTED,
-        format_args!("the connection has ended: {error}; connect again"),
-    )
 }
 
 /// Whether nothing at all has come from the robot for 2 s although something is waited for: the
@@ -230,14 +274,13 @@ pub unsafe extern "C" fn chiral_client_metadata(
     client: *const chiral_client,
     metadata: *mut *mut chiral_map,
 ) -> chiral_status {
-    guard(|| {
-        // SAFETY: as the header asks of callers.
-        let place = unsafe { memory::place(metadata, "metadata")? };
+    let ask = || {
         // SAFETY: as the header asks of callers.
         let client = unsafe { memory::borrow(client, "client")? };
-        *place = memory::give(client.0.metadata()?.into());
-        Ok(CHIRAL_OK)
-    })
+        Ok(chiral_map::from(client.0.metadata()?))
+    };
+    // SAFETY: as the header asks of callers.
+    unsafe { memory::give_out(metadata, "metadata", ask) }
 }
 
 /// Resets the robot. Observation and map are to be freed; `info` may be null.
@@ -249,19 +292,18 @@ pub unsafe extern "C" fn chiral_client_reset(
     observation: *mut *mut chiral_observation,
     info: *mut *mut chiral_map,
 ) -> chiral_status {
-    guard(|| {
-        // SAFETY: as the header asks of callers.
-        let place = unsafe { memory::place(observation, "observation")? };
+    let ask = || {
         // SAFETY: as the header asks of callers.
         let client = unsafe { memory::borrow(client, "client")? };
         let reset = client.0.reset()?;
-        *place = memory::give(reset.observation.into());
         if !info.is_null() {
             // SAFETY: as the header asks of callers.
             *unsafe { memory::place(info, "info")? } = memory::give(reset.info.into());
         }
-        Ok(CHIRAL_OK)
-    })
+        Ok(chiral_observation::from(reset.observation))
+    };
+    // SAFETY: as the header asks of callers.
+    unsafe { memory::give_out(observation, "observation", ask) }
 }
 
 /// Asks for an observation that is made for this call. It is to be freed.
@@ -272,14 +314,13 @@ pub unsafe extern "C" fn chiral_client_get(
     client: *const chiral_client,
     observation: *mut *mut chiral_observation,
 ) -> chiral_status {
-    guard(|| {
-        // SAFETY: as the header asks of callers.
-        let place = unsafe { memory::place(observation, "observation")? };
+    let ask = || {
         // SAFETY: as the header asks of callers.
         let client = unsafe { memory::borrow(client, "client")? };
-        *place = memory::give(client.0.observe()?.into());
-        Ok(CHIRAL_OK)
-    })
+        Ok(chiral_observation::from(client.0.observe()?))
+    };
+    // SAFETY: as the header asks of callers.
+    unsafe { memory::give_out(observation, "observation", ask) }
 }
 
 /// The coupled step of older policies: sends an action of `count` rows of `width` values each, and
@@ -346,15 +387,13 @@ pub unsafe extern "C" fn chiral_client_latest(
     client: *const chiral_client,
     observation: *mut *mut chiral_observation,
 ) -> chiral_status {
-    guard(|| {
-        // SAFETY: as the header asks of callers.
-        let place = unsafe { memory::place(observation, "observation")? };
+    let latest = || {
         // SAFETY: as the header asks of callers.
         let client = unsafe { memory::borrow(client, "client")? };
-        let Some(latest) = client.0.latest_obs() else { return Ok(CHIRAL_NOTHING) };
-        *place = memory::give(latest.into());
-        Ok(CHIRAL_OK)
-    })
+        Ok(client.0.latest_obs().map(chiral_observation::from))
+    };
+    // SAFETY: as the header asks of callers.
+    unsafe { memory::give_out(observation, "observation", latest) }
 }
 
 /// The newest observation that this function has not given yet, to be freed. Waits for one, for so
@@ -367,15 +406,13 @@ pub unsafe extern "C" fn chiral_client_next(
     seconds: f64,
     observation: *mut *mut chiral_observation,
 ) -> chiral_status {
-    guard(|| {
-        // SAFETY: as the header asks of callers.
-        let place = unsafe { memory::place(observation, "observation")? };
+    let next = || {
         // SAFETY: as the header asks of callers.
         let client = unsafe { memory::borrow(client, "client")? };
-        let Some(next) = client.0.next_obs(timeout(seconds)?)? else { return Ok(CHIRAL_NOTHING) };
-        *place = memory::give(next.into());
-        Ok(CHIRAL_OK)
-    })
+        Ok(client.0.next_obs(timeout(seconds)?)?.map(chiral_observation::from))
+    };
+    // SAFETY: as the header asks of callers.
+    unsafe { memory::give_out(observation, "observation", next) }
 }
 
 /// Waits until no more rows of the plan are left than `chiral_client_refill_at` says, for so many

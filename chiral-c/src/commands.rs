@@ -8,6 +8,7 @@ use chiral_blocking::proto::server::{ObserveReply, ResetReply, StepReply};
 use chiral_blocking::proto::{Action, ResetResult, StepResult};
 use chiral_blocking::{Command, Commands, Hold};
 
+use crate::contract::done;
 use crate::error::{
     CHIRAL_DISCONNECTED, CHIRAL_NOTHING, CHIRAL_OK, Failure, chiral_status, guard, guard_or,
 };
@@ -40,8 +41,15 @@ pub const CHIRAL_COMMAND_RESET: i32 = 2;
 pub const CHIRAL_COMMAND_STEP: i32 = 3;
 /// Make an observation, and answer with `chiral_commands_reply_observation`.
 pub const CHIRAL_COMMAND_OBSERVE: i32 = 4;
-/// Hold still.
+/// Hold still; `hold` says why.
 pub const CHIRAL_COMMAND_HOLD: i32 = 5;
+
+/// No action has come for `silent_for` seconds. The next one moves the robot again.
+pub const CHIRAL_HOLD_SILENT: i32 = 1;
+/// The robot is stopped: no action comes until it is armed again.
+pub const CHIRAL_HOLD_STOPPED: i32 = 2;
+/// The policy has gone.
+pub const CHIRAL_HOLD_DISCONNECTED: i32 = 3;
 
 /// What a policy wants of a robot that pulls.
 #[derive(Clone, Copy)]
@@ -55,9 +63,12 @@ pub struct chiral_command {
     pub count: usize,
     /// How many rows they make: 1, but for a step.
     pub rows: usize,
-    /// Of a hold because no action came: for how many seconds. Zero when the policy has gone, or the
-    /// robot was stopped.
+    /// Of a hold because no action came, or a stop for that: for how many seconds; else zero.
     pub silent_for: f64,
+    /// Of a hold: why, one of `CHIRAL_HOLD_…`.
+    pub hold: i32,
+    /// Of an action or a step: whether it was clamped to what the robot's contract allows.
+    pub clamped: bool,
 }
 
 sized!(chiral_command);
@@ -74,9 +85,7 @@ pub unsafe extern "C" fn chiral_server_pull(
     metadata: *const chiral_map,
     commands: *mut *mut chiral_commands,
 ) -> chiral_status {
-    guard(|| {
-        // SAFETY: as the header asks of callers.
-        let place = unsafe { memory::place(commands, "commands")? };
+    let pull = || {
         // SAFETY: as the header asks of callers.
         let server = unsafe { memory::borrow(server, "server")? };
         // SAFETY: as the header asks of callers.
@@ -84,15 +93,16 @@ pub unsafe extern "C" fn chiral_server_pull(
         // SAFETY: as the header asks of callers.
         let metadata = unsafe { metadata.as_ref() }.map(|map| map.map.clone());
         let commands = server.server.pull(&sensors, metadata.unwrap_or_default());
-        *place = memory::give(chiral_commands {
+        Ok(chiral_commands {
             commands: commands.map_err(unreachable)?,
             sensors,
             resets: VecDeque::new(),
             steps: VecDeque::new(),
             observes: VecDeque::new(),
-        });
-        Ok(CHIRAL_OK)
-    })
+        })
+    };
+    // SAFETY: as the header asks of callers.
+    unsafe { memory::give_out(commands, "commands", pull) }
 }
 
 /// Frees the commands: the policy is told that the control loop has ended. Does nothing to a null
@@ -169,16 +179,16 @@ pub unsafe extern "C" fn chiral_commands_next(
                 chiral_command { kind: CHIRAL_COMMAND_OBSERVE, ..sized::zeroed() }
             }
             Command::Hold(hold) => {
-                let silent_for = match hold {
-                    Hold::Watchdog { silent_for } => silent_for,
-                    Hold::Stopped(reason) => reason.silent_for(),
+                let (hold, silent_for) = match hold {
+                    Hold::Watchdog { silent_for } => (CHIRAL_HOLD_SILENT, silent_for),
+                    Hold::Stopped(reason) => (CHIRAL_HOLD_STOPPED, reason.silent_for()),
                     _ => {
                         commands.forget();
-                        Duration::ZERO
+                        (CHIRAL_HOLD_DISCONNECTED, Duration::ZERO)
                     }
                 };
                 let silent_for = silent_for.as_secs_f64();
-                chiral_command { kind: CHIRAL_COMMAND_HOLD, silent_for, ..sized::zeroed() }
+                chiral_command { kind: CHIRAL_COMMAND_HOLD, silent_for, hold, ..sized::zeroed() }
             }
             // A command that this version does not know is not answered by the loop.
             _ => return Ok(CHIRAL_NOTHING),
@@ -193,7 +203,8 @@ fn taken(kind: i32, action: &Action, values: &mut [MaybeUninit<f32>]) -> chiral_
     let len = action.values.len().min(values.len());
     action.values.copy_to_f32(memory::fill(&mut values[..len], 0.0));
     let rows = action.shape().iter().rev().skip(1).product();
-    chiral_command { kind, count: action.values.len(), rows, ..sized::zeroed() }
+    let (count, clamped) = (action.values.len(), action.clamped);
+    chiral_command { kind, count, rows, clamped, ..sized::zeroed() }
 }
 
 impl chiral_commands {
@@ -308,6 +319,27 @@ pub unsafe extern "C" fn chiral_commands_must_hold(commands: *const chiral_comma
 pub unsafe extern "C" fn chiral_commands_is_connected(commands: *const chiral_commands) -> bool {
     // SAFETY: as the header asks of callers.
     guard_or(false, || Ok(unsafe { memory::borrow(commands, "commands")? }.commands.is_connected()))
+}
+
+/// As `chiral_server_arm`, for the control loop's own use: `CHIRAL_NOTHING` when no policy is connected,
+/// as far as the commands that were pulled tell. One thread at a time. Never waits.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chiral_commands_arm(commands: *const chiral_commands) -> chiral_status {
+    guard(|| {
+        // SAFETY: as the header asks of callers.
+        Ok(done(unsafe { memory::borrow(commands, "commands")? }.commands.arm()))
+    })
+}
+
+/// As `chiral_server_stop_motion`, for the control loop's own use. One thread at a time. Never waits.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chiral_commands_stop_motion(
+    commands: *const chiral_commands,
+) -> chiral_status {
+    guard(|| {
+        // SAFETY: as the header asks of callers.
+        Ok(done(unsafe { memory::borrow(commands, "commands")? }.commands.stop_motion()))
+    })
 }
 
 /// Has the robot describe itself so from now on. The map is copied.

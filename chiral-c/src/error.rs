@@ -33,6 +33,10 @@ pub const CHIRAL_NOT_QUEUED: chiral_status = -5;
 pub const CHIRAL_SENSOR: chiral_status = -6;
 /// A fault of chiral itself. Please report it.
 pub const CHIRAL_FAULT: chiral_status = -7;
+/// The connection was lost, and is being made again: try later.
+pub const CHIRAL_INTERRUPTED: chiral_status = -8;
+/// The robot's contract does not allow an action. None was sent or queued.
+pub const CHIRAL_REFUSED: chiral_status = -9;
 
 /// An error: its status and its words.
 #[derive(Debug)]
@@ -66,6 +70,9 @@ impl From<CallError> for Failure {
         let status = match &error {
             CallError::Misuse(Misuse::Disconnected(_))
             | CallError::Unanswered(RequestError::Disconnected(_)) => CHIRAL_DISCONNECTED,
+            CallError::Misuse(Misuse::Interrupted(_))
+            | CallError::Unanswered(RequestError::Interrupted { .. }) => CHIRAL_INTERRUPTED,
+            CallError::Misuse(Misuse::Contract(_)) => CHIRAL_REFUSED,
             CallError::Unanswered(RequestError::TimedOut { .. }) => CHIRAL_TIMED_OUT,
             _ => CHIRAL_MISUSE,
         };
@@ -96,6 +103,8 @@ impl From<NotQueued> for Failure {
     fn from(error: NotQueued) -> Self {
         let status = match &error.reason {
             NotQueuedReason::Disconnected(_) => CHIRAL_DISCONNECTED,
+            NotQueuedReason::Interrupted(_) => CHIRAL_INTERRUPTED,
+            NotQueuedReason::Contract { .. } => CHIRAL_REFUSED,
             _ => CHIRAL_NOT_QUEUED,
         };
         Self::new(status, error)

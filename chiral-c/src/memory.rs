@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_char};
 use std::mem::MaybeUninit;
 use std::ptr;
 
-use crate::error::{CHIRAL_OK, Failure, guard};
+use crate::error::{CHIRAL_NOTHING, CHIRAL_OK, Failure, chiral_status, guard};
 
 /// A handle or struct that a caller lends.
 ///
@@ -38,6 +38,26 @@ pub(crate) unsafe fn text<'a>(pointer: *const c_char, what: &str) -> Result<&'a 
     // SAFETY: it is not null, and the rest is the caller's promise.
     let text = unsafe { CStr::from_ptr(pointer) };
     text.to_str().map_err(|error| Failure::misuse(format_args!("{what} is no UTF-8: {error}")))
+}
+
+/// As [`text`]; `None` for null.
+///
+/// # Safety
+/// As there.
+pub(crate) unsafe fn text_or_null<'a>(
+    pointer: *const c_char,
+    what: &str,
+) -> Result<Option<&'a str>, Failure> {
+    if pointer.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: the caller's promise.
+    unsafe { text(pointer, what) }.map(Some)
+}
+
+/// A pointer to elements; null where there are none.
+pub(crate) fn pointer_or_null<T>(elements: &[T]) -> *const T {
+    if elements.is_empty() { ptr::null() } else { elements.as_ptr() }
 }
 
 /// Elements that a caller lends. A null pointer to nothing is nothing.
@@ -114,6 +134,25 @@ pub(crate) unsafe fn place<'a, T>(
         pointer.write(ptr::null_mut());
         Ok(&mut *pointer)
     }
+}
+
+/// Runs the body of a function of the header that writes a handle to a place of its caller's:
+/// `CHIRAL_NOTHING` where the body has none to give.
+///
+/// # Safety
+/// As for [`place`].
+pub(crate) unsafe fn give_out<T, R: Into<Option<T>>>(
+    pointer: *mut *mut T,
+    what: &str,
+    body: impl FnOnce() -> Result<R, Failure>,
+) -> chiral_status {
+    guard(|| {
+        // SAFETY: the caller's promise.
+        let place = unsafe { place(pointer, what)? };
+        let Some(value) = body()?.into() else { return Ok(CHIRAL_NOTHING) };
+        *place = give(value);
+        Ok(CHIRAL_OK)
+    })
 }
 
 /// Gives a value out as a handle.

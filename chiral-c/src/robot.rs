@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chiral_blocking::proto::sensors::Sensors;
 use chiral_blocking::proto::server::{Answer, DropReason};
-use chiral_blocking::proto::{Action, ConnectionError, Map, ResetResult, StepResult};
+use chiral_blocking::proto::{Action, ConnectionError, Map, ResetResult, StepResult, StopReason};
 use chiral_blocking::{Robot, RobotError};
 
 use crate::array::number_of;
@@ -33,6 +33,8 @@ pub struct chiral_action {
     pub width: usize,
     /// The dtype that the policy sent.
     pub dtype: i32,
+    /// Whether it was clamped to what the robot's contract allows.
+    pub clamped: bool,
 }
 
 /// What a robot does when it is called. Null where it does what it says there.
@@ -41,7 +43,7 @@ pub struct chiral_action {
 /// connection ends, and the policy is told the words that were given to `chiral_fail`. None may leave
 /// by an exception or `longjmp`.
 ///
-/// What moves the robot (`apply_action`, `step`, `reset`, `on_watchdog`, `on_actions_dropped`,
+/// What moves the robot (`apply_action`, `step`, `reset`, `on_watchdog`, `on_stop`, `on_actions_dropped`,
 /// `on_disconnect`) is called one at a time, in the order in which the policy sent what it is about,
 /// `on_disconnect` last. `metadata` and `observe` are called by another thread beside that. All
 /// threads are chiral's own.
@@ -84,6 +86,11 @@ pub struct chiral_robot {
     pub on_connect: Option<unsafe extern "C" fn(user: *mut c_void) -> i32>,
     /// No action has come for so many seconds: hold still.
     pub on_watchdog: Option<unsafe extern "C" fn(user: *mut c_void, silent_for: f64) -> i32>,
+    /// The robot is stopped, and why: hold still. No action comes until it is armed again. Null:
+    /// `on_watchdog`. `silent_for` is for how many seconds no action has come, if it is for that.
+    pub on_stop: Option<
+        unsafe extern "C" fn(user: *mut c_void, reason: *const c_char, silent_for: f64) -> i32,
+    >,
     /// The policy has gone, and why: hold still.
     pub on_disconnect:
         Option<unsafe extern "C" fn(user: *mut c_void, reason: *const c_char) -> i32>,
@@ -170,6 +177,7 @@ fn with_action<T>(action: &Action, run: impl FnOnce(&chiral_action) -> T) -> T {
         rows,
         width,
         dtype: number_of(action.values.dtype()),
+        clamped: action.clamped,
         ..sized::zeroed()
     })
 }
@@ -277,5 +285,15 @@ impl Robot for CallbackRobot {
             // SAFETY: as in `metadata`.
             notify(|| unsafe { watchdog(self.user(), silent_for.as_secs_f64()) });
         }
+    }
+
+    fn on_stop(&self, reason: &StopReason) {
+        let silent_for = reason.silent_for();
+        let Some(stopped) = self.callbacks.robot.on_stop else {
+            return self.on_watchdog(silent_for);
+        };
+        let reason = c_text(&reason.to_string());
+        // SAFETY: as in `metadata`.
+        notify(|| unsafe { stopped(self.user(), reason.as_ptr(), silent_for.as_secs_f64()) });
     }
 }

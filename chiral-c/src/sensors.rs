@@ -114,9 +114,7 @@ pub unsafe extern "C" fn chiral_sensors_new(
     proprio_count: usize,
     sensors: *mut *mut chiral_sensors,
 ) -> chiral_status {
-    guard(|| {
-        // SAFETY: as the header asks of callers.
-        let place = unsafe { memory::place(sensors, "sensors")? };
+    let declare = || {
         // SAFETY: as the header asks of callers.
         let cameras = unsafe { sized::read_all(cameras, camera_count)? };
         // SAFETY: as the header asks of callers.
@@ -130,9 +128,10 @@ pub unsafe extern "C" fn chiral_sensors_new(
         let sensors = Sensors::with_clock(cameras, proprios, monotonic_seconds);
         let sensors = sensors.map_err(Failure::sensor)?;
         let (cameras, proprios) = (sensors.cameras().collect(), sensors.proprios().collect());
-        *place = memory::give(chiral_sensors { sensors, cameras, proprios });
-        Ok(CHIRAL_OK)
-    })
+        Ok(chiral_sensors { sensors, cameras, proprios })
+    };
+    // SAFETY: as the header asks of callers.
+    unsafe { memory::give_out(sensors, "sensors", declare) }
 }
 
 /// Frees sensors. A server that uses them goes on with what was written last. Does nothing to a null
@@ -304,15 +303,14 @@ pub unsafe extern "C" fn chiral_sensors_snapshot(
     timestamp: f64,
     observation: *mut *mut chiral_observation,
 ) -> chiral_status {
-    guard(|| {
-        // SAFETY: as the header asks of callers.
-        let place = unsafe { memory::place(observation, "observation")? };
+    let take = || {
         // SAFETY: as the header asks of callers.
         let sensors = unsafe { memory::borrow(sensors, "sensors")? };
         let snapshot = sensors.sensors.try_snapshot(timestamp).map_err(Failure::sensor)?;
-        *place = memory::give(snapshot.into());
-        Ok(CHIRAL_OK)
-    })
+        Ok(chiral_observation::from(snapshot))
+    };
+    // SAFETY: as the header asks of callers.
+    unsafe { memory::give_out(observation, "observation", take) }
 }
 
 /// Has every snapshot from now on say this as its `extra`. The map is copied.

@@ -4,16 +4,16 @@ use std::ffi::{CString, c_char};
 use std::time::Duration;
 
 use chiral_blocking::proto::server::{self, ActionQueue};
-use chiral_blocking::proto::{Action, ActionSpec};
 use chiral_blocking::{FailureText, PolicyServer, ServerConfig, Watchdog};
 
-use crate::actions::{chiral_action_kind, kind_of};
 use crate::client::seconds;
+use crate::contract::chiral_action_spec;
 use crate::error::{
     CHIRAL_OK, CHIRAL_UNREACHABLE, Failure, c_text, chiral_status, guard, guard_or,
 };
 use crate::memory;
 use crate::robot::{CallbackRobot, chiral_robot};
+use crate::security::{chiral_server_tls, chiral_token};
 use crate::sensors::chiral_sensors;
 use crate::sized::{self, sized};
 
@@ -22,6 +22,8 @@ use crate::sized::{self, sized};
 pub struct chiral_server {
     pub(crate) server: PolicyServer,
     uri: CString,
+    /// Of a server that speaks TLS.
+    fingerprint: Option<CString>,
 }
 
 /// A newer action replaces one that the robot was not given yet.
@@ -31,32 +33,17 @@ pub const CHIRAL_QUEUE_MAX_AGE: i32 = 1;
 /// Every action, in order; a policy that is too fast is held up when `action_queue_limit` wait.
 pub const CHIRAL_QUEUE_IN_ORDER: i32 = 2;
 
-/// What an action must look like to reach the robot. All zero: any shape with finite numbers.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct chiral_action_spec {
-    /// `sizeof(chiral_action_spec)`.
-    pub size: usize,
-    /// How many values it has. Zero: any number.
-    pub width: usize,
-    /// What they mean; it is told to the policy.
-    pub kind: chiral_action_kind,
-    /// The values that make the robot stay where it is, `width` of them, told to the policy; or null.
-    pub hold: *const f32,
-    /// Whether NaN and infinities reach the robot.
-    pub allow_non_finite: bool,
-}
-
 /// Settings of a server. What is zero is as if it were not there.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct chiral_server_config {
     /// `sizeof(chiral_server_config)`.
     pub size: usize,
-    /// What an action must look like; null for any.
+    /// The contract: what an action must be; null for any.
     pub action: *const chiral_action_spec,
-    /// After so many seconds without an action the robot is told to hold still. Zero: half a second
-    /// for a robot that pulls, never for one that is called. Negative: never.
+    /// After so many seconds without an action the robot is told to hold still. Zero: as the contract's
+    /// rate says; without one half a second for a robot that pulls, never for one that is called.
+    /// Negative: never.
     pub watchdog: f64,
     /// How old, in seconds, the observation may be on which an action was decided. Zero: 5. Negative:
     /// as old as it likes.
@@ -70,31 +57,13 @@ pub struct chiral_server_config {
     pub take_over: bool,
     /// Whether a robot that pulls is asked for observations too.
     pub pull_observations: bool,
+    /// The token that a policy has to show; null for none. Only over WebSocket.
+    pub token: *const chiral_token,
+    /// Speaks TLS, and nothing else, on a TCP address; null for not.
+    pub tls: *const chiral_server_tls,
 }
 
-sized!(chiral_action_spec, chiral_server_config);
-
-impl chiral_action_spec {
-    /// # Safety
-    /// Its pointers are valid.
-    unsafe fn read(&self) -> Result<ActionSpec, Failure> {
-        let mut spec = match self.width {
-            0 => ActionSpec::any(),
-            width => ActionSpec::vector(width),
-        };
-        if let Some(kind) = kind_of(self.kind)? {
-            spec = spec.kind(kind);
-        }
-        if !self.hold.is_null() {
-            // SAFETY: the caller's promise.
-            let hold = Action::from(unsafe { memory::slice(self.hold, self.width, "hold")? });
-            spec.check(&hold)
-                .map_err(|error| Failure::misuse(format_args!("the hold action: {error}")))?;
-            spec = spec.hold(hold);
-        }
-        Ok(if self.allow_non_finite { spec.allow_non_finite() } else { spec })
-    }
-}
+sized!(chiral_server_config);
 
 impl chiral_server_config {
     /// # Safety
@@ -126,7 +95,7 @@ impl chiral_server_config {
             Some(_) => Watchdog::Default,
             None => Watchdog::Off,
         };
-        Ok(ServerConfig {
+        let mut config = ServerConfig {
             machine,
             watchdog,
             take_over: self.take_over,
@@ -134,7 +103,25 @@ impl chiral_server_config {
             // What a callback failed with is no panic of Rust's, and the policy is to know it.
             failure_text: FailureText::Everything,
             ..ServerConfig::default()
-        })
+        };
+        if !self.token.is_null() {
+            // SAFETY: the caller's promise.
+            let token = unsafe { sized::read(self.token)? };
+            // SAFETY: the caller's promise.
+            config = config.token(unsafe { token.read()? });
+        }
+        if !self.tls.is_null() {
+            #[cfg(feature = "tls")]
+            {
+                // SAFETY: the caller's promise.
+                let tls = unsafe { sized::read(self.tls)? };
+                // SAFETY: the caller's promise.
+                config = config.tls(unsafe { tls.read()? });
+            }
+            #[cfg(not(feature = "tls"))]
+            return Err(crate::security::without_tls());
+        }
+        Ok(config)
     }
 }
 
@@ -150,8 +137,8 @@ fn positive(value: f64, what: &str) -> Result<Option<Duration>, Failure> {
 /// `unix:/path` or, built with Zenoh, `tcp/host:port` and `zenoh:…`. `config` may be null. To be
 /// freed.
 ///
-/// Whoever reaches the address can drive the robot: listen on `127.0.0.1` unless the network is one
-/// that you trust.
+/// Without a token, or TLS with `client_authorities`, whoever reaches the address can drive the robot:
+/// listen on `127.0.0.1` then.
 ///
 /// Any thread.
 #[unsafe(no_mangle)]
@@ -160,20 +147,23 @@ pub unsafe extern "C" fn chiral_server_bind(
     config: *const chiral_server_config,
     server: *mut *mut chiral_server,
 ) -> chiral_status {
-    guard(|| {
-        // SAFETY: as the header asks of callers.
-        let place = unsafe { memory::place(server, "server")? };
+    let bind = || {
         // SAFETY: as the header asks of callers.
         let address = unsafe { memory::text(address, "address")? };
         // SAFETY: as the header asks of callers.
         let config = unsafe { sized::read_or_default(config)? };
         // SAFETY: as the header asks of callers.
         let config = unsafe { config.read()? };
+        #[cfg(feature = "tls")]
+        let fingerprint = config.tls.as_ref().map(|tls| c_text(&tls.fingerprint()));
+        #[cfg(not(feature = "tls"))]
+        let fingerprint = None;
         let server = PolicyServer::bind_with(address, config).map_err(unreachable)?;
         let uri = c_text(&server.uri().map_err(unreachable)?);
-        *place = memory::give(chiral_server { server, uri });
-        Ok(CHIRAL_OK)
-    })
+        Ok(chiral_server { server, uri, fingerprint })
+    };
+    // SAFETY: as the header asks of callers.
+    unsafe { memory::give_out(server, "server", bind) }
 }
 
 pub(crate) fn unreachable(error: std::io::Error) -> Failure {
@@ -186,6 +176,17 @@ pub unsafe extern "C" fn chiral_server_uri(server: *const chiral_server) -> *con
     guard_or(std::ptr::null(), || {
         // SAFETY: as the header asks of callers.
         Ok(unsafe { memory::borrow(server, "server")? }.uri.as_ptr())
+    })
+}
+
+/// The SHA-256 fingerprint of the server's certificate, for `chiral_client_tls.pin`; null without TLS.
+/// Valid until the server is freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chiral_server_fingerprint(server: *const chiral_server) -> *const c_char {
+    guard_or(std::ptr::null(), || {
+        // SAFETY: as the header asks of callers.
+        let server = unsafe { memory::borrow(server, "server")? };
+        Ok(server.fingerprint.as_ref().map_or(std::ptr::null(), |text| text.as_ptr()))
     })
 }
 

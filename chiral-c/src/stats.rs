@@ -66,6 +66,8 @@ pub struct chiral_client_stats {
     pub requests_timed_out: u64,
     /// How often the robot was silent.
     pub silences: u64,
+    /// How often the connection was made again.
+    pub reconnects: u64,
 }
 
 /// What a server has counted of the policy that is connected. Times are in seconds, rates in hertz.
@@ -154,6 +156,7 @@ pub unsafe extern "C" fn chiral_client_get_stats(
             actions_clamped: counted.actions_clamped,
             requests_timed_out: counted.requests_timed_out,
             silences: counted.silences,
+            reconnects: counted.reconnects,
             ..sized::zeroed()
         };
         // SAFETY: as the header asks of callers.
@@ -200,7 +203,7 @@ pub unsafe extern "C" fn chiral_server_get_stats(
 }
 
 /// What a client has counted so far, as a table for a person. Valid until the thread asks for another
-/// table.
+/// table or event.
 ///
 /// Any thread; never waits.
 #[unsafe(no_mangle)]
@@ -212,7 +215,7 @@ pub unsafe extern "C" fn chiral_client_stats_text(client: *const chiral_client) 
 }
 
 /// What a server has counted, as a table for a person; empty when no policy is connected. Valid until
-/// the thread asks for another table.
+/// the thread asks for another table or event.
 ///
 /// Any thread; never waits.
 #[unsafe(no_mangle)]
@@ -224,7 +227,7 @@ pub unsafe extern "C" fn chiral_server_stats_text(server: *const chiral_server) 
     })
 }
 
-fn keep(text: &str) -> *const c_char {
+pub(crate) fn keep(text: &str) -> *const c_char {
     thread_local! {
         static TABLE: RefCell<CString> = RefCell::default();
     }

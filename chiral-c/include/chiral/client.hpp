@@ -3,7 +3,9 @@
 #define CHIRAL_CLIENT_HPP
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
+#include <functional>
 #include <type_traits>
 
 #include "types.hpp"
@@ -23,6 +25,73 @@ using OnlyAction = std::enable_if_t<std::is_same_v<Rows, Action>>;
 
 }  // namespace detail
 
+/// Whom a client takes for its robot over TLS; the default is whoever has a certificate that the
+/// operating system trusts. The files are PEM files.
+struct ClientTls {
+    /// The SHA-256 fingerprint of the robot's certificate, as `PolicyServer::fingerprint` gives it.
+    std::string pin{};
+    /// The authorities that are trusted, in the place of a pin.
+    std::string authorities{};
+    /// The client's own certificate and its key, for a robot that asks for them.
+    std::string certificate{};
+    std::string key{};
+
+    /// Trusts the one certificate that has this fingerprint, for whatever name it is.
+    static ClientTls pinned(std::string fingerprint) {
+        ClientTls tls;
+        tls.pin = std::move(fingerprint);
+        return tls;
+    }
+    /// Trusts the authorities of a file; a robot's own certificate may be one. Its certificate must be
+    /// for the host as it stands in the URI.
+    static ClientTls trusting(std::string authorities) {
+        ClientTls tls;
+        tls.authorities = std::move(authorities);
+        return tls;
+    }
+    /// Shows the robot a certificate of the client's.
+    ClientTls& identity(std::string certificate_file, std::string key_file) {
+        certificate = std::move(certificate_file);
+        key = std::move(key_file);
+        return *this;
+    }
+};
+
+/// How a connection that was lost is made again.
+struct Reconnect {
+    /// The pause before the first try, in seconds; each is twice as long as the one before. 0: 0.1.
+    double initial{0};
+    /// How long the pause becomes, at most. 0: 5.
+    double max{0};
+    /// After how many seconds without a connection it is given up. 0: never.
+    double give_up_after{0};
+    /// Whether `get_metadata`, `get_obs` and `next_obs` wait for the connection, and chunks that were
+    /// decided before it was lost are discarded; otherwise they throw `Interrupted`, as what moves the
+    /// robot does in any case.
+    bool hold_calls{false};
+};
+
+/// Something that has happened to a client's connection.
+struct ConnectionEvent {
+    enum class Kind {
+        /// It was lost, and is being made again. What was queued and planned is dropped.
+        Lost = CHIRAL_CONNECTION_LOST,
+        /// It was made again.
+        Restored = CHIRAL_CONNECTION_RESTORED,
+        /// The robot that is there now declares another contract: it may be another robot.
+        ContractChanged = CHIRAL_CONTRACT_CHANGED,
+        /// It has ended, for good.
+        Ended = CHIRAL_CONNECTION_ENDED,
+    };
+
+    Kind kind{Kind::Lost};
+    /// One line for a person: what has happened, and why.
+    std::string text{};
+    /// How often it was tried to make it again, and for how many seconds there was none; of `Restored`.
+    std::uint32_t attempts{0};
+    double down_for{0};
+};
+
 /// Settings of a client; the defaults suit most.
 struct ClientOptions {
     /// How long `connect` waits for a robot that is not up yet, or has another policy, in seconds. 0:
@@ -37,8 +106,18 @@ struct ClientOptions {
     std::size_t queue_capacity{0};
     /// How many requests of the observation stream may be under way. 0: 1.
     std::size_t stream_window{0};
-    /// Header fields of the WebSocket's request, such as Authorization.
+    /// Header fields of the WebSocket's request.
     std::vector<std::pair<std::string, std::string>> headers{};
+    /// The token that the robot asks for.
+    std::optional<Token> token{};
+    /// Whom to take for the robot, for a URI of `wss://`. With it a URI without TLS is an error.
+    std::optional<ClientTls> tls{};
+    /// Has a connection that was lost made again. The observation stream and the dispatch go on;
+    /// requests in flight fail; nothing that was queued or planned before is ever sent.
+    std::optional<Reconnect> reconnect{};
+    /// Called when the connection is lost, made again, or has ended, by a thread of chiral's: it must not
+    /// wait. What it throws is logged.
+    std::function<void(const ConnectionEvent&)> on_connection{};
     /// Whether `connect` says on the standard error, once, that it waits, and for what.
     bool print_waiting{true};
 };
@@ -153,22 +232,43 @@ using ClientStats = chiral_client_stats;
 /// Its calls may be made from many threads at once, but for `connect`, `close` from the destructor and
 /// moving. `get_metadata`, `reset`, `get_obs`, `step`, `next_obs`, `plan_low` and `close` wait; the
 /// others do not. All throw `Error`; `ConnectionClosed` when the connection has ended, `Timeout` when
-/// no answer came.
+/// no answer came, `ContractError` when the robot's contract does not allow an action, and `Interrupted`
+/// while a connection that was lost is made again.
 class PolicyClient {
 public:
     explicit PolicyClient(std::string uri = "ws://localhost:8765", ClientOptions options = {})
         : uri_(std::move(uri)), options_(std::move(options)) {}
 
-    PolicyClient(PolicyClient&&) noexcept = default;
-    PolicyClient& operator=(PolicyClient&&) noexcept = default;
+    /// A client that lives through a restart of its robot: a connection that is lost is made again, for as
+    /// long as it takes, and what only looks waits for it. To be connected, as any other.
+    static PolicyClient supervised(std::string uri, ClientOptions options = {}) {
+        if (!options.reconnect) {
+            options.reconnect.emplace();
+        }
+        options.reconnect->hold_calls = true;
+        return PolicyClient(std::move(uri), std::move(options));
+    }
 
-    /// Connects, and waits for a robot that is not up yet. Does nothing when it is connected; connects
-    /// again when the connection has ended.
+    PolicyClient(PolicyClient&&) noexcept = default;
+    PolicyClient& operator=(PolicyClient&& other) noexcept {
+        if (this != &other) {
+            client_.reset();  // before its hooks
+            uri_ = std::move(other.uri_);
+            options_ = std::move(other.options_);
+            hooks_ = std::move(other.hooks_);
+            client_ = std::move(other.client_);
+        }
+        return *this;
+    }
+
+    /// Connects, and waits for a robot that is not up yet. Does nothing when it is connected, or being
+    /// connected again; connects again when the connection has ended.
     PolicyClient& connect() {
-        if (client_ && chiral_client_state(client_.get()) == CHIRAL_OK) {
+        if (client_ && chiral_client_state(client_.get()) != CHIRAL_DISCONNECTED) {
             return *this;
         }
         client_.reset();
+        hooks_ = std::make_unique<Hooks>(options_);
         auto config = detail::sized<chiral_client_config>();
         config.connect_timeout = options_.connect_timeout;
         config.request_timeout = options_.request_timeout;
@@ -182,13 +282,35 @@ public:
         }
         config.headers = headers.data();
         config.header_texts = headers.size();
-        bool has_told = !options_.print_waiting;
-        config.on_waiting = [](void* told, const char* text, double) {
-            if (!std::exchange(*static_cast<bool*>(told), true)) {
+        const auto token = options_.token ? options_.token->get() : detail::sized<chiral_token>();
+        config.token = options_.token ? &token : nullptr;
+        auto tls = detail::sized<chiral_client_tls>();
+        if (options_.tls) {
+            tls.pin = detail::text_or_null(options_.tls->pin);
+            tls.authorities = detail::text_or_null(options_.tls->authorities);
+            tls.certificate = detail::text_or_null(options_.tls->certificate);
+            tls.key = detail::text_or_null(options_.tls->key);
+            config.tls = &tls;
+        }
+        auto reconnect = detail::sized<chiral_reconnect>();
+        if (options_.reconnect) {
+            reconnect.initial = options_.reconnect->initial;
+            reconnect.max = options_.reconnect->max;
+            reconnect.give_up_after = options_.reconnect->give_up_after;
+            reconnect.hold_calls = options_.reconnect->hold_calls;
+            config.reconnect = &reconnect;
+        }
+        config.on_waiting = [](void* hooks, const char* text, double) {
+            if (!static_cast<Hooks*>(hooks)->has_told.exchange(true)) {
                 std::fprintf(stderr, "chiral: %s\n", text);
             }
         };
-        config.user = &has_told;
+        if (hooks_->on_connection) {
+            config.on_connection = [](void* hooks, const chiral_connection_event* event) {
+                return detail::run([&] { static_cast<Hooks*>(hooks)->on_connection(read(*event)); });
+            };
+        }
+        config.user = hooks_.get();
         chiral_client* client = nullptr;
         detail::check(chiral_client_connect(uri_.c_str(), &config, &client));
         client_.reset(client);
@@ -205,6 +327,18 @@ public:
     /// Whether the connection is open.
     bool is_connected() const noexcept {
         return client_ && chiral_client_state(client_.get()) == CHIRAL_OK;
+    }
+
+    /// The next event of the connection that this has not returned yet; waits for one, and returns none
+    /// when none has come in time, or the connection has ended and that was returned. For who prefers it
+    /// to `ClientOptions::on_connection`.
+    std::optional<ConnectionEvent> next_connection_event(std::chrono::duration<double> timeout) {
+        auto event = detail::sized<chiral_connection_event>();
+        const double seconds = std::max(0.0, detail::to_seconds(timeout));
+        if (detail::check(chiral_client_next_event(get(), seconds, &event)) == CHIRAL_NOTHING) {
+            return std::nullopt;
+        }
+        return read(event);
     }
 
     /// Whether nothing has come from the robot for 2 s although something is waited for.
@@ -427,6 +561,27 @@ public:
                                                     hold.empty() ? nullptr : hold.data(), hold.size()));
     }
 
+    // ---- the robot's contract ---------------------------------------------------------------------
+
+    /// The robot's contract, as its metadata said when they last came: call `get_metadata` first. Of a
+    /// robot that declares none it allows everything. Each action that is put or sent is checked by it,
+    /// or clamped.
+    ActionSpec action_spec() const {
+        auto spec = detail::sized<chiral_action_spec>();
+        const auto known = contract();
+        detail::check(chiral_contract_spec(known.get(), &spec));
+        return ActionSpec::from(spec);
+    }
+
+    /// The same, in a few lines for a person.
+    std::string action_spec_text() const { return chiral_contract_text(contract().get()); }
+
+    /// How the robot says that this policy keeps to it: whether it is armed, and what came on time, was
+    /// refused or clamped; in the latest observation that said it.
+    std::optional<ContractStatus> contract_status() const {
+        return detail::contract_status<chiral_client>(chiral_client_contract_status, get());
+    }
+
     // ---- what was counted -------------------------------------------------------------------------
 
     ClientStats stats() const {
@@ -444,6 +599,25 @@ private:
             throw Error(CHIRAL_MISUSE, "the client is not connected: call connect() first");
         }
         return client_.get();
+    }
+
+    /// What chiral's threads call, at one place for as long as the client is there.
+    struct Hooks {
+        explicit Hooks(const ClientOptions& options)
+            : has_told(!options.print_waiting), on_connection(options.on_connection) {}
+
+        std::atomic<bool> has_told;
+        std::function<void(const ConnectionEvent&)> on_connection;
+    };
+
+    static ConnectionEvent read(const chiral_connection_event& event) {
+        return {static_cast<ConnectionEvent::Kind>(event.kind), event.text, event.attempts, event.down_for};
+    }
+
+    detail::Handle<chiral_contract> contract() const {
+        chiral_contract* contract = nullptr;
+        detail::check(chiral_client_contract(get(), &contract));
+        return detail::Handle<chiral_contract>(contract);
     }
 
     detail::Handle<chiral_map> metadata() {
@@ -493,6 +667,8 @@ private:
 
     std::string uri_;
     ClientOptions options_;
+    // Before the client, whose threads call them.
+    std::unique_ptr<Hooks> hooks_;
     detail::Handle<chiral_client> client_;
 };
 

@@ -31,12 +31,21 @@ struct ActionQueue {
     }
 };
 
+/// What a server needs to speak TLS. The files are PEM files.
+struct ServerTls {
+    std::string certificate{};
+    std::string key{};
+    /// The authorities of which one has to have signed a policy's certificate; empty lets in policies
+    /// without one.
+    std::string client_authorities{};
+};
+
 /// Settings of a server; the defaults are those of the existing one.
 struct ServerOptions {
-    /// What an action must look like.
+    /// The contract: what an action must be.
     ActionSpec action{};
-    /// After so many seconds without an action `on_watchdog` is called. 0: half a second for a robot
-    /// that pulls, never for one that is called. Negative: never.
+    /// After so many seconds without an action `on_watchdog` is called. 0: as the contract's rate says;
+    /// without one half a second for a robot that pulls, never for one that is called. Negative: never.
     double watchdog{0};
     /// How old, in seconds, the observation may be on which an action was decided. 0: 5. Negative: as
     /// old as it likes.
@@ -46,6 +55,10 @@ struct ServerOptions {
     bool take_over{false};
     /// Whether a robot that pulls is asked for observations too.
     bool pull_observations{false};
+    /// The token that a policy has to show. Only over WebSocket.
+    std::optional<Token> token{};
+    /// Speaks TLS, and nothing else: policies connect with `wss://`.
+    std::optional<ServerTls> tls{};
 };
 
 /// What a camera publishes together: any of image, depth map, K and T, and the time of capture. What is
@@ -118,12 +131,27 @@ struct Command {
         Hold = CHIRAL_COMMAND_HOLD,
     };
 
+    /// Why to hold.
+    enum class Reason {
+        /// It is another command.
+        None = 0,
+        /// No action has come for `silent_for` seconds. The next one moves the robot again.
+        Silent = CHIRAL_HOLD_SILENT,
+        /// The robot is stopped: no action comes until it is armed again.
+        Stopped = CHIRAL_HOLD_STOPPED,
+        /// The policy has gone.
+        Disconnected = CHIRAL_HOLD_DISCONNECTED,
+    };
+
     Kind kind{Kind::Hold};
     /// As many as the action has; as many rows as `rows` says.
     std::vector<float> values{};
     std::size_t rows{1};
-    /// Of a hold because no action came: for how many seconds; 0 when the policy has gone.
+    /// Of a hold because no action came, or a stop for that: for how many seconds.
     double silent_for{0};
+    Reason reason{Reason::None};
+    /// Whether `values` were clamped to what the robot's contract allows.
+    bool clamped{false};
 };
 
 /// The commands of a robot's policies, for a robot that pulls them in a loop of its own; made by
@@ -166,6 +194,8 @@ public:
                               buffer_.begin() + static_cast<std::ptrdiff_t>(next.count));
         command.rows = next.rows;
         command.silent_for = next.silent_for;
+        command.reason = static_cast<Command::Reason>(next.hold);
+        command.clamped = next.clamped;
         return true;
     }
 
@@ -204,6 +234,11 @@ public:
     /// Whether a policy is connected, as far as the commands that were pulled tell.
     bool connected() const noexcept { return chiral_commands_is_connected(commands_.get()); }
 
+    /// As those of `PolicyServer`, for the loop's own use: false when no policy is connected, as far as
+    /// the commands that were pulled tell.
+    bool arm() { return detail::check(chiral_commands_arm(commands_.get())) == CHIRAL_OK; }
+    bool stop_motion() { return detail::check(chiral_commands_stop_motion(commands_.get())) == CHIRAL_OK; }
+
     /// Has the robot describe itself so from now on.
     void set_metadata(const InfoMap& metadata) {
         const detail::Handle<chiral_map> map(chiral_map_new());
@@ -233,8 +268,8 @@ private:
 /// A robot: derive from it, write to its sensors from any thread, and `run` it; or leave it as it is,
 /// and `pull` its commands in a loop of your own.
 ///
-/// What moves the robot (`apply_action`, `step`, `reset`, `on_watchdog`, `on_disconnect`) is called one
-/// at a time, by threads of chiral's; `get_metadata` and `get_obs` beside that. What they throw ends
+/// What moves the robot (`apply_action`, `step`, `reset`, `on_watchdog`, `on_stop`, `on_disconnect`) is
+/// called one at a time, by threads of chiral's; `get_metadata` and `get_obs` beside that. What they throw ends
 /// the connection, and the policy is told the text; the server takes the next policy.
 ///
 /// A derived class that was started calls `stop()` in its own destructor: until then chiral's threads
@@ -244,7 +279,8 @@ public:
     /// `host` may also be `unix:/path` or, built with Zenoh, `tcp/host:port` or `zenoh:…`; `port` is
     /// then not looked at. Port 0 lets the system choose; `uri` says which.
     ///
-    /// Whoever reaches the address can drive the robot: `127.0.0.1` is for this computer alone.
+    /// Without `ServerOptions::token`, or TLS that asks for certificates, whoever reaches the address can
+    /// drive the robot: `127.0.0.1` is for this computer alone.
     explicit PolicyServer(std::vector<CameraConfig> configs, std::vector<ProprioConfig> proprios = {},
                           std::string host = "0.0.0.0", int port = 8765, ServerOptions options = {})
         : configs_(std::move(configs)),
@@ -302,6 +338,13 @@ public:
     /// No action has come for so many seconds: hold still.
     virtual void on_watchdog(double silent_for) { (void)silent_for; }
 
+    /// The robot is stopped, and why: hold still. No action comes until it is armed again, by what its
+    /// contract says or by `arm`. Default: `on_watchdog`.
+    virtual void on_stop(const std::string& reason, double silent_for) {
+        (void)reason;
+        on_watchdog(silent_for);
+    }
+
     /// The policy has gone, and why: hold still.
     virtual void on_disconnect(const std::string& reason) { (void)reason; }
 
@@ -353,6 +396,36 @@ public:
         if (const auto server = current()) {
             detail::check(chiral_server_stop(server.get()));
         }
+    }
+
+    /// Lets the actions of the policy that is connected move the robot, after a stop too. False when there
+    /// is none; the next one is not armed by it.
+    bool arm() {
+        const auto server = current();
+        return server && detail::check(chiral_server_arm(server.get())) == CHIRAL_OK;
+    }
+
+    /// Stops the robot: what waits is dropped, `on_stop` is called, and no action comes until it is armed
+    /// again. The policy stays connected; false when there is none. It is no emergency stop: that one must
+    /// work without this program.
+    bool stop_motion() {
+        const auto server = current();
+        return server && detail::check(chiral_server_stop_motion(server.get())) == CHIRAL_OK;
+    }
+
+    /// How the policy that is connected keeps to the contract; none when there is none.
+    std::optional<ContractStatus> contract_status() const {
+        const auto server = current();
+        return server ? detail::contract_status<chiral_server>(chiral_server_contract_status, server.get())
+                      : std::nullopt;
+    }
+
+    /// The SHA-256 fingerprint of the server's certificate, for `ClientTls::pinned`; empty without TLS, and
+    /// before the server is started.
+    std::string fingerprint() const {
+        const auto server = current();
+        const char* found = server ? chiral_server_fingerprint(server.get()) : nullptr;
+        return found ? found : "";
     }
 
     /// With which URI a policy on the same computer connects; empty before the server is started.
@@ -530,18 +603,7 @@ private:
     }
 
     std::shared_ptr<chiral_server> bind() {
-        auto spec = detail::sized<chiral_action_spec>();
-        spec.width = options_.action.width;
-        spec.kind = static_cast<std::int32_t>(options_.action.kind);
-        if (!options_.action.hold.empty()) {
-            if (options_.action.hold.size() != spec.width) {
-                throw Error(CHIRAL_MISUSE, "the hold action has " +
-                                               std::to_string(options_.action.hold.size()) +
-                                               " values, expected " + std::to_string(spec.width));
-            }
-            spec.hold = options_.action.hold.data();
-        }
-        spec.allow_non_finite = options_.action.allow_non_finite;
+        const chiral_action_spec spec = options_.action.get();
         auto config = detail::sized<chiral_server_config>();
         config.action = &spec;
         config.watchdog = options_.watchdog;
@@ -550,6 +612,15 @@ private:
         config.action_queue_limit = options_.action_queue.limit;
         config.take_over = options_.take_over;
         config.pull_observations = options_.pull_observations;
+        const auto token = options_.token ? options_.token->get() : detail::sized<chiral_token>();
+        config.token = options_.token ? &token : nullptr;
+        auto tls = detail::sized<chiral_server_tls>();
+        if (options_.tls) {
+            tls.certificate = options_.tls->certificate.c_str();
+            tls.key = options_.tls->key.c_str();
+            tls.client_authorities = detail::text_or_null(options_.tls->client_authorities);
+            config.tls = &tls;
+        }
         chiral_server* server = nullptr;
         detail::check(chiral_server_bind(address().c_str(), &config, &server));
         std::shared_ptr<chiral_server> bound(server, detail::Free{});
@@ -576,7 +647,7 @@ private:
 
     static Action read_action(const chiral_action* action) {
         return {{action->values, action->values + action->count}, static_cast<int>(action->rows),
-                static_cast<int>(action->width)};
+                static_cast<int>(action->width), action->clamped};
     }
 
     chiral_robot callbacks() {
@@ -615,6 +686,9 @@ private:
         };
         robot.on_watchdog = [](void* user, double silent_for) {
             return call(user, [&](auto& self) { self.on_watchdog(silent_for); });
+        };
+        robot.on_stop = [](void* user, const char* reason, double silent_for) {
+            return call(user, [&](auto& self) { self.on_stop(reason, silent_for); });
         };
         robot.on_disconnect = [](void* user, const char* reason) {
             return call(user, [&](auto& self) { self.on_disconnect(reason); });

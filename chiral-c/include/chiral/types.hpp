@@ -60,6 +60,18 @@ public:
     using Error::Error;
 };
 
+/// The connection was lost, and is being made again (`ClientOptions::reconnect`): try later.
+class Interrupted : public Error {
+public:
+    using Error::Error;
+};
+
+/// The robot's contract does not allow an action; the text names it. None was sent or queued.
+class ContractError : public Error {
+public:
+    using Error::Error;
+};
+
 namespace detail {
 
 /// Passes a status on, or throws what it stands for.
@@ -71,6 +83,8 @@ inline chiral_status check(chiral_status status) {
     switch (status) {
         case CHIRAL_DISCONNECTED: throw ConnectionClosed(status, text);
         case CHIRAL_TIMED_OUT: throw Timeout(status, text);
+        case CHIRAL_INTERRUPTED: throw Interrupted(status, text);
+        case CHIRAL_REFUSED: throw ContractError(status, text);
         default: throw Error(status, text);
     }
 }
@@ -106,6 +120,7 @@ struct Free {
     void operator()(chiral_sensors* sensors) const noexcept { chiral_sensors_free(sensors); }
     void operator()(chiral_server* server) const noexcept { chiral_server_free(server); }
     void operator()(chiral_commands* commands) const noexcept { chiral_commands_free(commands); }
+    void operator()(chiral_contract* contract) const noexcept { chiral_contract_free(contract); }
 };
 
 template <class T>
@@ -371,26 +386,326 @@ struct ProprioConfig {
 /// What the numbers of an action mean.
 enum class ActionKind { Unknown = 0, Absolute = CHIRAL_ABSOLUTE, Delta = CHIRAL_DELTA, Velocity = CHIRAL_VELOCITY };
 
-/// What an action must look like to reach the robot; the default is any finite numbers. What does not
-/// fit is refused, counted, and logged.
-struct ActionSpec {
-    /// How many values it has; 0 for any number.
-    std::size_t width{0};
-    /// What they mean; told to the policy.
-    ActionKind kind{ActionKind::Unknown};
-    /// The values that make the robot stay where it is, if there are such; told to the policy.
-    std::vector<float> hold{};
-    /// Whether NaN and infinities reach the robot.
-    bool allow_non_finite{false};
+/// What becomes of an action that is out of bounds or too large a step: it is not executed, or is
+/// brought within them and marked (`Action::clamped`).
+enum class OnViolation { Refuse = CHIRAL_REFUSE, Clamp = CHIRAL_CLAMP };
 
+/// What arms the robot, so that actions move it: a new connection, a reset that it has done, or only its
+/// own program (`PolicyServer::arm`), which can in any case.
+enum class Arming {
+    OnConnect = CHIRAL_ARM_ON_CONNECT,
+    OnReset = CHIRAL_ARM_ON_RESET,
+    Manual = CHIRAL_ARM_MANUALLY,
+};
+
+/// The types of an action's elements.
+enum class Dtypes {
+    /// Floats where a width or a shape is declared, any type otherwise.
+    Default = CHIRAL_DTYPES_DEFAULT,
+    Any = CHIRAL_DTYPES_ANY,
+    Float = CHIRAL_DTYPES_FLOAT,
+    Integer = CHIRAL_DTYPES_INTEGER,
+    Bool = CHIRAL_DTYPES_BOOL,
+};
+
+/// A number for each dimension of an action, or one for all, as `float`: what a robot reads. Made of a
+/// number, of numbers in braces, or of anything that has `data()` and `size()`.
+class PerDimension {
+public:
+    PerDimension() = default;
+    PerDimension(double number) : values_{static_cast<float>(number)} {}
+    PerDimension(std::initializer_list<double> numbers) : PerDimension(numbers.begin(), numbers.size()) {}
+    template <class Numbers, class = decltype(static_cast<double>(*std::declval<const Numbers&>().data()))>
+    PerDimension(const Numbers& numbers)
+        : PerDimension(numbers.data(), static_cast<std::size_t>(numbers.size())) {}
+
+    /// As they were given.
+    const std::vector<float>& values() const noexcept { return values_; }
+    bool empty() const noexcept { return values_.empty(); }
+    /// The number for a dimension.
+    float operator[](std::size_t dimension) const {
+        return values_.size() == 1 ? values_[0] : values_.at(dimension);
+    }
+
+private:
+    template <class Number>
+    PerDimension(const Number* numbers, std::size_t count) {
+        for (std::size_t i = 0; i < count; ++i) {
+            values_.push_back(static_cast<float>(numbers[i]));
+        }
+    }
+
+    std::vector<float> values_{};
+};
+
+/// A robot's contract with its policies: what an action must be to reach it; the default is any finite
+/// numbers. The server checks every action before the robot sees it and tells the policies, whose
+/// clients check too. What breaks it is not applied, or is clamped; it is counted and told.
+///
+///     ActionSpec::vector(7, ActionKind::Absolute)
+///         .bounds(low, high).max_step(0.05).measured_by("joint_pos").on_violation(OnViolation::Clamp)
+///         .rate(50).stop_after(20).arming(Arming::OnReset)
+///
+/// It is no safety function: keep the emergency stop, and the limits of the robot's own controller.
+class ActionSpec {
+public:
     /// A vector of so many values.
     static ActionSpec vector(std::size_t width, ActionKind kind = ActionKind::Unknown) {
         ActionSpec spec;
-        spec.width = width;
-        spec.kind = kind;
+        spec.shape_ = {width};
+        spec.kind_ = kind;
         return spec;
     }
+
+    /// Exactly this shape.
+    static ActionSpec shape(std::vector<std::size_t> shape) {
+        ActionSpec spec;
+        spec.shape_ = std::move(shape);
+        spec.is_vector_ = false;
+        return spec;
+    }
+
+    /// What the values mean; told to the policy.
+    ActionSpec& kind(ActionKind kind) { return set(kind_, kind); }
+    ActionSpec& dtypes(Dtypes dtypes) { return set(dtypes_, dtypes); }
+    /// The values that make the robot stay where it is.
+    ActionSpec& hold(std::vector<float> values) { return set(hold_, std::move(values)); }
+    /// The smallest and the largest values, both allowed.
+    ActionSpec& bounds(PerDimension low, PerDimension high) {
+        low_ = std::move(low);
+        return set(high_, std::move(high));
+    }
+    /// By how much an action may differ from the last one that the robot was given, whatever time lies
+    /// between; of a delta, how large it may be. After arming, a reset or a hold a velocity begins at 0,
+    /// and an absolute action where `measured_by` says; without that the first one after arming or a
+    /// reset may be anything within the bounds.
+    ActionSpec& max_step(PerDimension step) { return set(max_step_, std::move(step)); }
+    /// The proprioception vector that says where the robot is, in the unit of an absolute action.
+    ActionSpec& measured_by(std::string proprio) { return set(measured_by_, std::move(proprio)); }
+    ActionSpec& on_violation(OnViolation what) { return set(on_violation_, what); }
+    /// How often an action is expected. The robot is told to hold (`on_watchdog`) at the first period
+    /// that is missed, which is one and a half periods after the last action.
+    ActionSpec& rate(double hz) { return set(rate_, hz); }
+    /// After how many missed periods it is told to hold, in the place of 1; 0 for never.
+    ActionSpec& hold_after(std::uint32_t periods) { return set(hold_after_, periods); }
+    /// After how many missed periods it is stopped (`on_stop`), and takes no action until it is armed
+    /// again; 0, the default, for never.
+    ActionSpec& stop_after(std::uint32_t periods) { return set(stop_after_, periods); }
+    ActionSpec& arming(Arming what) { return set(arming_, what); }
+    /// Lets an action without values through.
+    ActionSpec& allow_empty(bool allow = true) { return set(allow_empty_, allow); }
+    /// Lets NaN and infinities through.
+    ActionSpec& allow_non_finite(bool allow = true) { return set(allow_non_finite_, allow); }
+
+    /// How many values an action has, if it is declared as a vector; else 0.
+    std::size_t width() const noexcept { return is_vector_ && !shape_.empty() ? shape_[0] : 0; }
+    /// Empty for any.
+    const std::vector<std::size_t>& shape() const noexcept { return shape_; }
+    Dtypes dtypes() const noexcept { return dtypes_; }
+    ActionKind kind() const noexcept { return kind_; }
+    /// Empty where nothing is declared, as are those below.
+    const std::vector<float>& hold() const noexcept { return hold_; }
+    const PerDimension& low() const noexcept { return low_; }
+    const PerDimension& high() const noexcept { return high_; }
+    const PerDimension& max_step() const noexcept { return max_step_; }
+    /// Of a robot's own; it is not told to the policy.
+    const std::string& measured_by() const noexcept { return measured_by_; }
+    OnViolation on_violation() const noexcept { return on_violation_; }
+    /// In hertz; 0 where none is declared.
+    double rate() const noexcept { return rate_; }
+    /// 0 for never.
+    std::uint32_t hold_after() const noexcept { return hold_after_.value_or(rate_ > 0 ? 1 : 0); }
+    std::uint32_t stop_after() const noexcept { return stop_after_; }
+    Arming arming() const noexcept { return arming_; }
+    bool allows_empty() const noexcept { return allow_empty_; }
+    bool allows_non_finite() const noexcept { return allow_non_finite_; }
+    /// Of a client's: after how many seconds without an action the robot holds, where that is set as a
+    /// time (`ServerOptions::watchdog`); else 0.
+    double watchdog() const noexcept { return watchdog_; }
+    /// Of a client's: how old, in seconds, the observation may be on which an action was decided; 0 where
+    /// it is not said.
+    double max_obs_age() const noexcept { return max_obs_age_; }
+
+    /// As chiral.h has it; valid for as long as this.
+    chiral_action_spec get() const {
+        auto spec = detail::sized<chiral_action_spec>();
+        spec.width = width();
+        if (!is_vector_) {
+            spec.shape = shape_.data();
+            spec.rank = shape_.size();
+        }
+        spec.dtypes = static_cast<std::int32_t>(dtypes_);
+        spec.kind = static_cast<std::int32_t>(kind_);
+        spec.hold = hold_.data();
+        spec.hold_count = hold_.size();
+        spec.low = low_.values().data();
+        spec.low_count = low_.values().size();
+        spec.high = high_.values().data();
+        spec.high_count = high_.values().size();
+        spec.max_step = max_step_.values().data();
+        spec.max_step_count = max_step_.values().size();
+        spec.measured_by = measured_by_.empty() ? nullptr : measured_by_.c_str();
+        spec.on_violation = static_cast<std::int32_t>(on_violation_);
+        spec.arming = static_cast<std::int32_t>(arming_);
+        spec.rate = rate_;
+        spec.hold_after = !hold_after_ ? 0 : *hold_after_ == 0 ? -1 : *hold_after_;
+        spec.stop_after = stop_after_;
+        spec.allow_empty = allow_empty_;
+        spec.allow_non_finite = allow_non_finite_;
+        return spec;
+    }
+
+    /// What chiral.h says, copied.
+    static ActionSpec from(const chiral_action_spec& spec) {
+        ActionSpec read;
+        read.is_vector_ = spec.rank == 0;
+        if (spec.rank > 0) {
+            read.shape_.assign(spec.shape, spec.shape + spec.rank);
+        } else if (spec.width > 0) {
+            read.shape_ = {spec.width};
+        }
+        read.dtypes_ = static_cast<Dtypes>(spec.dtypes);
+        read.kind_ = static_cast<ActionKind>(spec.kind);
+        read.hold_ = floats(spec.hold, spec.hold_count);
+        read.low_ = floats(spec.low, spec.low_count);
+        read.high_ = floats(spec.high, spec.high_count);
+        read.max_step_ = floats(spec.max_step, spec.max_step_count);
+        read.on_violation_ = static_cast<OnViolation>(spec.on_violation);
+        read.arming_ = static_cast<Arming>(spec.arming);
+        read.rate_ = spec.rate;
+        if (spec.hold_after != 0) {
+            read.hold_after_ = static_cast<std::uint32_t>(spec.hold_after < 0 ? 0 : spec.hold_after);
+        }
+        read.stop_after_ = static_cast<std::uint32_t>(spec.stop_after);
+        read.allow_empty_ = spec.allow_empty;
+        read.allow_non_finite_ = spec.allow_non_finite;
+        read.watchdog_ = spec.watchdog;
+        read.max_obs_age_ = spec.max_obs_age;
+        return read;
+    }
+
+private:
+    template <class Member, class Value>
+    ActionSpec& set(Member& member, Value&& value) {
+        member = std::forward<Value>(value);
+        return *this;
+    }
+
+    static std::vector<float> floats(const float* values, std::size_t count) {
+        return count == 0 ? std::vector<float>() : std::vector<float>(values, values + count);
+    }
+
+    std::vector<std::size_t> shape_{};
+    bool is_vector_{true};
+    Dtypes dtypes_{Dtypes::Default};
+    ActionKind kind_{ActionKind::Unknown};
+    std::vector<float> hold_{};
+    PerDimension low_{}, high_{}, max_step_{};
+    std::string measured_by_{};
+    OnViolation on_violation_{OnViolation::Refuse};
+    Arming arming_{Arming::OnConnect};
+    double rate_{0};
+    std::optional<std::uint32_t> hold_after_{};
+    std::uint32_t stop_after_{0};
+    bool allow_empty_{false}, allow_non_finite_{false};
+    double watchdog_{0}, max_obs_age_{0};
 };
+
+/// Whether actions move the robot.
+enum class ArmingState {
+    /// Not since the policy connected: they are refused.
+    Disarmed = CHIRAL_DISARMED,
+    /// The next one does; none has since it was armed or reset.
+    Armed = CHIRAL_ARMED,
+    Moving = CHIRAL_MOVING,
+    /// None has come in time, and the robot holds. The next one moves it again.
+    Holding = CHIRAL_HOLDING,
+    /// They are refused until the robot is armed again.
+    Stopped = CHIRAL_STOPPED,
+};
+
+/// How a policy keeps to the robot's contract.
+struct ContractStatus {
+    ArmingState state{ArmingState::Disarmed};
+    /// Of the last `periods`, those in which an action came on time.
+    std::uint32_t on_time{0};
+    /// 100 at most; 0 if the robot declares no rate.
+    std::uint32_t periods{0};
+    /// All periods that were missed.
+    std::uint64_t missed{0};
+    std::uint64_t refused{0};
+    std::uint64_t clamped{0};
+    /// Actions that came while the robot was disarmed or stopped.
+    std::uint64_t not_armed{0};
+    /// How often the robot was stopped.
+    std::uint64_t stops{0};
+
+    /// The share of the last periods in which an action came on time; none before the first.
+    std::optional<double> success_rate() const {
+        return periods == 0 ? std::nullopt : std::optional<double>(static_cast<double>(on_time) / periods);
+    }
+};
+
+namespace detail {
+
+/// The status that a function of chiral.h gives for a handle.
+template <class T>
+std::optional<ContractStatus> contract_status(chiral_status (*ask)(const T*, chiral_contract_status*),
+                                              const T* handle) {
+    auto found = sized<chiral_contract_status>();
+    if (check(ask(handle, &found)) == CHIRAL_NOTHING) {
+        return std::nullopt;
+    }
+    ContractStatus status;
+    status.state = static_cast<ArmingState>(found.state);
+    status.on_time = found.on_time;
+    status.periods = found.periods;
+    status.missed = found.missed;
+    status.refused = found.refused;
+    status.clamped = found.clamped;
+    status.not_armed = found.not_armed;
+    status.stops = found.stops;
+    return status;
+}
+
+}  // namespace detail
+
+// ---- who may connect ------------------------------------------------------------------------------
+
+/// The secret by which a robot knows its policies: 16 to 1024 characters, as `openssl rand -hex 16` makes
+/// one. It is shown nowhere. Over a network it belongs into TLS.
+class Token {
+public:
+    Token(std::string text) : Token(std::move(text), &chiral_token::text) {}
+    Token(const char* text) : Token(std::string(text)) {}
+
+    /// The token that a file consists of, which is read when it is needed.
+    static Token from_file(std::string path) { return {std::move(path), &chiral_token::file}; }
+    /// The token in an environment variable.
+    static Token from_env(std::string variable) { return {std::move(variable), &chiral_token::variable}; }
+
+    /// As chiral.h has it; valid for as long as this.
+    chiral_token get() const {
+        auto token = detail::sized<chiral_token>();
+        token.*where_ = text_.c_str();
+        return token;
+    }
+
+private:
+    using Where = const char* chiral_token::*;
+
+    Token(std::string text, Where where) : text_(std::move(text)), where_(where) {}
+
+    std::string text_;
+    Where where_;
+};
+
+namespace detail {
+
+/// A path or fingerprint; null where none is set.
+inline const char* text_or_null(const std::string& text) { return text.empty() ? nullptr : text.c_str(); }
+
+}  // namespace detail
 
 // ---- what travels ---------------------------------------------------------------------------------
 
@@ -483,6 +798,8 @@ struct Action {
     std::vector<float> data{};
     int N{0};
     int D{0};
+    /// Whether it was clamped to what the robot's contract allows, as the robot is given it.
+    bool clamped{false};
 };
 
 /// What a step of the coupled kind gives back.

@@ -10,6 +10,7 @@
 #include <array>
 #include <atomic>
 #include <cstdlib>
+#include <filesystem>
 #include <mutex>
 
 #include <chiral/client.hpp>
@@ -587,23 +588,38 @@ size_t memory() {
     return static_cast<size_t>(resident) * static_cast<size_t>(::sysconf(_SC_PAGESIZE));
 }
 
+/// How many entries a folder has, such as one for each thread of the process, or each descriptor.
+long entries(const char* folder) {
+    const std::filesystem::directory_iterator all(folder);
+    return std::distance(begin(all), end(all));
+}
+
 TEST(connecting_again_and_again_leaks_nothing) {
     const char* wanted = std::getenv("CHIRAL_CONNECTS");
     const int connects = wanted ? std::atoi(wanted) : 300;
     Arm arm;
     arm.start();
     size_t before = 0;
+    long threads = 0, descriptors = 0;
+    const auto settled = [&] {
+        return entries("/proc/self/task") <= threads && entries("/proc/self/fd") <= descriptors;
+    };
     for (int i = 0; i < connects; ++i) {
         if (i == connects / 5) {
+            CHECK(test::soon([&] { return arm.disconnects == i; }));
             before = memory();
+            threads = entries("/proc/self/task");
+            descriptors = entries("/proc/self/fd");
         }
         chiral::PolicyClient robot(arm.uri(), in_time());
         robot.connect().get_obs();
         robot.close();
     }
     const size_t grown = memory() > before ? memory() - before : 0;
-    std::printf("       %d connects, the later four fifths of them took %zu KiB\n", connects, grown / 1024);
     CHECK(test::soon([&] { return arm.disconnects == connects; }));
+    CHECK(test::soon(settled));
+    std::printf("       %d connects, the later four fifths of them took %zu KiB; %ld threads, %ld descriptors\n",
+                connects, grown / 1024, threads, descriptors);
     // A sanitizer keeps freed memory for a while.
 #ifndef CHIRAL_SANITIZED
     CHECK(grown < (8u << 20));

@@ -73,7 +73,7 @@ std::string thrown(Code code) {
     throw Failed("nothing was thrown");
 }
 
-inline bool has(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
+inline bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 }  // namespace test
 

@@ -1,5 +1,5 @@
 // What a call costs in C++, all ways in turns within one run, so that what else the computer does falls
-// on all of them:
+// on all of them. `run` beside it builds and runs it.
 //
 //   bench get_obs RUST_CLIENT [ROUNDS]    get_obs beside the Rust client, which is the example
 //                                         bench_client, with 1 and with 8 RGB-D cameras

@@ -1,4 +1,4 @@
-//! The Rust client beside which `tests/cpp/bench.cpp` measures the one in C++: for each line on its
+//! The Rust client beside which `bench.cpp` measures the one in C++: for each line on its
 //! standard input, which is a number, it asks for so many observations, and prints the nanoseconds
 //! that each took.
 
