@@ -92,15 +92,19 @@ done
 
 compiler=${compilers[0]}
 kind=${kinds[0]}
-for name in behaviour contract connection; do
-    echo "-- $name, $compiler, $kind"
-    compile "$compiler" "$kind" $name
-    CHIRAL_CONNECTS=${CHIRAL_CONNECTS:-1000} "$out/$name"
+echo "-- behaviour, $compiler, $kind"
+compile "$compiler" "$kind" behaviour
+CHIRAL_CONNECTS=${CHIRAL_CONNECTS:-1000} "$out/behaviour"
+
+# All that follows is built without Eigen, which takes the compilers long.
+for name in contract connection; do
+    echo "-- $name, $compiler"
+    compile "$compiler" plain $name
+    "$out/$name"
 done
 
-# These are built without Eigen, which takes the compilers long. The library itself is not
-# instrumented: its part is Rust's, beside the blocks that say why they are sound. What goes over the
-# border, and the headers, are.
+# The library itself is not instrumented: its part is Rust's, beside the blocks that say why they are
+# sound. What goes over the border, and the headers, are.
 echo "-- addresses and undefined behaviour"
 for name in documented behaviour contract connection; do
     compile "$compiler" plain $name -O0 -DCHIRAL_SANITIZED -fsanitize=address,undefined -fno-sanitize-recover=all
@@ -115,7 +119,7 @@ for name in documented behaviour contract connection; do
 done
 
 echo "-- peers in Rust and Python"
-compile "$compiler" "$kind" interop
+compile "$compiler" plain interop
 # serve COMMAND...: starts a server and sets `line` to the first line that it prints.
 serve() {
     mkfifo "$out/stdin.$$" "$out/stdout.$$"
