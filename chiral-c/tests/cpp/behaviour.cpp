@@ -204,7 +204,8 @@ TEST(actions_are_sent_queued_replaced_and_followed) {
     robot.stop_action_dispatch();
     robot.interpolate(1);
     CHECK_HAS(test::thrown<chiral::Error>([&] { robot.put_chunk(obs, {{1, 2}, {3}}); }), "expected 2");
-    CHECK_HAS(test::thrown<chiral::Error>([&] { robot.follow(chiral::Observation(), {{1, 2}}); }), "did not come from a robot");
+    CHECK_HAS(test::thrown<chiral::Error>([&] { robot.follow(chiral::Observation(), {{1, 2}}); }),
+              "did not come from a robot");
     CHECK_HAS(test::thrown<chiral::Error>([&] { robot.start_obs_stream(0); }), "no rate");
     CHECK_HAS(test::thrown<chiral::Error>([&] { robot.start_action_dispatch(-1); }), "no rate");
 }
