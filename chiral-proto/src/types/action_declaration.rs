@@ -176,6 +176,22 @@ impl ActionSpec {
         Self::read(&action, if is_contract { Self::any() } else { unknown })
     }
 
+    /// What a server with this specification adds to its metadata, and
+    /// [`of_metadata`](Self::of_metadata) reads: for a program that shows it in a form of its own. Empty
+    /// where nothing is declared.
+    ///
+    /// ```
+    /// use chiral_proto::ActionSpec;
+    ///
+    /// let told = ActionSpec::vector(7).bounds(-1.0, 1.0).to_metadata();
+    /// assert_eq!(told.get("chiral").unwrap()["action"]["high"][0].as_f64(), Some(1.0));
+    /// ```
+    pub fn to_metadata(&self) -> Map {
+        let mut metadata = Map::new();
+        self.add_to(&mut metadata);
+        metadata
+    }
+
     /// The metadata with what is declared under `chiral`, beside what stands there already.
     pub(crate) fn add_to(&self, metadata: &mut Map) {
         let declared = self.declaration();
@@ -254,6 +270,7 @@ mod tests {
             spec.declaration_mut().max_obs_age = Some(Duration::from_millis(1500));
             spec.declaration_mut().watchdog = Some(Duration::from_millis(250));
             assert_eq!(ActionSpec::of_metadata(&told(&spec)), spec);
+            assert_eq!(ActionSpec::of_metadata(&spec.to_metadata()), spec);
             assert_eq!(ActionDeclaration::of_metadata(&told(&spec)), *spec.declaration());
         }
     }

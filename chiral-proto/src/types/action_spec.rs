@@ -187,7 +187,8 @@ impl ActionSpec {
     ///
     /// # Panics
     /// When there are not as many numbers as the action has elements, one of them is not finite, or
-    /// the smallest is larger than the largest: the robot must not run without what was meant.
+    /// the smallest is larger than the largest: the robot must not run without what was meant. For
+    /// numbers that are read from somewhere there is [`try_bounds`](Self::try_bounds).
     #[must_use]
     #[track_caller]
     pub fn bounds(self, low: impl Into<PerDimension>, high: impl Into<PerDimension>) -> Self {
@@ -228,7 +229,8 @@ impl ActionSpec {
     ///
     /// # Panics
     /// When there are not as many numbers as the action has elements, one is negative or not finite, or
-    /// actions of [any](Self::any) shape are declared.
+    /// actions of [any](Self::any) shape are declared. For numbers that are read from somewhere there is
+    /// [`try_max_step`](Self::try_max_step).
     #[must_use]
     #[track_caller]
     pub fn max_step(self, max_step: impl Into<PerDimension>) -> Self {
@@ -841,6 +843,25 @@ mod tests {
             let error = bad.unwrap_err().to_string();
             assert!(error.contains("expected"), "{error}");
         }
+    }
+
+    #[test]
+    fn limits_that_were_read_from_somewhere_are_an_error_and_no_panic() {
+        let arm = ActionSpec::vector(7);
+        let text = |limits: Result<ActionSpec, BadLimits>| limits.unwrap_err().to_string();
+        assert_eq!(
+            text(arm.clone().try_bounds(1.0, f64::INFINITY)),
+            "the bounds: dimension 0 has bounds from 1 to inf, expected two finite numbers, the lower \
+             one first"
+        );
+        assert_eq!(
+            text(arm.clone().try_max_step([0.1; 6])),
+            "the largest step: found 6 largest steps, expected 7 or a single one"
+        );
+        assert_eq!(
+            arm.clone().try_bounds(-1.0, 1.0).and_then(|arm| arm.try_max_step(0.1)),
+            Ok(arm.bounds(-1.0, 1.0).max_step(0.1))
+        );
     }
 
     #[test]
