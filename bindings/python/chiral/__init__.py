@@ -4,16 +4,19 @@ The robot serves (:class:`PolicyServer`), the policy connects (:class:`PolicyCli
 """
 
 from ._client import PolicyClient
-from ._core import __version__
+from ._core import Token, __version__
 from ._errors import (
     ActionRejected,
     ChiralError,
     ConnectFailed,
     ConnectionClosed,
+    ConnectionInterrupted,
+    ConnectRefused,
     ConnectTimeout,
     QueueFull,
     RequestTimeout,
     SensorError,
+    TlsFailed,
     UnknownName,
 )
 from ._server import PolicyServer
@@ -22,6 +25,10 @@ from ._types import (
     CameraConfig,
     CameraInfo,
     ClientStats,
+    ContractChanged,
+    ContractStatus,
+    Disconnected,
+    Ended,
     ExtType,
     Latency,
     Meter,
@@ -29,8 +36,11 @@ from ._types import (
     Placement,
     PlanContext,
     ProprioConfig,
+    Reconnect,
+    Reconnected,
     ServerStats,
     Span,
+    Tls,
 )
 
 #: Other packages install a folder of this name, too; a program that needs this one can check.
@@ -44,8 +54,14 @@ __all__ = [
     "ChiralError",
     "ClientStats",
     "ConnectFailed",
+    "ConnectRefused",
     "ConnectTimeout",
     "ConnectionClosed",
+    "ConnectionInterrupted",
+    "ContractChanged",
+    "ContractStatus",
+    "Disconnected",
+    "Ended",
     "ExtType",
     "Latency",
     "Meter",
@@ -56,10 +72,15 @@ __all__ = [
     "PolicyServer",
     "ProprioConfig",
     "QueueFull",
+    "Reconnect",
+    "Reconnected",
     "RequestTimeout",
     "SensorError",
     "ServerStats",
     "Span",
+    "Tls",
+    "TlsFailed",
+    "Token",
     "UnknownName",
     "__implementation__",
     "__version__",

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal
 
 import numpy.typing as npt
 
 from . import _core, _lifecycle
-from ._types import ClientStats, Observation, Placement, PlanContext
+from ._core import Token
+from ._types import (
+    ActionSpec,
+    ClientStats,
+    ConnectionEvent,
+    ContractStatus,
+    Observation,
+    Placement,
+    PlanContext,
+    Reconnect,
+    Tls,
+)
 
 Protocol = Literal["websocket", "zenoh"]
 Merge = (
@@ -18,6 +29,8 @@ Merge = (
     | tuple[Literal["keep_first", "blend", "crossfade", "ensemble"], float]
 )
 Anchor = Literal["observation", "next", "end"] | int
+
+State = Literal["connected", "interrupted", "closing", "ended", "not connected"]
 
 DEFAULT_URIS = {"websocket": "ws://localhost:8765", "zenoh": "tcp/localhost:7447"}
 
@@ -32,6 +45,10 @@ def check_protocol(protocol: str) -> None:
         )
 
 
+def token_of(token: Token | str | None) -> Token | None:
+    return Token(token) if isinstance(token, str) else token
+
+
 class PolicyClient:
     """A policy's connection to a robot.
 
@@ -39,7 +56,8 @@ class PolicyClient:
     any thread. Observations and actions go on at their rates whatever Python is doing: a model that
     holds the interpreter's lock stops nothing.
 
-    :param uri: ``ws://host:port``, ``host:port`` or ``unix:/path``; with Zenoh ``tcp/host:port``.
+    :param uri: ``ws://host:port``, ``wss://host:port`` (TLS), ``host:port`` or ``unix:/path``; with
+        Zenoh ``tcp/host:port``.
     :param protocol: ``"websocket"`` or ``"zenoh"``.
     :param connect_timeout: seconds to wait for a robot that is not there; None for ever.
     :param request_timeout: seconds each request may take; None as long as the connection lasts.
@@ -47,7 +65,16 @@ class PolicyClient:
     :param max_age: seconds after which a queued action is not sent any more.
     :param stream_window: how many requests of the observation stream may be under way.
     :param keepalive: seconds between pings, and for an answer to one; None for no pings.
-    :param headers: header fields of the WebSocket's request, such as ``Authorization``.
+    :param headers: header fields of the WebSocket's request, for a proxy for example.
+    :param token: the secret that the robot asks for; a text, or :class:`Token` from a file or the
+        environment. Others on the network can read it unless the URI is ``wss://``.
+    :param tls: whom to take for the robot over ``wss://``; None for whom the operating system trusts.
+    :param reconnect: how a connection that was lost is made again, True for the defaults of
+        :class:`Reconnect`; None and False: it is not. Streams and dispatch then go on; what was queued or
+        planned is dropped, and requests in flight raise :class:`ConnectionInterrupted`.
+    :param on_disconnect: called with the reason when the connection is lost, and when it has ended
+        without :meth:`close`, in a thread of its own.
+    :param on_reconnect: called with the seconds without a connection when it is made again, likewise.
     """
 
     def __init__(
@@ -62,9 +89,18 @@ class PolicyClient:
         stream_window: int = 1,
         keepalive: float | None = 20.0,
         headers: Mapping[str, str] | None = None,
+        token: Token | str | None = None,
+        tls: Tls | None = None,
+        reconnect: Reconnect | bool | None = None,
+        on_disconnect: Callable[[str], object] | None = None,
+        on_reconnect: Callable[[float], object] | None = None,
     ) -> None:
         check_protocol(protocol)
-        self.uri = DEFAULT_URIS[protocol] if uri is None else uri
+        if uri is None:
+            uri = DEFAULT_URIS[protocol]
+            if tls is not None and protocol == "websocket":
+                uri = uri.replace("ws://", "wss://")
+        self.uri = uri
         self.protocol = protocol
         self._options: dict[str, Any] = {
             "connect_timeout": connect_timeout,
@@ -74,8 +110,21 @@ class PolicyClient:
             "stream_window": stream_window,
             "keepalive": keepalive,
             "headers": list((headers or {}).items()),
+            "token": token_of(token),
+            "tls": tls,
+            "reconnect": Reconnect() if reconnect is True else reconnect or None,
+            "on_disconnect": on_disconnect,
+            "on_reconnect": on_reconnect,
         }
         self._client: _core.Client | None = None
+
+    @classmethod
+    def supervised(
+        cls, uri: str | None = None, protocol: Protocol = "websocket", **options: Any
+    ) -> PolicyClient:
+        """A client for a policy that is to live through a restart of its robot without knowing of it:
+        with ``Reconnect(hold_calls=True)``. The other options are those of the constructor."""
+        return cls(uri, protocol, **{"reconnect": Reconnect(hold_calls=True), **options})
 
     # ---- the connection -------------------------------------------------------------------------
 
@@ -84,7 +133,7 @@ class PolicyClient:
         if self._client is not None:
             return self
         connecting = _core.Connecting(self.uri, **self._options)
-        notice = _Notice(self.uri)
+        notice = _Notice(_core.redacted(self.uri))
         try:
             while (client := connecting.wait(0.1)) is None:
                 notice.show(connecting.waiting())
@@ -124,8 +173,20 @@ class PolicyClient:
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a connection, and it has not ended."""
-        return self._client is not None and self._client.error() is None
+        """Whether there is a connection now."""
+        return self.connection_state == "connected"
+
+    @property
+    def connection_state(self) -> State:
+        """Whether there is a connection, and what has become of it if not: ``"interrupted"`` while it is
+        being made again."""
+        return "not connected" if self._client is None else self._client.connection_state()
+
+    def next_connection_event(self, timeout: float | None = None) -> ConnectionEvent | None:
+        """Waits for what happens to the connection next: that it was lost, made again, that the robot
+        there declares another contract, or that it has ended. None when nothing happens within
+        ``timeout`` seconds, and when the end was told. The last 64 are kept."""
+        return self._core.next_connection_event(timeout)
 
     @property
     def error(self) -> str | None:
@@ -274,6 +335,19 @@ class PolicyClient:
         """Sends ``points`` actions to each queued one, on the straight line to the next."""
         self._core.interpolate(points)
 
+    @property
+    def action_spec(self) -> ActionSpec:
+        """The robot's contract, as its metadata said when it last came: ask for it with
+        :meth:`get_metadata` first. From then on each action is checked before it is queued or sent:
+        what the robot would refuse raises :class:`ActionRejected`, what it would clamp is clamped."""
+        return self._core.action_spec()
+
+    @property
+    def contract_status(self) -> ContractStatus | None:
+        """How the robot says that this policy keeps to its contract, and whether it is armed, in the
+        latest observation that said it; None for a robot without a contract, or before."""
+        return self._core.contract_status()
+
     def declare_actions(
         self,
         kind: Literal["absolute", "delta", "velocity"],
@@ -283,8 +357,7 @@ class PolicyClient:
         self._core.declare_actions(kind, hold)
 
     def __repr__(self) -> str:
-        state = "connected" if self.is_connected else "not connected"
-        return f"PolicyClient({self.uri!r}, {state})"
+        return f"PolicyClient({_core.redacted(self.uri)!r}, {self.connection_state})"
 
 
 class _ActionQueue:

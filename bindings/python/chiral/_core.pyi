@@ -1,17 +1,23 @@
-from collections.abc import Sequence
-from typing import Any, final
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, final
 
 import numpy.typing as npt
 
 from ._types import (
+    ActionSpec,
     Array,
     CameraConfig,
     ClientStats,
+    ConnectionEvent,
+    ContractStatus,
     Observation,
     Placement,
     PlanContext,
     ProprioConfig,
+    Reconnect,
     ServerStats,
+    Tls,
 )
 
 __all__ = [
@@ -22,10 +28,15 @@ __all__ = [
     "Reply",
     "SensorFrame",
     "Server",
+    "Token",
     "__version__",
+    "check_action_spec",
+    "describe_action_spec",
+    "fingerprint",
     "has_zenoh",
     "in_handler",
     "note_fork",
+    "redacted",
 ]
 
 __version__: str
@@ -33,6 +44,28 @@ has_zenoh: bool
 
 def note_fork() -> None: ...
 def in_handler() -> bool: ...
+def redacted(uri: str) -> str: ...
+def check_action_spec(spec: ActionSpec) -> None: ...
+def describe_action_spec(spec: ActionSpec) -> str: ...
+def fingerprint(cert: str | os.PathLike[str], key: str | os.PathLike[str]) -> str: ...
+
+@final
+class Token:
+    """A secret that a robot and its policies share.
+
+    It is never shown, and cannot be read out again or pickled.
+    """
+
+    def __new__(cls, text: str, /) -> Token:
+        """A token of 16 to 1024 letters, digits and ``-._~+/``, such as ``openssl rand -hex 16`` prints."""
+
+    @staticmethod
+    def from_file(path: str | os.PathLike[str]) -> Token:
+        """The token that a file consists of."""
+
+    @staticmethod
+    def from_env(variable: str = "CHIRAL_TOKEN") -> Token:
+        """The token in an environment variable."""
 
 @final
 class Connecting:
@@ -47,6 +80,11 @@ class Connecting:
         stream_window: int,
         keepalive: float | None,
         headers: Sequence[tuple[str, str]],
+        token: Token | None,
+        tls: Tls | None,
+        reconnect: Reconnect | None,
+        on_disconnect: Callable[[str], object] | None,
+        on_reconnect: Callable[[float], object] | None,
     ) -> Connecting: ...
     def wait(self, /, seconds: float) -> Client | None: ...
     def waiting(self, /) -> tuple[float, str] | None: ...
@@ -96,6 +134,12 @@ class Client:
     def stop_action_dispatch(self, /) -> None: ...
     def is_silent(self, /) -> bool: ...
     def error(self, /) -> str | None: ...
+    def connection_state(
+        self, /
+    ) -> Literal["connected", "interrupted", "closing", "ended"]: ...
+    def next_connection_event(self, /, timeout: float | None) -> ConnectionEvent | None: ...
+    def action_spec(self, /) -> ActionSpec: ...
+    def contract_status(self, /) -> ContractStatus | None: ...
     def stats(self, /) -> ClientStats: ...
     def close(self, /) -> None: ...
 
@@ -126,6 +170,8 @@ class Server:
     def start(
         self, /, robot: object, address: str, overridden: Sequence[str], options: dict[str, Any]
     ) -> str: ...
+    def arm(self, /) -> bool: ...
+    def stop_motion(self, /) -> bool: ...
     def stats(self, /) -> ServerStats | None: ...
     def shutdown(self, /) -> None: ...
 

@@ -19,8 +19,33 @@ class ConnectionClosed(ChiralError, ConnectionError):
         self.reason = reason
 
 
+class ConnectionInterrupted(ChiralError, ConnectionError):
+    """The connection was lost, and is being made again: try later, on an observation of then.
+
+    ``sent`` says of a request whether it had left; then it is not known whether the robot has acted on
+    it. It is None for a call that was made while there was no connection.
+    """
+
+    def __init__(self, *args: object, sent: bool | None = None) -> None:
+        super().__init__(*args)
+        self.sent = sent
+
+
 class ConnectFailed(ChiralError, ConnectionError):
     """What is at the address does not take the connection."""
+
+
+class ConnectRefused(ConnectFailed):
+    """A server is there, and refuses: ``status`` is its HTTP status, 401 for a wrong token."""
+
+    def __init__(self, *args: object, status: int = 0) -> None:
+        super().__init__(*args)
+        self.status = status
+
+
+class TlsFailed(ConnectFailed):
+    """No TLS connection: the server is not the one that is trusted, does not trust this client, or does
+    not speak TLS."""
 
 
 class ConnectTimeout(ConnectFailed, TimeoutError):

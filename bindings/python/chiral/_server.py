@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy.typing as npt
 
 from . import _core, _lifecycle
-from ._client import Protocol, check_protocol
+from ._client import Protocol, check_protocol, token_of
+from ._core import Token
 from ._errors import UnknownName
 from ._types import (
     ActionSpec,
@@ -19,10 +20,19 @@ from ._types import (
     Observation,
     ProprioConfig,
     ServerStats,
+    Tls,
 )
 
 DEFAULT_PORTS = {"websocket": 8765, "zenoh": 7447}
-OPTIONAL = ("get_obs", "step", "on_connect", "on_disconnect", "on_watchdog", "on_actions_dropped")
+OPTIONAL = (
+    "get_obs",
+    "step",
+    "on_connect",
+    "on_disconnect",
+    "on_watchdog",
+    "on_stop",
+    "on_actions_dropped",
+)
 
 
 class PolicyServer:
@@ -39,14 +49,19 @@ class PolicyServer:
     :param host: the address to listen on; ``unix:/path`` for a Unix socket.
     :param port: 8765, with Zenoh 7447, unless given; 0 for any free one, see :attr:`uri`.
     :param protocol: ``"websocket"`` or ``"zenoh"``.
-    :param watchdog: seconds without an action after which :meth:`on_watchdog` is called.
+    :param watchdog: seconds without an action after which :meth:`on_watchdog` is called; None: as the
+        ``action_spec`` declares with its rate, and never without one.
     :param on_second: what becomes of a second policy: ``"refuse"`` it, or let it ``"replace"`` the first.
-    :param action_spec: what an action must look like; see :class:`ActionSpec`.
+    :param action_spec: the robot's contract: what an action must be, how often one is expected, what
+        arms the robot; see :class:`ActionSpec`.
     :param action_queue: of actions that come faster than ``apply_action`` returns, ``"latest"`` applies
         the newest only, ``"all"`` each in order.
     :param max_obs_age: seconds; an action that was decided on an older observation is dropped.
     :param keepalive: seconds between pings, and for an answer to one; None for no pings.
     :param shutdown_timeout: seconds that requests which are being answered get at the end.
+    :param token: the secret that a policy must show, a text of 16 to 1024 characters or a
+        :class:`Token`; others get the HTTP status 401. Not with Zenoh.
+    :param tls: the robot's certificate and key: it then speaks nothing but TLS, at ``wss://``.
     """
 
     def __init__(
@@ -62,6 +77,8 @@ class PolicyServer:
         max_obs_age: float | None = None,
         keepalive: float | None = 20.0,
         shutdown_timeout: float = 5.0,
+        token: Token | str | None = None,
+        tls: Tls | None = None,
     ) -> None:
         check_protocol(protocol)
         self.host = host
@@ -75,11 +92,18 @@ class PolicyServer:
             "max_obs_age": max_obs_age,
             "keepalive": keepalive,
             "shutdown_timeout": shutdown_timeout,
+            "token": token_of(token),
+            "tls": tls,
         }
+        #: Whether the action that :meth:`apply_action` or :meth:`step` is called with is not the one
+        #: that the policy sent, but the nearest that the ``action_spec`` allows.
+        self.action_clamped = False
         cameras, proprios = list(self.camera_configs()), list(self.proprio_configs())
         self._core = _core.Server(cameras, proprios)
         self._camera_indices = _indices(camera.name for camera in cameras)
         self._proprio_indices = _indices(proprio.name for proprio in proprios)
+        if action_spec is not None and action_spec.measured_by is not None:
+            _look_up(self._proprio_indices, "proprio", action_spec.measured_by)
         depths = {c.name: self._camera_indices[c.name] for c in cameras if c.has_depth}
         #: Arrays of the sensors that are copied into each observation. To take one out makes an array
         #: that may be written in place, under ``_locks[name]``, at the price of that copy.
@@ -133,6 +157,10 @@ class PolicyServer:
 
     def on_watchdog(self, seconds: float) -> Any:
         """No action has come for so long: hold still."""
+
+    def on_stop(self, reason: str) -> Any:
+        """The robot is stopped: hold still. No action comes until it is armed again, by what its
+        ``action_spec`` says or by :meth:`arm`. Default: :meth:`on_watchdog`."""
 
     def on_actions_dropped(self, count: int, reason: str) -> Any:
         """Actions came that were not applied, and why."""
@@ -261,6 +289,18 @@ class PolicyServer:
         serving.stop()
         if not _core.in_handler() and not serving.is_own_loop():
             _wait(serving.ended)
+
+    def arm(self) -> bool:
+        """Arms the robot: lets the actions of the policy that is connected move it, after a stop too. What
+        else arms it, the ``action_spec`` says; by default each new connection. False when no policy is
+        connected; the next one is not armed by this."""
+        return self._core.arm()
+
+    def stop_motion(self) -> bool:
+        """Stops the robot, for its own program and its operator: what waits is dropped, :meth:`on_stop`
+        is called, and no action comes until the robot is armed. The policy stays connected. False when
+        there is none. It is no emergency stop: that one must work without this program."""
+        return self._core.stop_motion()
 
     def stats(self) -> ServerStats | None:
         """What was counted of the policy that is connected; None if there is none."""

@@ -1,6 +1,6 @@
 //! Actions: what `np.asarray(…, np.float32)` takes.
 
-use chiral_blocking::proto::{Action, ActionKind, ActionSpec, Array, Dtype, DtypeKind, Shape};
+use chiral_blocking::proto::{Action, Array, Dtype, Shape};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
@@ -42,51 +42,4 @@ pub(crate) fn to_python<'py>(py: Python<'py>, action: &Action) -> PyResult<Bound
     }
     let array = Array::from_vec(action.shape().clone(), action.to_f32().into_owned());
     array::copy(py, &array.expect("as many elements"))
-}
-
-/// The core's specification of the dataclass `ActionSpec`.
-pub(crate) fn spec(object: &Bound<'_, PyAny>) -> PyResult<ActionSpec> {
-    let size: Option<usize> = object.getattr("size")?.extract()?;
-    let shape: Option<Vec<usize>> = object.getattr("shape")?.extract()?;
-    let mut spec = match (size, shape) {
-        (None, None) => ActionSpec::any(),
-        (Some(size), None) => ActionSpec::vector(size),
-        (None, Some(shape)) => ActionSpec::shape(shape),
-        (Some(_), Some(_)) => {
-            return Err(PyValueError::new_err(
-                "found both `size` and `shape`, expected one of them",
-            ));
-        }
-    };
-    if object.getattr("allow_non_finite")?.is_truthy()? {
-        spec = spec.allow_non_finite();
-    }
-    let dtypes: String = object.getattr("dtypes")?.extract()?;
-    spec = spec.dtypes(match &*dtypes {
-        "any" => DtypeKind::Any,
-        "float" => DtypeKind::Float,
-        "integer" => DtypeKind::Integer,
-        "bool" => DtypeKind::Bool,
-        other => {
-            return Err(PyValueError::new_err(format!(
-                "found dtypes {other:?}, expected \"any\", \"float\", \"integer\" or \"bool\""
-            )));
-        }
-    });
-    if let Some(kind) = object.getattr("kind")?.extract::<Option<String>>()? {
-        spec = spec.kind(action_kind(&kind)?);
-    }
-    let hold = object.getattr("hold")?;
-    if hold.is_none() { Ok(spec) } else { Ok(spec.hold(action(&hold)?)) }
-}
-
-pub(crate) fn action_kind(name: &str) -> PyResult<ActionKind> {
-    match name {
-        "absolute" => Ok(ActionKind::Absolute),
-        "delta" => Ok(ActionKind::Delta),
-        "velocity" => Ok(ActionKind::Velocity),
-        other => Err(PyTypeError::new_err(format!(
-            "found the kind {other:?}, expected \"absolute\", \"delta\" or \"velocity\""
-        ))),
-    }
 }

@@ -184,7 +184,7 @@ pub(crate) fn copy_bytes(py: Python<'_>, from: *const u8, to: *mut u8, len: usiz
     if len > LONG_COPY { py.detach(move || pointers.copy(len)) } else { pointers.copy(len) }
 }
 
-fn data_of(array: &Bound<'_, PyUntypedArray>) -> *mut u8 {
+pub(crate) fn data_of(array: &Bound<'_, PyUntypedArray>) -> *mut u8 {
     // SAFETY: it is an array.
     unsafe { (*array.as_array_ptr()).fields.data.cast() }
 }
@@ -245,9 +245,10 @@ impl<'py> Elements<'py> {
 }
 
 /// Whether an array can be read as it is.
-fn is_plain(array: &Bound<'_, PyUntypedArray>, dtype: Option<Dtype>) -> bool {
+pub(crate) fn is_plain(array: &Bound<'_, PyUntypedArray>, dtype: Option<Dtype>) -> bool {
     array.is_c_contiguous()
-        && array.dtype().is_native_byteorder() == Some(true)
+        // Single bytes have no order.
+        && array.dtype().is_native_byteorder() != Some(false)
         && dtype.is_none_or(|dtype| dtype_of(array).is_ok_and(|found| found == dtype))
 }
 

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use chiral_blocking::proto::client::Config;
+use chiral_blocking::proto::client::{Config, ConnectionState, Reconnect};
 use chiral_blocking::proto::timeline::{
     Anchor, FollowOptions, Merge, Placement, Starved, Weights, WhenLate,
 };
@@ -15,10 +15,11 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySlice, PyTuple};
 
+use crate::connection_event::Callbacks;
 use crate::fork::OfProcess;
 use crate::memory::PythonMemory;
 use crate::observation::{Origin, basis, to_python};
-use crate::{action, error, log, stats, value, wait};
+use crate::{action, connection_event, contract, error, log, security, stats, value, wait};
 
 /// How long the queue of actions may become before that is told.
 const LONG_QUEUE: usize = 1000;
@@ -52,7 +53,7 @@ impl Connecting {
     #[new]
     #[pyo3(signature = (
         uri, *, connect_timeout, request_timeout, queue_capacity, max_age, stream_window, keepalive,
-        headers,
+        headers, token, tls, reconnect, on_disconnect, on_reconnect,
     ))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
@@ -64,6 +65,11 @@ impl Connecting {
         stream_window: usize,
         keepalive: Option<f64>,
         headers: Vec<(String, String)>,
+        token: &Bound<'_, PyAny>,
+        tls: &Bound<'_, PyAny>,
+        reconnect: &Bound<'_, PyAny>,
+        on_disconnect: Option<Py<PyAny>>,
+        on_reconnect: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         log::start();
         let request_timeout = wait::duration(request_timeout, "a request_timeout")?;
@@ -94,6 +100,17 @@ impl Connecting {
         }
         for (name, value) in headers {
             builder = builder.header(name, value);
+        }
+        if let Some(token) = security::token(token)? {
+            builder = builder.token(token);
+        }
+        if let Some(tls) = security::tls_client(tls)? {
+            builder = builder.tls(tls);
+        }
+        builder = builder.reconnect(reconnect_of(reconnect)?);
+        if on_disconnect.is_some() || on_reconnect.is_some() {
+            let callbacks = Callbacks { on_disconnect, on_reconnect };
+            builder = builder.on_connection(connection_event::hook(callbacks)?);
         }
         let (connected, cancelled) = (Arc::clone(&outcome), cancel.clone());
         std::thread::Builder::new().name("chiral-connect".to_owned()).spawn(move || {
@@ -142,6 +159,27 @@ impl Drop for Connecting {
 pub(crate) fn keepalive_of(seconds: Option<f64>) -> PyResult<Option<Keepalive>> {
     let keepalive = wait::duration(seconds, "a keepalive")?;
     Ok(keepalive.map(|time| Keepalive { interval: time, timeout: time }))
+}
+
+/// What the dataclass `Reconnect` says.
+fn reconnect_of(object: &Bound<'_, PyAny>) -> PyResult<Option<Reconnect>> {
+    if object.is_none() {
+        return Ok(None);
+    }
+    let seconds = |name: &str| wait::duration(object.getattr(name)?.extract()?, name);
+    let longest = |found: Option<Duration>| found.unwrap_or(Duration::MAX);
+    Ok(Some(Reconnect {
+        initial: longest(seconds("initial")?),
+        max: longest(seconds("max")?),
+        give_up_after: seconds("give_up_after")?,
+        hold_calls: object.getattr("hold_calls")?.is_truthy()?,
+    }))
+}
+
+/// A URI without what may be secret in it.
+#[pyfunction]
+pub(crate) fn redacted(uri: &str) -> String {
+    chiral_blocking::proto::ws::redacted(uri)
 }
 
 #[pyclass(frozen, module = "chiral._core")]
@@ -400,7 +438,7 @@ impl Client {
         kind: &str,
         hold: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let mut declared = ActionDeclaration::new(action::action_kind(kind)?);
+        let mut declared = ActionDeclaration::new(contract::action_kind(kind)?);
         if let Some(hold) = hold {
             declared = declared.hold(action::action(hold)?);
         }
@@ -433,6 +471,42 @@ impl Client {
     /// Why the connection has ended, in words.
     fn error(&self, py: Python<'_>) -> PyResult<Option<String>> {
         Ok(self.get(py)?.error().map(|error| error.to_string()))
+    }
+
+    fn connection_state(&self, py: Python<'_>) -> PyResult<&'static str> {
+        Ok(match self.get(py)?.connection_state() {
+            ConnectionState::Connected => "connected",
+            ConnectionState::Interrupted { .. } => "interrupted",
+            ConnectionState::Closing => "closing",
+            _ => "ended",
+        })
+    }
+
+    /// What has happened to the connection next; `None` at the timeout, and when it has ended and
+    /// that was told.
+    fn next_connection_event(
+        &self,
+        py: Python<'_>,
+        timeout: Option<f64>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        let client = self.get(py)?;
+        let event = wait::wait(py, wait::deadline(timeout)?, |piece| {
+            // Looked at first: the end may come, and is to be told, behind the wait.
+            let has_ended = client.error().is_some();
+            let event = client.next_connection_event(piece);
+            (event.is_some() || has_ended).then_some(event)
+        })?;
+        let event = event.flatten().map(|event| connection_event::to_python(py, &event));
+        Ok(event.transpose()?.flatten())
+    }
+
+    fn action_spec(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        contract::to_python(py, &self.get(py)?.contract())
+    }
+
+    fn contract_status(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let status = self.get(py)?.contract_status();
+        status.map(|status| contract::status_to_python(py, &status)).transpose()
     }
 
     fn stats(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {

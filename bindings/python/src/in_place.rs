@@ -15,6 +15,7 @@ use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 
 use crate::array;
+use crate::error;
 use crate::lock::{CameraLock, Held};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -136,10 +137,9 @@ impl InPlace {
         Ok(self.camera(camera)?.lock.clone())
     }
 
-    /// Holds a camera's lock; the interpreter's is not held while it waits.
+    /// Holds a camera's lock; the interpreter's is not held while it waits, which Ctrl-C ends.
     pub(crate) fn hold(&self, py: Python<'_>, camera: usize) -> PyResult<Held> {
-        let lock = self.lock_of(camera)?;
-        Ok(py.detach(move || lock.hold()))
+        self.camera(camera)?.lock.hold_from_python(py)
     }
 
     /// The array of a camera's part, if it was taken out.
@@ -220,32 +220,54 @@ impl InPlace {
         if !self.is_used.load(Ordering::Acquire) {
             return Ok(());
         }
-        for CameraSlot { writer, lock: camera, parts } in &self.cameras {
-            let held = camera.hold();
-            let parts = lock(parts);
-            let mut frame = CameraFrame::new();
-            if let Some(image) = &parts.image {
-                let image = filled(writer.untyped_image_buffer()?, image);
-                frame = frame.image(image).captured_at(parts.timestamp);
-            }
-            if let Some(depth) = &parts.depth {
-                frame = frame.depth(filled(writer.untyped_depth_buffer()?, depth));
-            }
-            if let Some(intrinsics) = &parts.intrinsics {
-                frame = frame.intrinsics(Matrix3::from_row_slice(&intrinsics.float64s::<9>()));
-            }
-            if let Some(extrinsics) = &parts.extrinsics {
-                frame = frame.extrinsics(Matrix4::from_row_slice(&extrinsics.float64s::<16>()));
-            }
-            drop((parts, held));
-            writer.publish(frame)?;
+        self.cameras.iter().try_for_each(|camera| camera.publish(camera.lock.hold()))?;
+        self.proprios.iter().try_for_each(ProprioSlot::publish)
+    }
+
+    /// As [`publish`](Self::publish), for a caller who has the interpreter's lock: Ctrl-C ends the wait
+    /// for a camera's.
+    pub(crate) fn publish_from_python(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.is_used.load(Ordering::Acquire) {
+            return Ok(());
         }
-        for ProprioSlot { writer, taken } in &self.proprios {
-            if let Some(taken) = &*lock(taken) {
-                writer.update(filled(writer.untyped_buffer()?, taken))?;
-            }
+        let of_sensor = |error| error::of_sensor(py, &error);
+        for camera in &self.cameras {
+            let held = camera.lock.hold_from_python(py)?;
+            py.detach(|| camera.publish(held)).map_err(of_sensor)?;
         }
-        Ok(())
+        let published = py.detach(|| self.proprios.iter().try_for_each(ProprioSlot::publish));
+        published.map_err(of_sensor)
+    }
+}
+
+impl CameraSlot {
+    fn publish(&self, held: Held) -> Result<(), SensorError> {
+        let (writer, parts) = (&self.writer, lock(&self.parts));
+        let mut frame = CameraFrame::new();
+        if let Some(image) = &parts.image {
+            let image = filled(writer.untyped_image_buffer()?, image);
+            frame = frame.image(image).captured_at(parts.timestamp);
+        }
+        if let Some(depth) = &parts.depth {
+            frame = frame.depth(filled(writer.untyped_depth_buffer()?, depth));
+        }
+        if let Some(intrinsics) = &parts.intrinsics {
+            frame = frame.intrinsics(Matrix3::from_row_slice(&intrinsics.float64s::<9>()));
+        }
+        if let Some(extrinsics) = &parts.extrinsics {
+            frame = frame.extrinsics(Matrix4::from_row_slice(&extrinsics.float64s::<16>()));
+        }
+        drop((parts, held));
+        writer.publish(frame)
+    }
+}
+
+impl ProprioSlot {
+    fn publish(&self) -> Result<(), SensorError> {
+        match &*lock(&self.taken) {
+            Some(taken) => self.writer.update(filled(self.writer.untyped_buffer()?, taken)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -44,6 +44,15 @@ impl CameraLock {
         Held(self.clone())
     }
 
+    /// As [`hold`](Self::hold), for a caller who has the interpreter's lock: it is let go meanwhile, and
+    /// Ctrl-C ends the wait.
+    pub(crate) fn hold_from_python(&self, py: Python<'_>) -> PyResult<Held> {
+        if !self.try_acquire(Duration::ZERO) {
+            wait::wait(py, None, |piece| self.try_acquire(piece).then_some(()))?;
+        }
+        Ok(Held(self.clone()))
+    }
+
     fn release(&self) -> bool {
         let (taken, released) = &*self.0;
         let was_taken =

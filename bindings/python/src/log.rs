@@ -9,10 +9,12 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
+use crate::error::in_python;
 use crate::fork;
 
 /// Lines that may wait for Python; more are dropped, and counted.
@@ -58,12 +60,23 @@ fn hand_on(lines: &Receiver<Line>) {
     }
 }
 
+/// Logs an exception with its traceback.
+pub(crate) fn exception(py: Python<'_>, logger: &str, what: &str, error: &PyErr) {
+    let options = PyDict::new(py);
+    let parts = (error.get_type(py), error.value(py), error.traceback(py));
+    let outcome = options.set_item("exc_info", parts).and_then(|()| {
+        let logger = py.import("logging")?.call_method1("getLogger", (logger,))?;
+        logger.call_method("error", ("%s failed", what), Some(&options))
+    });
+    // A handler that fails is `logging`'s to tell of, here and below.
+    drop(outcome);
+}
+
 fn log(py: Python<'_>, level: u8, text: &str) {
     let logged = py
         .import("logging")
         .and_then(|logging| logging.call_method1("getLogger", ("chiral",)))
         .and_then(|logger| logger.call_method1("log", (level, "%s", text)));
-    // A handler that fails is `logging`'s to tell of.
     drop(logged);
 }
 
@@ -92,7 +105,7 @@ impl Subscriber for ToPython {
         event.record(&mut text);
         let queued = QUEUED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, sender)) = &*queued
-            && sender.try_send(Line { level, text: text.0 }).is_err()
+            && sender.try_send(Line { level, text: in_python(&text.0) }).is_err()
         {
             DROPPED.fetch_add(1, Ordering::Relaxed);
         }

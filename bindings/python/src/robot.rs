@@ -2,20 +2,23 @@
 //! in the program's event loop where they are coroutines.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use chiral_blocking::proto::sensors::Sensors;
 use chiral_blocking::proto::server::{Answer, DropReason};
-use chiral_blocking::proto::{Action, ConnectionError, Map, ResetResult, Shape, StepResult};
+use chiral_blocking::proto::{
+    Action, ConnectionError, Map, ResetResult, Shape, StepResult, StopReason,
+};
 use chiral_blocking::{Robot, RobotError};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::PyTuple;
 
 use crate::in_place::InPlace;
 use crate::observation::from_python;
-use crate::{action, value};
+use crate::{action, log, value};
 
 thread_local! {
     /// Whether this thread runs a method of a robot.
@@ -37,6 +40,7 @@ pub(crate) struct Overridden {
     pub(crate) on_connect: bool,
     pub(crate) on_disconnect: bool,
     pub(crate) on_watchdog: bool,
+    pub(crate) on_stop: bool,
     pub(crate) on_actions_dropped: bool,
 }
 
@@ -44,6 +48,8 @@ pub(crate) struct PythonRobot {
     pub(crate) server: Py<PyAny>,
     pub(crate) sensors: Arc<InPlace>,
     pub(crate) overridden: Overridden,
+    /// Whether the last action was clamped, as the program reads it.
+    pub(crate) was_clamped: AtomicBool,
 }
 
 /// What a method of the robot has come to.
@@ -102,6 +108,14 @@ fn interpreter_ended() -> RobotError {
 }
 
 impl PythonRobot {
+    /// The action; whether it was clamped is in an attribute, as arrays have no place for it.
+    fn action_args(&self, py: Python<'_>, action: &Action) -> PyResult<Py<PyTuple>> {
+        if self.was_clamped.swap(action.clamped, Ordering::Relaxed) != action.clamped {
+            self.server.setattr(py, "action_clamped", action.clamped)?;
+        }
+        Ok(PyTuple::new(py, [action::to_python(py, action)?])?.unbind())
+    }
+
     /// Calls a method of the robot, waits for its coroutine if it is one, and reads what it returns.
     fn call<T>(
         &self,
@@ -163,13 +177,7 @@ fn is_cancelled(error: &PyErr) -> bool {
 /// Logs an exception with its traceback, and gives its text for the policy.
 fn report(name: &str, error: &PyErr) -> RobotError {
     let reported = Python::try_attach(|py| {
-        let options = PyDict::new(py);
-        let parts = (error.get_type(py), error.value(py), error.traceback(py));
-        let logged = options.set_item("exc_info", parts).and_then(|()| {
-            let logger = py.import("logging")?.call_method1("getLogger", ("chiral.server",))?;
-            logger.call_method("error", ("%s failed", name), Some(&options))
-        });
-        drop(logged);
+        log::exception(py, "chiral.server", name, error);
         let value = error.value(py).to_string();
         let class = value::type_name(error.value(py).as_any());
         if value.is_empty() { class } else { format!("{class}: {value}") }
@@ -218,9 +226,7 @@ impl Robot for PythonRobot {
     }
 
     fn apply_action(&self, action: Action) -> Result<(), RobotError> {
-        let args =
-            |py: Python<'_>| Ok(PyTuple::new(py, [action::to_python(py, &action)?])?.unbind());
-        self.call("apply_action", args, |_| Ok(()))
+        self.call("apply_action", |py| self.action_args(py, &action), |_| Ok(()))
     }
 
     fn metadata(&self) -> Result<Map, RobotError> {
@@ -246,9 +252,7 @@ impl Robot for PythonRobot {
 
     fn step(&self, action: Action) -> Result<StepResult, RobotError> {
         if self.overridden.step {
-            let args =
-                |py: Python<'_>| Ok(PyTuple::new(py, [action::to_python(py, &action)?])?.unbind());
-            return self.call("step", args, step_result);
+            return self.call("step", |py| self.action_args(py, &action), step_result);
         }
         for row in rows_of(action) {
             self.apply_action(row)?;
@@ -297,6 +301,15 @@ impl Robot for PythonRobot {
             let args = |py: Python<'_>| Ok(PyTuple::new(py, [silent_for.as_secs_f64()])?.unbind());
             let _ = self.call("on_watchdog", args, |_| Ok(()));
         }
+    }
+
+    fn on_stop(&self, reason: &StopReason) {
+        if !self.overridden.on_stop {
+            return self.on_watchdog(reason.silent_for());
+        }
+        let reason = reason.to_string();
+        let args = |py: Python<'_>| Ok(PyTuple::new(py, [&reason])?.unbind());
+        let _ = self.call("on_stop", args, |_| Ok(()));
     }
 }
 

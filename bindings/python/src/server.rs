@@ -1,5 +1,7 @@
 //! The robot's server: sensors that Python writes, and a robot whose methods Python has.
 
+use std::io::ErrorKind;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,12 +12,12 @@ use chiral_blocking::proto::{CameraConfig, ProprioConfig};
 use chiral_blocking::{
     PolicyServer, ServerConfig, WaitForSensors as _, Watchdog, monotonic_seconds,
 };
-use numpy::PyUntypedArray;
+use numpy::{PyUntypedArray, PyUntypedArrayMethods as _};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::array::{self, Elements};
+use crate::array;
 use crate::buffer::SensorFrame;
 use crate::fork::OfProcess;
 use crate::in_place::{InPlace, Part};
@@ -23,7 +25,7 @@ use crate::lock::PyLock;
 use crate::memory::PythonMemory;
 use crate::observation::{Origin, to_python};
 use crate::robot::{Overridden, PythonRobot};
-use crate::{action, client, error, log, stats, wait};
+use crate::{client, contract, error, log, security, stats, wait};
 
 #[pyclass(frozen, module = "chiral._core")]
 pub(crate) struct Server {
@@ -146,8 +148,7 @@ impl Server {
     }
 
     fn snapshot(&self, py: Python<'_>, timestamp: f64) -> PyResult<Py<PyAny>> {
-        let published = py.detach(|| self.sensors.publish());
-        published.map_err(|error| error::of_sensor(py, &error))?;
+        self.sensors.publish_from_python(py)?;
         let observation = self.sensors.sensors.snapshot(timestamp);
         to_python(py, Arc::new(observation), Origin::Snapshot)
     }
@@ -217,12 +218,18 @@ impl Server {
                 on_connect: has("on_connect"),
                 on_disconnect: has("on_disconnect"),
                 on_watchdog: has("on_watchdog"),
+                on_stop: has("on_stop"),
                 on_actions_dropped: has("on_actions_dropped"),
             },
+            was_clamped: AtomicBool::new(false),
         };
-        let failed = |error: std::io::Error| match error.raw_os_error() {
-            Some(code) => PyOSError::new_err((code, error.to_string())),
-            None => PyOSError::new_err(error.to_string()),
+        let failed = |error: std::io::Error| {
+            let text = error::in_python(&error.to_string());
+            match (error.raw_os_error(), error.kind()) {
+                (Some(code), _) => PyOSError::new_err((code, text)),
+                (None, ErrorKind::InvalidInput) => PyValueError::new_err(text),
+                (None, _) => PyOSError::new_err(text),
+            }
         };
         let server = PolicyServer::bind_with(address, config).map_err(failed)?;
         let uri = server.uri().map_err(failed)?;
@@ -236,6 +243,18 @@ impl Server {
         let found = serving.as_ref().and_then(PolicyServer::stats);
         drop(serving);
         found.map(|found| stats::of_server(py, &found)).transpose()
+    }
+
+    /// Lets the actions of the policy that is connected move the robot; false if there is none.
+    fn arm(&self) -> PyResult<bool> {
+        let serving = self.serving.check("server")?.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(serving.as_ref().is_some_and(PolicyServer::arm))
+    }
+
+    /// Has the robot hold still until it is armed; false if no policy is connected.
+    fn stop_motion(&self) -> PyResult<bool> {
+        let serving = self.serving.check("server")?.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(serving.as_ref().is_some_and(PolicyServer::stop_motion))
     }
 
     /// Stops listening, tells the policy, and waits until the robot is at rest.
@@ -299,17 +318,21 @@ fn reading(
         chiral_blocking::proto::sensors::SensorError,
     >,
 ) -> PyResult<chiral_blocking::proto::Array> {
-    if let Ok(array) = object.cast::<PyUntypedArray>()
+    let array = object.cast::<PyUntypedArray>().ok();
+    if let Some(array) = array
         && let Some(filled) = SensorFrame::publish(array)?
     {
         return Ok(filled);
     }
     let mut buffer = buffer().map_err(|error| error::of_sensor(py, &error))?;
-    let elements = Elements::of(object, None)?;
-    if elements.dtype == buffer.dtype() && elements.shape == *buffer.shape() {
-        array::copy_bytes(py, elements.data(), buffer.as_mut_ptr(), buffer.len());
+    if let Some(array) = array
+        && array::is_plain(array, Some(buffer.dtype()))
+        && *array.shape() == buffer.shape()[..]
+    {
+        array::copy_bytes(py, array::data_of(array), buffer.as_mut_ptr(), buffer.len());
         return Ok(buffer.into_array());
     }
+    // Another dtype, or elements that do not lie in order: NumPy copies them once.
     let target = SensorFrame::array(py, buffer)?;
     py.import("numpy")?.call_method1("copyto", (&target, object))?;
     let filled = SensorFrame::publish(target.cast::<PyUntypedArray>()?)?;
@@ -365,15 +388,17 @@ fn config(options: &Bound<'_, PyDict>) -> PyResult<ServerConfig> {
         Config { action_queue, max_obs_age: seconds("max_obs_age")?, ..Config::default() };
     let spec = get("action_spec")?;
     if !spec.is_none() {
-        machine.action_spec = action::spec(&spec)?;
+        machine.action_spec = contract::spec(&spec)?;
     }
     let shutdown_timeout = seconds("shutdown_timeout")?.unwrap_or(Duration::MAX);
     Ok(ServerConfig {
         machine,
-        watchdog: seconds("watchdog")?.map_or(Watchdog::Off, Watchdog::After),
+        watchdog: seconds("watchdog")?.map_or(Watchdog::Default, Watchdog::After),
         keepalive: client::keepalive_of(get("keepalive")?.extract()?)?,
         take_over,
         shutdown_timeout,
+        token: security::token(&get("token")?)?,
+        tls: security::tls_server(&get("tls")?)?,
         ..ServerConfig::default()
     })
 }

@@ -5,6 +5,8 @@ use chiral_blocking::proto::{client, server};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::contract;
+
 fn latency<'py>(types: &Bound<'py, PyModule>, found: &Histogram) -> PyResult<Bound<'py, PyAny>> {
     let quantile = |share| found.quantile(share).as_secs_f64();
     let (p50, p90, p99) = (quantile(0.5), quantile(0.9), quantile(0.99));
@@ -44,6 +46,7 @@ pub(crate) fn of_client(py: Python<'_>, stats: &client::Stats) -> PyResult<Py<Py
     fields.set_item("chunks_discarded", stats.chunks_discarded)?;
     fields.set_item("requests_timed_out", stats.requests_timed_out)?;
     fields.set_item("silences", stats.silences)?;
+    fields.set_item("reconnects", stats.reconnects)?;
     fields.set_item("cameras_unchanged_for", cameras)?;
     fields.set_item("text", stats.to_string())?;
     Ok(types.getattr("ClientStats")?.call((), Some(&fields))?.unbind())
@@ -71,6 +74,7 @@ pub(crate) fn of_server(py: Python<'_>, stats: &server::Stats) -> PyResult<Py<Py
     fields.set_item("bytes_sent", stats.bytes_sent)?;
     fields.set_item("bytes_received", stats.bytes_received)?;
     fields.set_item("actions_dropped", drops)?;
+    fields.set_item("contract", contract::status_to_python(py, &stats.contract)?)?;
     fields.set_item("watchdog_alarms", stats.watchdog_alarms)?;
     fields.set_item("camera_ages", cameras)?;
     fields.set_item("text", stats.to_string())?;

@@ -18,7 +18,7 @@ pub(crate) fn to_dict<'py>(py: Python<'py>, map: &Map) -> PyResult<Bound<'py, Py
     Ok(dict)
 }
 
-fn to_object<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn to_object<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
     Ok(match value {
         Value::Nil => py.None().into_bound(py),
         Value::Boolean(boolean) => PyBool::new(py, *boolean).to_owned().into_any(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 import threading
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def test_the_programs_of_the_readme_run_against_each_other(capsys):
         block
         for block in re.findall(r"```python\n(.*?)```", (HERE / "README.md").read_text(), re.S)
         if "class Arm" in block or "PolicyClient(" in block
-    ]
+    ][:2]
     names = {}
     exec(robot_source.replace('"127.0.0.1"', '"127.0.0.1", 0').replace("arm.run()", ""), names)
     with names["arm"] as arm:
@@ -60,6 +61,24 @@ def test_the_jax_policy_uses_images_where_they_were_received(capsys):
             aliased = jax.numpy.from_dlpack(image)
             assert aliased.unsafe_buffer_pointer() == address
     assert "round trip" in capsys.readouterr().out
+
+
+def test_the_torch_policy_takes_images_where_they_were_received(capsys):
+    torch = pytest.importorskip("torch")
+    with Arm() as robot:
+        example("torch_policy").main(robot.uri, rounds=3)
+        wait_until(lambda: robot.actions)
+        with chiral.PolicyClient(robot.uri, connect_timeout=20) as client:
+            image = client.get_obs()["wrist_cam"].image
+            tensor = torch.from_numpy(image)  # A read-only array would give a warning.
+            assert tensor.data_ptr() == image.__array_interface__["data"][0]
+    assert "round trip" in capsys.readouterr().out
+
+
+def test_the_torch_policy_says_what_it_needs_where_that_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(SystemExit, match="pip install torch"):
+        example("torch_policy")
 
 
 def test_an_opencv_camera_is_served(tmp_path):
