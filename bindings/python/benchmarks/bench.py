@@ -5,8 +5,9 @@ Run interleaved, so that what else the computer does strikes all alike:
     python benchmarks/bench.py [--rounds 15]
 
 Each way has its server in a process of its own. `floor` is the bare socket: the same bytes by
-`recv_into` into memory that is used again. Figures are the median of all rounds, in milliseconds and
-as a multiple of the floor. `websockets`, `msgpack` and `portal` come from PyPI; one that is missing
+`recv_into` into memory that is used again. `ours, Rust client` asks a robot in Python from a program
+without any, which `cargo` builds. Figures are the median of all rounds, in milliseconds and as multiples
+of the floor and of the Rust client. `websockets`, `msgpack` and `portal` come from PyPI; what is missing
 is left out.
 """
 
@@ -14,12 +15,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
+import json
 import multiprocessing
 import socket
 import statistics
 import struct
+import subprocess
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -93,6 +98,44 @@ def ours(layout, port):
 
     def ask():
         return client.get_obs()
+
+    return ask
+
+
+@functools.cache
+def build_rust_client():
+    command = ["cargo", "build", "--release", "--locked", "--quiet", "--example", "rust_client"]
+    built = subprocess.run(
+        [*command, "--message-format", "json"],
+        cwd=Path(__file__).parents[1],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    artifacts = [json.loads(line) for line in built.stdout.splitlines()]
+    return next(
+        artifact["executable"]
+        for artifact in artifacts
+        if artifact.get("target", {}).get("name") == "rust_client" and artifact.get("executable")
+    )
+
+
+class Seconds(float):
+    """A time that the other program has measured itself."""
+
+
+def rust_client(layout, port):
+    process = subprocess.Popen(
+        [build_rust_client(), f"ws://127.0.0.1:{port}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def ask():
+        process.stdin.write("\n")
+        process.stdin.flush()
+        return Seconds(int(process.stdout.readline()) / 1e9)
 
     return ask
 
@@ -185,6 +228,7 @@ def portal_client(layout, port):
 
 WAYS = {
     "floor": (serve_floor, floor),
+    "ours, Rust client": (serve_chiral, rust_client),
     "ours from Python": (serve_chiral, ours),
     "websockets + msgpack, sync": (serve_websockets, websockets_sync),
     "websockets + msgpack, asyncio": (serve_websockets, websockets_asyncio),
@@ -219,7 +263,8 @@ def measure(layout, rounds):
         for name, ask in asks.items():
             start = time.perf_counter()
             kept = ask()
-            times[name].append(time.perf_counter() - start)
+            took = time.perf_counter() - start
+            times[name].append(kept if isinstance(kept, Seconds) else took)
             del kept
     for process in processes:
         process.terminate()
@@ -249,13 +294,19 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     args = parser.parse_args()
+    try:
+        build_rust_client()
+    except (OSError, subprocess.CalledProcessError, StopIteration) as error:
+        print(f"ours, Rust client is left out: {error}")
+        WAYS.pop("ours, Rust client")
     for label, layout in SIZES.items():
         print(f"\n{label} ({size_of(layout)} bytes), median of {args.rounds} rounds")
         found = measure(layout, args.rounds)
-        base = found.get("floor")
+        print(f"  {'':32} {'ms':>8} {'x floor':>8} {'x Rust':>8}")
         for name, millis in found.items():
-            ratio = f"{millis / base:6.2f} x" if base else ""
-            print(f"  {name:32} {millis:8.2f} ms {ratio}")
+            bases = [found.get(base, float("nan")) for base in ("floor", "ours, Rust client")]
+            ratios = " ".join(f"{millis / base:8.2f}" for base in bases)
+            print(f"  {name:32} {millis:8.2f} {ratios}")
     print(f"\nsnapshot of 8 cameras to Python objects: {snapshot():.1f} us")
 
 

@@ -40,7 +40,8 @@ class Slide(chiral.PolicyServer):
         self.data = mujoco.MjData(self.model)
         self.lock = threading.Lock()
         self.ended = threading.Event()
-        spec = chiral.ActionSpec(size=1, kind="velocity", hold=[0.0])
+        limits = {"low": -2.0, "high": 2.0, "on_violation": "clamp"}
+        spec = chiral.ActionSpec(size=1, kind="velocity", hold=[0.0], **limits)
         super().__init__("127.0.0.1", port, watchdog=0.5, action_spec=spec)
         self.thread = threading.Thread(target=self.simulate, daemon=True)
         self.thread.start()
@@ -102,7 +103,7 @@ def solve(uri: str, seconds: float = 10.0) -> float:
             column = np.nonzero(red)[1].mean() if red.any() else 79.5
             error = (79.5 - column) / 80
             centred = centred + 1 if abs(error) < 0.03 else 0
-            robot.send_action([np.clip(4 * error, -2, 2)])
+            robot.send_action([4 * error])  # clamped, as the robot declares
         robot.send_action([0.0])
         return float(robot.get_obs().proprios["slide"][0])
 

@@ -34,14 +34,14 @@ class Policy(torch.nn.Module):
         return torch.tanh(self.act(features)).view(CHUNK, SIZE)
 
 
-def main(uri: str = "ws://localhost:8765") -> None:
+def main(uri: str = "ws://localhost:8765", rounds: int = 100) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     policy = Policy().to(device).eval()
     with chiral.PolicyClient(uri) as robot, torch.inference_mode():
         robot.reset()
         robot.start_obs_stream(hz=30)
         robot.start_action_dispatch(hz=50)
-        for _ in range(100):
+        for _ in range(rounds):
             observation = robot.next_obs()
             image = torch.from_numpy(observation.cameras[0].image).to(device, non_blocking=True)
             robot.follow(observation, policy(image).cpu().numpy().astype(np.float32))
