@@ -469,7 +469,8 @@ def test_observations_and_actions_go_on_while_the_lock_is_held():
                 sys.setswitchinterval(interval)
             observed = after.observations.count - before.observations.count
             acted = after.actions.count - before.actions.count
-            assert observed > 75 and acted > 75, (observed, acted)
+            # 150 each on a quiet machine; none at all if they needed the lock.
+            assert observed > 15 and acted > 15, (observed, acted)
             assert robot.stdout.readline() == "enough\n"
         robot.kill()
 

@@ -91,3 +91,20 @@ def test_zenoh_with_ourselves():
             observation["wrist_cam"].image[:] = 1
             client.send_action([1.0, 2.0])
             assert robot.acted.wait(SOON)
+
+
+@pytest.mark.skipif("zenoh" not in TRANSPORTS, reason="built without Zenoh")
+def test_zenoh_has_the_contract_and_no_token():
+    spec = chiral.ActionSpec(size=2, low=-1, high=1, rate_hz=20)
+    with Arm("127.0.0.1", 17448, protocol="zenoh", action_spec=spec) as robot:
+        with chiral.PolicyClient("tcp/127.0.0.1:17448", "zenoh", connect_timeout=SOON) as client:
+            client.get_metadata()
+            assert client.action_spec.high == 1
+            with pytest.raises(chiral.ActionRejected, match="expected -1 to 1"):
+                client.send_action([2.0, 0.0])
+            client.send_action([0.5, 0.0])
+            wait_until(lambda: ("watchdog" in [event[0] for event in robot.events]))
+            client.get_obs()
+            assert client.contract_status.state == "holding"
+    with pytest.raises(ValueError, match="`token=` is looked for in requests for a WebSocket"):
+        Arm("127.0.0.1", 17449, protocol="zenoh", token="sixteen-letters-or-more").start()
