@@ -1428,10 +1428,14 @@ chiral_status chiral_server_bind(const char *address,
                                  struct chiral_server **server);
 
 // The URI with which a policy on the same computer connects. Valid until the server is freed.
+//
+// Any thread; never waits.
 const char *chiral_server_uri(const struct chiral_server *server);
 
 // The SHA-256 fingerprint of the server's certificate, for `chiral_client_tls.pin`; null without TLS.
 // Valid until the server is freed.
+//
+// Any thread; never waits.
 const char *chiral_server_fingerprint(const struct chiral_server *server);
 
 // Serves a robot that is called to one policy after the other, until `chiral_server_shutdown` or

@@ -171,6 +171,8 @@ pub(crate) fn unreachable(error: std::io::Error) -> Failure {
 }
 
 /// The URI with which a policy on the same computer connects. Valid until the server is freed.
+///
+/// Any thread; never waits.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chiral_server_uri(server: *const chiral_server) -> *const c_char {
     guard_or(std::ptr::null(), || {
@@ -181,6 +183,8 @@ pub unsafe extern "C" fn chiral_server_uri(server: *const chiral_server) -> *con
 
 /// The SHA-256 fingerprint of the server's certificate, for `chiral_client_tls.pin`; null without TLS.
 /// Valid until the server is freed.
+///
+/// Any thread; never waits.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chiral_server_fingerprint(server: *const chiral_server) -> *const c_char {
     guard_or(std::ptr::null(), || {
