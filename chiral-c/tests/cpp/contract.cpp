@@ -171,7 +171,7 @@ TEST(a_robot_holds_at_the_first_missed_period_and_stops_at_the_last) {
     auto robot = connected(arm);
     robot.get_metadata();
     robot.send_action({0.25F, 0});
-    CHECK(test::soon([&] { return arm.holds == 1; }));
+    CHECK(test::soon([&] { return arm.holds >= 1; }));  // once more, if the action came late
     CHECK(test::soon([&] { return arm.stops == 1; }));
     const auto [why, silent_for] = arm.why_stopped();
     CHECK_HAS(why, "no action has come for");
@@ -256,28 +256,28 @@ TEST(a_robot_that_pulls_is_told_why_to_hold) {
     CHECK(!commands.arm() && !commands.stop_motion());
     auto robot = connected(arm);
     robot.send_action({3, 0});
-    std::vector<chiral::Command> got;
-    chiral::Command command;
-    const auto pulled = [&](std::size_t count) {
-        return test::soon([&] {
-            while (commands.try_next(command)) {
-                got.push_back(command);
-            }
-            return got.size() >= count;
-        });
-    };
+    using Kind = chiral::Command::Kind;
     using Reason = chiral::Command::Reason;
-    CHECK(pulled(3));
-    CHECK(got[0].kind == chiral::Command::Kind::Action && got[0].clamped && got[0].values[0] == 1);
-    CHECK(got[0].reason == Reason::None && got[1].reason == Reason::Silent && got[1].silent_for > 0);
-    CHECK(got[2].reason == Reason::Stopped && got[2].silent_for > 0 && commands.must_hold());
+    // Of a kind, whatever comes before it: a policy that is slow is told to hold more often.
+    const auto next = [&](Kind kind, Reason reason) {
+        chiral::Command command;
+        const auto is_it = [&] { return command.kind == kind && command.reason == reason; };
+        const auto look = [&] { return commands.try_next(command) && is_it(); };
+        CHECK(test::soon([&] { return look() || look(); }));
+        return command;
+    };
+    const auto first = next(Kind::Action, Reason::None);
+    CHECK(first.clamped && (first.values == std::vector<float>{1, 0}) && !commands.must_hold());
+    CHECK(next(Kind::Hold, Reason::Silent).silent_for > 0);
+    CHECK(next(Kind::Hold, Reason::Stopped).silent_for > 0 && commands.must_hold());
     CHECK(commands.arm());
     robot.get_obs();
     robot.send_action({0.5F, 0});
-    CHECK(pulled(4) && got[3].values[0] == 0.5F && !commands.must_hold());
+    const auto second = next(Kind::Action, Reason::None);
+    CHECK(!second.clamped && (second.values == std::vector<float>{0.5F, 0}) && !commands.must_hold());
     CHECK(commands.stop_motion());
     robot.close();
-    CHECK(test::soon([&] { return pulled(5) && got.back().reason == Reason::Disconnected; }));
+    next(Kind::Hold, Reason::Disconnected);
 }
 
 TEST(a_contract_that_cannot_be_is_an_error_when_the_robot_is_started) {
