@@ -137,7 +137,7 @@ mod tests {
     /// parts are read, from another thread, and its memory then receives the next one.
     #[test]
     fn an_array_of_a_received_observation_is_written_while_the_observation_is_kept() {
-        let camera = |name: &str, value| Camera {
+        let camera = |name: &'static str, value| Camera {
             name: name.into(),
             timestamp: 0.0,
             intrinsics: Matrix3::identity(),
