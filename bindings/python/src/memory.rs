@@ -108,13 +108,7 @@ impl AsMut<[u8]> for Block {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use chiral_blocking::proto::nalgebra::{Matrix3, Matrix4};
     use chiral_blocking::proto::pool::BufferPool;
-    use chiral_blocking::proto::sensors::{CameraFrame, Sensors};
-    use chiral_blocking::proto::wire::{Frame, Limits, ServerMessage};
-    use chiral_blocking::proto::{Array, Camera, CameraConfig, Observation};
 
     use super::*;
 
@@ -131,80 +125,6 @@ mod tests {
         drop((bytes, part));
         let again = pool.take(1000);
         assert_eq!((again[99], again[100], again[199], again[200]), (1, 7, 7, 1));
-    }
-
-    /// What a client and NumPy do: an image is written to while the observation is kept and its other
-    /// parts are read, from another thread, and its memory then receives the next one.
-    #[test]
-    fn an_array_of_a_received_observation_is_written_while_the_observation_is_kept() {
-        let camera = |name: &'static str, value| Camera {
-            name: name.into(),
-            timestamp: 0.0,
-            intrinsics: Matrix3::identity(),
-            extrinsics: Matrix4::identity(),
-            image: Array::from_slice([8, 8, 3], &[value; 192]).expect("as many elements"),
-            depth: None,
-        };
-        let pool = BufferPool::with_source(1, PythonMemory);
-        let mut addresses = Vec::new();
-        for value in 0..4 {
-            let cameras = vec![camera("left", value), camera("right", value + 100)];
-            let sent = Observation { cameras, ..Observation::default() };
-            let frame = ServerMessage::Observation(sent).encode().to_bytes();
-            let mut buffer = pool.take(frame.len());
-            buffer[..frame.len()].copy_from_slice(&frame);
-            let received = Frame::parse(buffer.freeze(0..frame.len()), &Limits::default());
-            let received = received.expect("it is a frame");
-            let message = ServerMessage::decode(&received, &Limits::default());
-            let Ok(ServerMessage::Observation(received)) = message else { panic!("{message:?}") };
-            let received = Arc::new(received);
-            let left = received.cameras[0].image.bytes();
-            let pointer = Pointer(writable(left).expect("it is of this memory"));
-            addresses.push(pointer.0.addr());
-            let kept = Arc::clone(&received);
-            let writing = std::thread::spawn(move || {
-                let pointer = pointer;
-                // SAFETY: the 192 bytes of an image that `kept` keeps, and that nobody else reads.
-                unsafe { pointer.0.write_bytes(7, 192) };
-                drop(kept);
-            });
-            assert_eq!(received.cameras[1].image.bytes()[191], value + 100);
-            writing.join().expect("it does not panic");
-            assert_eq!(received.cameras[0].image.bytes()[..], [7; 192]);
-        }
-        assert!(addresses.iter().all(|address| *address == addresses[0]), "one block goes round");
-    }
-
-    struct Pointer(NonNull<u8>);
-
-    // SAFETY: the threads of the test use it one after the other.
-    unsafe impl Send for Pointer {}
-
-    /// What a robot's sensors and NumPy do: a frame is filled through an array's pointer, published, and
-    /// its memory filled anew when no snapshot has it.
-    #[test]
-    fn a_sensors_buffer_is_filled_through_a_pointer_and_published() {
-        let config = CameraConfig::new("cam", [4, 4, 3]);
-        let sensors = Sensors::builder().cameras([config]).memory(PythonMemory).build();
-        let sensors = sensors.expect("one camera");
-        let writer = sensors.camera("cam").expect("it is declared");
-        let mut kept = Vec::new();
-        for value in 0..6_u8 {
-            let buffer = writer.untyped_image_buffer().expect("there is memory");
-            let pointer = writable(&buffer).expect("it is of this memory");
-            // SAFETY: the 48 bytes of the buffer, which only this has.
-            unsafe { pointer.write_bytes(value, 48) };
-            let published = buffer.into_array();
-            writer.publish(CameraFrame::new().image(published)).expect("it is whole");
-            let snapshot = sensors.snapshot(0.0);
-            assert_eq!(snapshot.cameras[0].image.bytes()[..], [value; 48]);
-            if value % 2 == 0 {
-                kept.push((value, snapshot));
-            }
-        }
-        for (value, snapshot) in kept {
-            assert_eq!(snapshot.cameras[0].image.bytes()[..], [value; 48], "it is as it was taken");
-        }
     }
 
     #[test]
