@@ -331,7 +331,8 @@ typedef struct chiral_client_config {
     // not wait, and may call any function of the client that does not. Returns 0, or a negative number
     // when it has failed, which the log is told. The event is valid during the call.
     int32_t (*on_connection)(void *user, const struct chiral_connection_event *event);
-    // The first argument of both. Neither is called after `chiral_client_free` has returned.
+    // The first argument of both. Neither is called after `chiral_client_connect` has failed, or
+    // `chiral_client_free` has returned.
     void *user;
 } chiral_client_config;
 
@@ -711,8 +712,8 @@ typedef struct chiral_action {
 // connection ends, and the policy is told the words that were given to `chiral_fail`. None may leave
 // by an exception or `longjmp`.
 //
-// What moves the robot (`apply_action`, `step`, `reset`, `on_watchdog`, `on_stop`,
-// `on_actions_dropped`, `on_disconnect`) is called one at a time, in the order in which the policy sent what it is about,
+// What moves the robot (`apply_action`, `step`, `reset`, `on_watchdog`, `on_stop`, `on_actions_dropped`,
+// `on_disconnect`) is called one at a time, in the order in which the policy sent what it is about,
 // `on_disconnect` last. `metadata` and `observe` are called by another thread beside that. All
 // threads are chiral's own.
 typedef struct chiral_robot {
@@ -1153,8 +1154,8 @@ chiral_status chiral_commands_set_metadata(const struct chiral_commands *command
 
 // The next event of the connection that this function has not given yet: that it was lost, made again,
 // or has ended. Waits for one, for so many seconds; a negative number is for ever. `CHIRAL_NOTHING`
-// when none has come by then, or it has ended and that was given. Who does not look for long misses all
-// but the last 64. The event's text is valid until the thread asks for another one, or for statistics.
+// when none has come by then, or it has ended and that was given. Of events that nobody asks for the
+// last 64 are kept. The event's text is valid until the thread asks for another event or table.
 //
 // Any thread; of several, each event goes to one.
 chiral_status chiral_client_next_event(const struct chiral_client *client,
