@@ -205,6 +205,10 @@ impl ClientSettings {
         Ok(target)
     }
 
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "nothing is to be set")
+    )]
     fn security(
         &self,
         uri: &str,
