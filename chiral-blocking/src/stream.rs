@@ -1,10 +1,15 @@
 //! Byte streams whose calls block their thread.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, Read};
 use std::net::{Shutdown, TcpStream};
+#[cfg(unix)]
+use std::os::fd::AsFd;
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
+
+#[cfg(unix)]
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 
 /// An ordered byte stream, used by two threads at once: one reads, one writes. A socket, a TLS
 /// connection, a pair of pipes.
@@ -64,6 +69,14 @@ pub trait Stream: Send + Sync + 'static {
     }
 }
 
+/// Writes to a socket. `writev` would raise SIGPIPE when the peer has gone, which ends a program that
+/// is not Rust's: Rust ignores it before `main`.
+#[cfg(unix)]
+fn send(socket: impl AsFd, slices: &[IoSlice<'_>], flags: SendFlags) -> io::Result<usize> {
+    let flags = flags | SendFlags::NOSIGNAL;
+    Ok(sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), flags)?)
+}
+
 macro_rules! sockets {
     ($($socket:ty),*) => {$(
         impl Stream for $socket {
@@ -71,15 +84,19 @@ macro_rules! sockets {
                 Read::read(&mut &*self, buf)
             }
 
+            #[cfg(unix)]
             fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-                Write::write_vectored(&mut &*self, slices)
+                send(self, slices, SendFlags::empty())
+            }
+
+            #[cfg(not(unix))]
+            fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+                io::Write::write_vectored(&mut &*self, slices)
             }
 
             #[cfg(unix)]
             fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-                use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
-                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-                Ok(sendmsg(self, slices, &mut SendAncillaryBuffer::default(), flags)?)
+                send(self, slices, SendFlags::DONTWAIT)
             }
 
             fn shutdown(&self, how: Shutdown) {

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -479,10 +480,18 @@ TEST(many_threads_use_one_client) {
 
 // ---- peers that do not behave ---------------------------------------------------------------------
 
-/// A plain TCP connection to a server of ours.
+/// A plain connection to a server of ours, over TCP or a Unix socket.
 class Raw {
 public:
-    explicit Raw(const std::string& uri) : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
+    explicit Raw(const std::string& uri)
+        : socket_(::socket(uri.rfind("unix:", 0) == 0 ? AF_UNIX : AF_INET, SOCK_STREAM, 0)) {
+        if (uri.rfind("unix:", 0) == 0) {
+            sockaddr_un address{};
+            address.sun_family = AF_UNIX;
+            uri.copy(address.sun_path, sizeof address.sun_path - 1, std::strlen("unix:"));
+            CHECK(::connect(socket_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+            return;
+        }
         sockaddr_in address{};
         address.sin_family = AF_INET;
         address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -543,6 +552,24 @@ TEST(malformed_frames_end_their_connection_and_nothing_else) {
     { Raw garbage(arm.uri()); garbage.send("\x16\x03\x01 no HTTP\r\n\r\n"); garbage.receive(); }
     { Raw silent(arm.uri()); }
     chiral::PolicyClient robot(arm.uri(), in_time());
+    robot.connect().get_obs();
+}
+
+/// Writing to a Unix socket whose other end is closed raises SIGPIPE, if nothing prevents that: it would
+/// end this program.
+TEST(a_policy_that_goes_before_it_is_answered_harms_nobody) {
+    const std::string uri = "unix:/tmp/chiral-cpp-gone-" + std::to_string(getpid()) + ".sock";
+    Arm arm({}, uri);
+    arm.start();
+    for (int i = 1; i <= 3; ++i) {
+        Raw raw(uri);
+        raw.open();
+        for (int request = 0; request < 10; ++request) {
+            raw.message(std::string("\x0c\0\0\0\x81\xa4type\xa5reset", 16));
+        }
+    }
+    CHECK(test::soon([&] { return arm.disconnects == 3; }));
+    chiral::PolicyClient robot(uri, in_time());
     robot.connect().get_obs();
 }
 
