@@ -21,7 +21,7 @@ impl Server {
     }
 
     /// Stops the robot, for its own program and its operator: what waits is dropped,
-    /// [`Event::Stopped`] tells to hold still, and no action is told until the robot is armed again.
+    /// [`Event::Stopped`](super::Event::Stopped) tells to hold still, and no action is told until the robot is armed again.
     /// It is no emergency stop.
     pub fn stop_motion(&mut self, now: Instant) {
         self.handle_timeout(now);
