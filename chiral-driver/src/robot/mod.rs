@@ -132,6 +132,9 @@ pub trait Robot: Send + Sync + 'static {
     /// The robot is stopped: hold still. No action comes until it is armed again, by what its
     /// [`ActionSpec`](chiral_proto::ActionSpec) declares or by
     /// [`PolicyServer::arm`](crate::PolicyServer::arm). Default: [`on_watchdog`](Self::on_watchdog).
+    ///
+    /// A reset is begun beside this: one that comes directly after
+    /// [`PolicyServer::stop_motion`](crate::PolicyServer::stop_motion) may begin before this is called.
     fn on_stop(&self, reason: &StopReason) -> impl Future<Output = ()> + Send {
         self.on_watchdog(reason.silent_for())
     }
