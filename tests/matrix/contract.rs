@@ -5,11 +5,11 @@ use std::time::Duration;
 use chiral_proto::client::NotQueuedReason;
 use chiral_proto::server::DropReason;
 use chiral_proto::{ActionError, ActionSpec, Arming, ArmingState, OnViolation, Rate};
-use chiral_tests::{Entry, Recorder};
+use chiral_tests::{Entry, Recorder, Work};
 
 use crate::adapter::{Policy, ServerSettings};
 use crate::pair::{Pair, Served, action, hz, values};
-use crate::supervise::{eventually, soon};
+use crate::supervise::{ask, eventually, soon};
 
 /// Actions from 0 to 100.
 fn spec() -> ActionSpec {
@@ -137,6 +137,24 @@ pub(crate) fn a_reset_arms_a_robot_that_waits_for_it(pair: Pair) {
     policy.send_action(action(4)).unwrap();
     served.robot.wait_for_applied(2);
     assert_eq!(values(&served.robot.applied()), [2.0, 4.0]);
+}
+
+pub(crate) fn a_robot_is_told_of_a_stop_before_it_resets(pair: Pair) {
+    let served = serve(pair, spec().arming(Arming::OnReset));
+    let policy = pair.client.connect(&served.uri);
+    soon(|| policy.reset()).unwrap();
+    served.robot.hold(Work::Apply);
+    policy.send_action(action(1)).unwrap();
+    served.robot.wait_for_begun(Work::Apply, 1);
+    assert!(served.server.stop_motion());
+    let before = served.frames_received();
+    let resetting = ask(&policy, |policy| policy.reset());
+    eventually(|| served.frames_received() > before);
+    served.robot.release(Work::Apply);
+    resetting.done().unwrap();
+    let history = served.robot.history();
+    assert!(history[2].is_applied(), "{history:?}");
+    assert_eq!(history[3..], [Entry::Stopped, Entry::Reset]);
 }
 
 pub(crate) fn nothing_is_replayed_when_a_policy_comes_back(pair: Pair) {

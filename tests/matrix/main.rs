@@ -241,6 +241,7 @@ macro_rules! common_cases {
                 what_exceeds_the_bounds_is_clamped_and_marked
                 a_silent_policy_stops_the_robot_until_it_is_armed_again
                 a_reset_arms_a_robot_that_waits_for_it
+                a_robot_is_told_of_a_stop_before_it_resets
                 nothing_is_replayed_when_a_policy_comes_back
                 a_stop_drops_what_waits_and_what_is_planned
             }

@@ -133,8 +133,7 @@ pub trait Robot: Send + Sync + 'static {
     /// [`ActionSpec`](chiral_proto::ActionSpec) declares or by
     /// [`PolicyServer::arm`](crate::PolicyServer::arm). Default: [`on_watchdog`](Self::on_watchdog).
     ///
-    /// A reset is begun beside this: one that comes directly after
-    /// [`PolicyServer::stop_motion`](crate::PolicyServer::stop_motion) may begin before this is called.
+    /// A reset that comes after the stop begins when this is done.
     fn on_stop(&self, reason: &StopReason) -> impl Future<Output = ()> + Send {
         self.on_watchdog(reason.silent_for())
     }

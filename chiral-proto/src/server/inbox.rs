@@ -214,12 +214,12 @@ impl Inbox {
     }
 
     /// The next request that nothing holds back: not a reset or step being worked on, nor, for
-    /// another of these, an action from before it that is not told yet.
-    pub(super) fn poll_request(&mut self) -> Option<Event> {
+    /// another of these, an action from before it or a stop that is not told yet.
+    pub(super) fn poll_request(&mut self, is_stop_untold: bool) -> Option<Event> {
         if let Some(place) = self.due.take() {
             return Some(Event::Observe(ObserveReply::due(place)));
         }
-        if !self.may_tell_request() {
+        if !self.may_tell_request(is_stop_untold) {
             return None;
         }
         let (_, request, place) = self.requests.pop_front()?;
@@ -263,13 +263,14 @@ impl Inbox {
         !self.is_at_reset() && barrier.is_none_or(|(barrier, ..)| next.arrival < *barrier)
     }
 
-    pub(super) fn may_tell_request(&self) -> bool {
+    pub(super) fn may_tell_request(&self, is_stop_untold: bool) -> bool {
         if self.due.is_some() {
             return true;
         }
         let Some((arrival, request, _)) = self.requests.front() else { return false };
         let earlier_action = self.actions.front().is_some_and(|action| action.arrival < *arrival);
-        self.working.is_none() && !(request.is_barrier() && earlier_action)
+        let is_held_back = request.is_barrier() && (earlier_action || is_stop_untold);
+        self.working.is_none() && !is_held_back
     }
 }
 

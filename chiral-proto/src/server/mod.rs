@@ -342,7 +342,7 @@ impl Server {
     /// This and [`poll_request`](Self::poll_request), in the place of
     /// [`poll_event`](Self::poll_event), are for a robot that moves and answers requests in
     /// threads or tasks of their own, so that a slow observation delays no action. It begins a
-    /// reset or a step only when it is done with the actions that it took before.
+    /// reset or a step only when it is done with the actions and stops that it took before.
     pub fn poll_motion(&mut self, now: Instant) -> Option<Event> {
         self.check_abandoned();
         if self.lifecycle.is_ended() {
@@ -384,13 +384,15 @@ impl Server {
 
     /// Whether [`poll_request`](Self::poll_request) has something to tell.
     pub fn has_request(&self) -> bool {
-        self.inbox.may_tell_request() || self.stalls.is_untold()
+        self.inbox.may_tell_request(self.guard.has_untold()) || self.stalls.is_untold()
     }
 
-    /// The next request to answer, or news of a camera.
+    /// The next request to answer, or news of a camera. A reset or a step comes only when
+    /// [`poll_motion`](Self::poll_motion) has told the actions before it, and that the robot was
+    /// stopped.
     pub fn poll_request(&mut self) -> Option<Event> {
         self.check_abandoned();
-        match self.inbox.poll_request() {
+        match self.inbox.poll_request(self.guard.has_untold()) {
             Some(Event::Step(action, reply)) => self.give_step(action, reply),
             Some(Event::Reset(reply)) => {
                 self.guard.begin_reset();

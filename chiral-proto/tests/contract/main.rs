@@ -35,6 +35,7 @@ fn op() -> impl Strategy<Value = Op> {
         8 => millis.prop_map(Op::Wait),
         8 => Just(Op::Poll),
         2 => Just(Op::PollMotion),
+        2 => Just(Op::PollRequest),
         3 => Just(Op::Observe),
         2 => Just(Op::Reset),
         2 => Just(Op::AnswerReset),

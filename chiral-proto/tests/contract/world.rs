@@ -42,9 +42,10 @@ pub(crate) enum Op {
     },
     ActNotANumber,
     Wait(u64),
-    /// The robot takes everything that there is, or what moves it.
+    /// The robot takes everything that there is, what moves it, or a request.
     Poll,
     PollMotion,
+    PollRequest,
     Observe,
     Reset,
     AnswerReset,
@@ -130,6 +131,8 @@ pub(crate) struct World {
     stops: u32,
     /// What the server of this connection has counted of them.
     server_stops: u64,
+    /// The robot is still to be told of the last one.
+    is_stop_untold: bool,
     /// The last action given, and when it had been sent, since the robot was armed or reset.
     last: Option<(f32, Instant)>,
     /// The robot was told to hold since.
@@ -168,6 +171,7 @@ impl World {
             is_armed: setup.arming == Arming::OnConnect,
             stops: 0,
             server_stops: 0,
+            is_stop_untold: false,
             last: None,
             held: false,
             seen: Seen::default(),
@@ -208,6 +212,11 @@ impl World {
             Op::Poll => self.poll(),
             Op::PollMotion => {
                 if let Some(event) = self.server.poll_motion(self.now) {
+                    self.judge(event);
+                }
+            }
+            Op::PollRequest => {
+                if let Some(event) = self.server.poll_request() {
                     self.judge(event);
                 }
             }
@@ -362,7 +371,9 @@ impl World {
         self.is_armed = false;
         self.reset_arms = false;
         self.stops += 1;
-        self.server_stops = self.server.stats().contract.stops;
+        let server_stops = self.server.stats().contract.stops;
+        self.is_stop_untold |= server_stops > self.server_stops;
+        self.server_stops = server_stops;
         self.last = None;
     }
 
@@ -376,7 +387,7 @@ impl World {
         self.connected_at = self.now;
         (self.seq, self.server_stops) = (0, 0);
         (self.reset, self.step, self.last) = (None, None, None);
-        (self.reset_arms, self.held) = (false, false);
+        (self.reset_arms, self.held, self.is_stop_untold) = (false, false, false);
         self.is_armed = self.setup.arming == Arming::OnConnect;
         // A client knows nothing of the connection before.
         self.observe();
@@ -392,7 +403,12 @@ impl World {
     fn judge(&mut self, event: Event) {
         match event {
             Event::Action(action) => self.judge_action(&action),
+            Event::Stopped(_) => {
+                assert!(self.is_stop_untold, "told of a stop twice");
+                self.is_stop_untold = false;
+            }
             Event::Step(action, reply) => {
+                assert!(!self.is_stop_untold, "a step before the robot is told of its stop");
                 assert!(self.is_armed, "a step of a robot that is not armed");
                 self.judge_values(&action);
                 self.last = Some((action.to_f32()[0], self.now));
@@ -401,6 +417,7 @@ impl World {
                 self.seen.stepped += 1;
             }
             Event::Reset(reply) => {
+                assert!(!self.is_stop_untold, "a reset before the robot is told of its stop");
                 self.reset = Some(reply);
                 self.reset_arms = self.setup.arming == Arming::OnReset;
             }

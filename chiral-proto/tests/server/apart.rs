@@ -55,3 +55,21 @@ fn a_step_and_its_preceding_actions_are_delivered_in_order() {
     let Some(Event::Step(_, _reply)) = robot.server.poll_request() else { panic!() };
     assert!(matches!(robot.server.poll_motion(robot.now), Some(Event::Action(_))));
 }
+
+#[test]
+fn a_stop_is_told_before_the_reset_or_step_that_comes_after_it() {
+    for request in [ClientMessage::Reset, ClientMessage::Step(action(1))] {
+        let mut robot = Robot::default();
+        robot.server.stop_motion(robot.now);
+        robot.server.arm(robot.now);
+        robot.hears(ClientMessage::Metadata);
+        robot.hears(request);
+        let Some(Event::Metadata(_reply)) = robot.server.poll_request() else { panic!() };
+        assert!(!robot.server.has_request());
+        assert!(robot.server.poll_request().is_none(), "the stop is still to be told");
+        assert!(matches!(robot.server.poll_motion(robot.now), Some(Event::Stopped(_))));
+        assert!(robot.server.has_request());
+        let told = robot.server.poll_request();
+        assert!(matches!(told, Some(Event::Reset(_) | Event::Step(..))), "{told:?}");
+    }
+}
