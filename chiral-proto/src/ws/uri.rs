@@ -1,4 +1,5 @@
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use tungstenite::http::Uri;
@@ -80,6 +81,13 @@ impl FromStr for WsUri {
         }
         let authority = uri.authority().filter(|authority| !authority.host().is_empty());
         let authority = authority.ok_or_else(|| fail("no host"))?;
+        let host = match authority.host().strip_prefix('[') {
+            Some(rest) => {
+                let address = rest.strip_suffix(']').filter(|it| it.parse::<Ipv6Addr>().is_ok());
+                address.ok_or_else(|| fail("no IPv6 address between the brackets"))?
+            }
+            None => authority.host(),
+        };
         if authority.as_str().contains('@') {
             return Err(fail("a user name (set the request header `Authorization` instead)"));
         }
@@ -92,7 +100,7 @@ impl FromStr for WsUri {
         Ok(Self {
             is_secure,
             authority: authority.as_str().trim_end_matches(':').to_owned(),
-            host: authority.host().trim_matches(['[', ']']).to_owned(),
+            host: host.to_owned(),
             port,
             target: match uri.path_and_query().map_or("/", |target| target.as_str()) {
                 query if query.starts_with('?') => format!("/{query}"),
@@ -168,6 +176,9 @@ mod tests {
             ("ws://localhost:99999", "no port number"),
             ("ws://:8765", "no host"),
             (":8765", "no host"),
+            ("[]:8765", "no IPv6 address between the brackets"),
+            ("ws://[robot]:8765", "no IPv6 address between the brackets"),
+            ("ws://[127.0.0.1]", "no IPv6 address between the brackets"),
             ("localhost", "no ws or wss scheme"),
             ("tcp://localhost:8765", "no ws or wss scheme"),
             ("me:secret@localhost:8765", "a user name"),
