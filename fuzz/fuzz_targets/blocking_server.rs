@@ -410,7 +410,8 @@ impl World {
             server.stop();
         }
         for connection in &connections {
-            connection.link.end(End::Eof);
+            // Also where writes fail already and reads still wait.
+            connection.link.change(|pipe| pipe.end = Some(End::Eof));
         }
         let mut streams = Vec::new();
         for connection in connections {

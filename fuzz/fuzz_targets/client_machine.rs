@@ -73,6 +73,8 @@ struct Policy {
     last_told: Option<u32>,
     /// A hostile message was received: later events may be caused by it.
     deceived: bool,
+    /// The robot answered out of turn, and may have passed over requests that are overdue.
+    out_of_turn: bool,
     /// When each action was queued, by its number, and whether it was sent.
     put: Vec<(Instant, bool)>,
     steps: Vec<u32>,
@@ -108,6 +110,7 @@ impl Policy {
             answers: Vec::new(),
             last_told: None,
             deceived: false,
+            out_of_turn: false,
             put: Vec::new(),
             steps: Vec::new(),
             resets: 0,
@@ -163,12 +166,13 @@ impl Policy {
                 if let Some(kind) = self.asked.pop_front() {
                     let before = self.client.error().cloned();
                     self.hears_answer(kind);
-                    let surely = self.config.lossy.is_none() && !self.deceived;
+                    let surely =
+                        self.config.lossy.is_none() && !self.deceived && !self.out_of_turn;
                     assert!(!surely || self.client.error() == before.as_ref());
                 }
             }
             Op::Unasked(kind) => {
-                self.asked.pop_front_if(|asked| *asked == kind);
+                self.out_of_turn |= self.asked.pop_front_if(|asked| *asked == kind).is_none();
                 self.hears_answer(kind);
             }
             Op::Hear(hostile) => {
