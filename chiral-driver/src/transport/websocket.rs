@@ -20,9 +20,11 @@ pub(crate) struct WebSocket<S> {
     is_unflushed: bool,
 }
 
-/// Bytes of one read or write: large enough that system calls do not matter, small enough that the
-/// other direction gets its turn within a fraction of a millisecond.
-const STEP: usize = 256 << 10;
+/// Bytes of one read and of one write: large enough that both sides do not wake each other up all
+/// the time, small enough that the other direction gets its turn within a fraction of a
+/// millisecond.
+const READ_STEP: usize = 256 << 10;
+const WRITE_STEP: usize = 1 << 20;
 /// Slices of one gather write: enough for 16 cameras with depth.
 const SLICES: usize = 36;
 
@@ -47,7 +49,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for WebSocket
             return Poll::Ready(Ok(Some(message)));
         }
         let room = self.session.reader.read_buf();
-        let room_len = room.len().min(STEP);
+        let room_len = room.len().min(READ_STEP);
         let read = Pin::new(&mut self.stream).poll_read(cx, &mut room[..room_len]);
         let count = match ready!(read) {
             Ok(count) => count,
@@ -84,7 +86,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for WebSocket
             return Poll::Ready(Ok(false));
         }
         let mut slices = [IoSlice::new(&[]); SLICES];
-        let count = self.session.writer.transmit_up_to(STEP, &mut slices);
+        let count = self.session.writer.transmit_up_to(WRITE_STEP, &mut slices);
         match ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..count])) {
             Ok(0) => Poll::Ready(Err(ConnectionError::Lost("the socket takes no more".to_owned()))),
             Ok(count) => {
