@@ -298,6 +298,8 @@ struct Connection {
 }
 
 struct World {
+    /// How many requests of a policy may wait.
+    pending: usize,
     server: PolicyServer,
     robot: Arc<Arm>,
     connections: Vec<Connection>,
@@ -307,8 +309,9 @@ struct World {
 
 impl World {
     fn new(input: &Input) -> Self {
+        let pending = usize::from(input.pending).max(1);
         let machine = Config {
-            pending_replies: usize::from(input.pending).max(1),
+            pending_replies: pending,
             limits: Limits { frame_len: 1 << 20, ..Limits::default() },
             ..Config::default()
         };
@@ -318,7 +321,7 @@ impl World {
         let sensors = Sensors::new([camera], []).expect("one camera");
         let robot = Arc::new(Arm { sensors, motion: Motion::default() });
         let server = PolicyServer::unbound(config);
-        Self { server, robot, connections: Vec::new(), actions: 0, is_stopped: false }
+        Self { pending, server, robot, connections: Vec::new(), actions: 0, is_stopped: false }
     }
 
     fn connect(&mut self, pace: Pace, is_honest: bool) {
@@ -353,7 +356,11 @@ impl World {
             Op::Request(index, kind) => {
                 self.actions += u32::from(kind == Kind::Step);
                 let message = kind.request(self.actions).encode().to_bytes();
+                let pending = self.pending;
                 if let Some(connection) = self.connection(index) {
+                    // One more than may wait ends the connection.
+                    let answered = connection.link.written().messages.len();
+                    connection.is_honest &= connection.requests.len() < answered + pending;
                     connection.link.send(&frame(BINARY, &message, true));
                     connection.requests.push(kind);
                 }
