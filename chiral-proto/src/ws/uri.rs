@@ -81,12 +81,12 @@ impl FromStr for WsUri {
         }
         let authority = uri.authority().filter(|authority| !authority.host().is_empty());
         let authority = authority.ok_or_else(|| fail("no host"))?;
-        let host = match authority.host().strip_prefix('[') {
-            Some(rest) => {
-                let address = rest.strip_suffix(']').filter(|it| it.parse::<Ipv6Addr>().is_ok());
-                address.ok_or_else(|| fail("no IPv6 address between the brackets"))?
-            }
-            None => authority.host(),
+        let host = authority.host();
+        let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let host = match bracketed {
+            Some(address) if address.parse::<Ipv6Addr>().is_ok() => address,
+            None if !host.contains(['[', ']']) => host,
+            _ => return Err(fail("brackets around what is no IPv6 address")),
         };
         if authority.as_str().contains('@') {
             return Err(fail("a user name (set the request header `Authorization` instead)"));
@@ -176,9 +176,10 @@ mod tests {
             ("ws://localhost:99999", "no port number"),
             ("ws://:8765", "no host"),
             (":8765", "no host"),
-            ("[]:8765", "no IPv6 address between the brackets"),
-            ("ws://[robot]:8765", "no IPv6 address between the brackets"),
-            ("ws://[127.0.0.1]", "no IPv6 address between the brackets"),
+            ("[]:8765", "brackets around what is no IPv6 address"),
+            ("ws://[robot]:8765", "brackets around what is no IPv6 address"),
+            ("robot[::1]:8765", "brackets around what is no IPv6 address"),
+            ("ws://[127.0.0.1]", "brackets around what is no IPv6 address"),
             ("localhost", "no ws or wss scheme"),
             ("tcp://localhost:8765", "no ws or wss scheme"),
             ("me:secret@localhost:8765", "a user name"),
