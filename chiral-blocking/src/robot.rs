@@ -13,7 +13,8 @@ use chiral_driver::proto::{Action, ConnectionError, Map, ResetResult, StepResult
 /// `step`, `reset`, `on_actions_dropped`, `on_watchdog`, `on_stop`, `on_disconnect`, one at a time, in the
 /// order in which the policy sent what it is about, `on_disconnect` last. (Steps and resets come from the other thread, but
 /// never beside these.) The other one answers `metadata` and `observe`: a slow `observe` delays no
-/// action.
+/// action, and one that was asked for in time may run beside `on_disconnect` and after it. The next
+/// policy waits for both.
 ///
 /// Methods may block their thread. A robot that fails, or panics, ends the connection, and the
 /// policy is told why; the server goes on. A robot whose own loop asks for its commands instead is
