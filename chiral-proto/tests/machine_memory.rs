@@ -43,7 +43,7 @@ fn counted<T>(run: impl FnOnce() -> T) -> (T, AllocationInfo) {
 }
 
 #[test]
-fn one_stream_round_takes_seven_allocations() {
+fn one_stream_round_takes_eight_allocations() {
     let mut client = Client::new(client::Config {
         camera_stall: None, // the cameras always show the same
         ..client::Config::default()
@@ -68,8 +68,8 @@ fn one_stream_round_takes_seven_allocations() {
         if round >= 64 {
             // The head, and its sharing.
             assert_eq!(asked.count_total, 2, "{asked:?}");
-            // The head, its sharing, the payload's list, the cameras, and the observation.
-            assert_eq!(heard.count_total, 5, "{heard:?}");
+            // The head, its sharing, the payload's list, the cameras, the observation, and its stamp.
+            assert_eq!(heard.count_total, 6, "{heard:?}");
             assert!(heard.bytes_total < 16 << 10, "{heard:?}");
             assert_eq!(slept.count_total, 0);
         }

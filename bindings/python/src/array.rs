@@ -16,8 +16,6 @@ use pyo3::types::PyString;
 #[cfg(target_endian = "big")]
 compile_error!("arrays travel little-endian and are viewed where they lie");
 
-/// Arrays up to so many bytes are copied: to keep one must not keep a whole observation.
-pub(crate) const COPIED: usize = 4096;
 /// A copy that is longer lets other threads of the interpreter run meanwhile.
 const LONG_COPY: usize = 64 << 10;
 

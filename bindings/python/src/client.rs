@@ -1,7 +1,7 @@
 //! The policy's client. Everything that runs at a rate runs in the client's own threads; these calls
 //! only exchange references with them.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use chiral_blocking::proto::client::{Config, ConnectionState, Reconnect};
@@ -18,7 +18,8 @@ use pyo3::types::{PyDict, PySlice, PyTuple};
 use crate::connection_event::Callbacks;
 use crate::fork::OfProcess;
 use crate::memory::PythonMemory;
-use crate::observation::{Origin, basis, to_python};
+use crate::observation::{basis, to_python};
+use crate::places::HandedOut;
 use crate::{action, connection_event, contract, error, log, security, stats, value, wait};
 
 /// How long the queue of actions may become before that is told.
@@ -185,14 +186,13 @@ pub(crate) fn redacted(uri: &str) -> String {
 #[pyclass(frozen, module = "chiral._core")]
 pub(crate) struct Client {
     client: OfProcess<RwLock<Option<Arc<PolicyClient>>>>,
-    /// The newest observation that was handed out, so that it is handed out as the same object.
-    handed_out: Mutex<Option<(usize, Py<PyAny>)>>,
+    handed_out: Mutex<HandedOut<Py<PyAny>>>,
 }
 
 impl Client {
     fn new(client: PolicyClient) -> Self {
         let client = OfProcess::new(RwLock::new(Some(Arc::new(client))));
-        Self { client, handed_out: Mutex::new(None) }
+        Self { client, handed_out: Mutex::default() }
     }
 
     fn get(&self, py: Python<'_>) -> PyResult<Arc<PolicyClient>> {
@@ -227,25 +227,24 @@ impl Client {
         Err(error::exception(py, "RequestTimeout", text))
     }
 
+    fn handed_out(&self) -> MutexGuard<'_, HandedOut<Py<PyAny>>> {
+        self.handed_out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The Python object of an observation: the same one as before for the same observation.
     fn hand_out(&self, py: Python<'_>, observation: Arc<Observation>) -> PyResult<Py<PyAny>> {
-        let address = Arc::as_ptr(&observation).addr();
-        let mut handed_out = self.handed_out.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((found, object)) = &*handed_out
-            && *found == address
-        {
+        let mut handed_out = self.handed_out();
+        if let Some(object) = handed_out.last(&observation) {
             return Ok(object.clone_ref(py));
         }
-        let old = handed_out.take();
+        let places = handed_out.places(&observation);
+        let old = handed_out.set_last(None);
         drop(handed_out);
-        // Its memory may be that of an observation to come.
+        // Its memory may be that of an observation to come. Its drop may run code of the program's.
         drop(old);
-        let object = to_python(py, observation, Origin::Received)?;
-        let kept = Some((address, object.clone_ref(py)));
-        let old = std::mem::replace(
-            &mut *self.handed_out.lock().unwrap_or_else(PoisonError::into_inner),
-            kept,
-        );
+        let stamp = observation.stamp.clone();
+        let object = to_python(py, observation, places)?;
+        let old = self.handed_out().set_last(Some((stamp, object.clone_ref(py))));
         drop(old);
         Ok(object)
     }
@@ -259,13 +258,9 @@ impl Client {
     }
 
     fn reset(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<(Py<PyAny>, Py<PyDict>)> {
-        let client = self.get(py)?;
         let result: ResetResult = self.answer(py, timeout, |client| client.request_reset())?;
-        // The observation that became the latest, so that it is handed out as one object.
-        let latest = client.latest_obs().filter(|latest| is_same(latest, &result.observation));
-        let observation = latest.unwrap_or_else(|| Arc::new(result.observation));
         let info = value::to_dict(py, &result.info)?.unbind();
-        Ok((self.hand_out(py, observation)?, info))
+        Ok((self.hand_out(py, Arc::new(result.observation))?, info))
     }
 
     fn observe(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<PyAny>> {
@@ -280,13 +275,10 @@ impl Client {
         timeout: Option<f64>,
     ) -> PyResult<Stepped> {
         let action = action::action(action)?;
-        let client = self.get(py)?;
         let result: StepResult = self.answer(py, timeout, |client| client.request_step(action))?;
         let StepResult { observation, reward, terminated, truncated, info } = result;
-        let latest = client.latest_obs().filter(|latest| is_same(latest, &observation));
-        let observation = latest.unwrap_or_else(|| Arc::new(observation));
         let info = value::to_dict(py, &info)?.unbind();
-        Ok((self.hand_out(py, observation)?, reward, terminated, truncated, info))
+        Ok((self.hand_out(py, Arc::new(observation))?, reward, terminated, truncated, info))
     }
 
     fn latest_obs(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
@@ -518,7 +510,7 @@ impl Client {
         if !self.client.is_usable() {
             return Ok(());
         }
-        let old = self.handed_out.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let old = self.handed_out().set_last(None);
         drop(old);
         let Some(client) = self.take() else { return Ok(()) };
         client.start_closing();
@@ -554,17 +546,6 @@ fn drop_elsewhere(client: Arc<PolicyClient>) {
     // Without a thread the closure is dropped here, and so it waits.
     let thread = std::thread::Builder::new().name("chiral-close".to_owned());
     let _ = thread.spawn(move || drop(client));
-}
-
-/// Whether two observations are of one message: they share their arrays.
-fn is_same(one: &Observation, other: &Observation) -> bool {
-    let first = |observation: &Observation| {
-        let cameras = observation.cameras.iter().map(|camera| camera.image.bytes().as_ptr().addr());
-        let values =
-            observation.proprios.iter().map(|proprio| proprio.values.bytes().as_ptr().addr());
-        cameras.chain(values).collect::<Vec<_>>()
-    };
-    one.timestamp.to_bits() == other.timestamp.to_bits() && first(one) == first(other)
 }
 
 fn placement(py: Python<'_>, placed: &Placement) -> PyResult<Py<PyAny>> {

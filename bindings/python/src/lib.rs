@@ -19,6 +19,7 @@ mod log;
 mod memory;
 mod observation;
 mod robot;
+mod places;
 mod security;
 mod server;
 mod stats;

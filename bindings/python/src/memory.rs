@@ -6,7 +6,8 @@
 //! the allocator gave, not from a reference.
 //!
 //! Writing through such a pointer is sound as long as nobody reads or writes the same bytes through
-//! a reference meanwhile. Who hands out arrays sees to it; see `observation.rs` and `buffer.rs`.
+//! a reference meanwhile, nor makes such a reference. Who hands out arrays sees to it; see `places.rs`
+//! and `buffer.rs`.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::collections::BTreeMap;
@@ -44,7 +45,9 @@ fn blocks() -> MutexGuard<'static, BTreeMap<usize, Start>> {
 /// A pointer with which these bytes may be written, if they lie in a block of [`PythonMemory`].
 ///
 /// It stays valid for as long as the block does, and so for as long as somebody holds a handle to
-/// the bytes. Who writes, or lets NumPy write, sees to it that nobody reads them in Rust meanwhile.
+/// the bytes. Who writes, or lets NumPy write, sees to it that nobody reads them in Rust meanwhile, and
+/// keeps the pointer: to ask for it again takes a reference to the bytes, which must not be made any
+/// more.
 pub(crate) fn writable(bytes: &[u8]) -> Option<NonNull<u8>> {
     let address = bytes.as_ptr().addr();
     let blocks = blocks();

@@ -1,6 +1,5 @@
 //! Observations: from the core's to Python's dataclasses without a copy, and back.
 
-use std::ptr::NonNull;
 use std::sync::Arc;
 
 use chiral_blocking::proto::nalgebra::{Matrix3, Matrix4};
@@ -12,27 +11,16 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyMapping, PyString, PyType};
 
-use crate::array::{self, COPIED, Elements};
-use crate::memory;
+use crate::array::{self, Elements};
+use crate::places::{self, Origin, Place, Places};
 use crate::value;
-
-/// Who else may have the pixels of an observation.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// It came over a connection: nobody. Rust reads none of its pixels any more, so that Python may
-    /// write to them.
-    Received,
-    /// It is a snapshot of sensors: other snapshots, and answers that are under way. Its arrays are
-    /// read-only.
-    Snapshot,
-}
 
 /// Keeps an observation for the arrays over it; the base of each. It offers no buffer, so that NumPy
 /// lets nobody make a read-only array over it writable.
 #[pyclass(frozen, module = "chiral._core")]
 pub(crate) struct Frame {
     pub(crate) observation: Arc<Observation>,
-    origin: Origin,
+    places: Places,
 }
 
 static OBSERVATION: PyOnceLock<Py<PyType>> = PyOnceLock::new();
@@ -43,13 +31,26 @@ static CAMERA: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 pub(crate) fn to_python(
     py: Python<'_>,
     observation: Arc<Observation>,
-    origin: Origin,
+    places: Places,
 ) -> PyResult<Py<PyAny>> {
-    let frame = Bound::new(py, Frame { observation: Arc::clone(&observation), origin })?;
+    let frame = Frame { observation: Arc::clone(&observation), places: places.clone() };
+    let frame = Bound::new(py, frame)?;
+    let mut places = places.iter();
+    let mut to_array = |array: &Array| match places.next() {
+        // The frame keeps the bytes. Of a received one nobody else reads them: the core is done with
+        // them when the message is decoded, and what is sent of an observation is copied from its
+        // arrays (`from_python`). Of a snapshot the array is read-only.
+        Some(Place::Viewed(data, origin)) => {
+            let writable = *origin == Origin::Received;
+            array::view(array.dtype(), array.shape(), *data, writable, frame.as_any())
+        }
+        Some(Place::Copied) | None => array::copy(py, array),
+    };
     let camera_class = CAMERA.import(py, "chiral._types", "CameraInfo")?;
     let cameras = PyList::empty(py);
     for camera in &observation.cameras {
-        let depth = camera.depth.as_ref().map(|depth| to_array(depth, &frame)).transpose()?;
+        let image = to_array(&camera.image)?;
+        let depth = camera.depth.as_ref().map(&mut to_array).transpose()?;
         // K and T are row-major in Python, and column-major in nalgebra.
         let intrinsics: [f64; 9] = camera.intrinsics.transpose().as_slice().try_into()?;
         let extrinsics: [f64; 16] = camera.extrinsics.transpose().as_slice().try_into()?;
@@ -57,16 +58,17 @@ pub(crate) fn to_python(
             &*camera.name,
             array::matrix(py, [3, 3], intrinsics)?,
             array::matrix(py, [4, 4], extrinsics)?,
-            to_array(&camera.image, &frame)?,
+            image,
             depth,
             camera.timestamp,
         ))?)?;
     }
     let proprios = PyDict::new(py);
     for proprio in &observation.proprios {
+        let values = to_array(&proprio.values)?;
         // Of two that bear one name a look-up finds the first.
         if !proprios.contains(&*proprio.name)? {
-            proprios.set_item(&*proprio.name, to_array(&proprio.values, &frame)?)?;
+            proprios.set_item(&*proprio.name, values)?;
         }
     }
     let extra = value::to_dict(py, &observation.extra)?;
@@ -74,29 +76,6 @@ pub(crate) fn to_python(
     let made = class.call1((cameras, proprios, observation.timestamp, extra))?;
     made.setattr(intern!(py, "_frame"), frame)?;
     Ok(made.unbind())
-}
-
-fn to_array<'py>(array: &Array, frame: &Bound<'py, Frame>) -> PyResult<Bound<'py, PyAny>> {
-    let bytes = array.bytes();
-    let is_aligned = bytes.as_ptr().addr().is_multiple_of(array.dtype().size());
-    if bytes.len() <= COPIED || !is_aligned || array.dtype().name() == "bool" {
-        return array::copy(frame.py(), array);
-    }
-    let data = match frame.get().origin {
-        Origin::Received => memory::writable(bytes),
-        Origin::Snapshot => NonNull::new(bytes.as_ptr().cast_mut()),
-    };
-    match data {
-        // The frame keeps the bytes. Of a received one nobody else reads them: the core is done with
-        // them when the message is decoded, and what is sent of an observation is copied from its
-        // arrays (`from_python`). Of a snapshot the array is read-only.
-        Some(data) => {
-            let writable = frame.get().origin == Origin::Received;
-            array::view(array.dtype(), array.shape(), data, writable, frame.as_any())
-        }
-        // Another transport's memory.
-        None => array::copy(frame.py(), array),
-    }
 }
 
 /// The observation of ours behind a Python one that came from here.
@@ -186,16 +165,16 @@ fn shared(elements: &Elements<'_>) -> PyResult<Option<Array>> {
     let Some(base) = base_of(&elements.array)? else { return Ok(None) };
     let Ok(frame) = base.cast_into::<Frame>() else { return Ok(None) };
     let frame = frame.get();
-    if frame.origin != Origin::Snapshot {
-        return Ok(None);
+    let arrays = places::arrays(&frame.observation).zip(frame.places.iter());
+    for (array, place) in arrays {
+        if let Place::Viewed(data, Origin::Snapshot) = place
+            && data.as_ptr().cast_const() == elements.data()
+            && array.bytes().len() == elements.len()
+        {
+            return Ok(Some(elements.array_of(array.bytes().clone())));
+        }
     }
-    let cameras = frame.observation.cameras.iter();
-    let mut arrays =
-        cameras.flat_map(|camera| [Some(&camera.image), camera.depth.as_ref()]).flatten();
-    let is_same = |array: &&Array| {
-        array.bytes().as_ptr() == elements.data() && array.bytes().len() == elements.len()
-    };
-    Ok(arrays.find(is_same).map(|array| elements.array_of(array.bytes().clone())))
+    Ok(None)
 }
 
 /// The object that keeps the memory of an array, behind views of views.

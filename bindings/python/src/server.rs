@@ -23,7 +23,8 @@ use crate::fork::OfProcess;
 use crate::in_place::{InPlace, Part};
 use crate::lock::PyLock;
 use crate::memory::PythonMemory;
-use crate::observation::{Origin, to_python};
+use crate::observation::to_python;
+use crate::places::{Origin, Places};
 use crate::robot::{Overridden, PythonRobot};
 use crate::{client, contract, error, log, security, stats, wait};
 
@@ -150,7 +151,8 @@ impl Server {
     fn snapshot(&self, py: Python<'_>, timestamp: f64) -> PyResult<Py<PyAny>> {
         self.sensors.publish_from_python(py)?;
         let observation = self.sensors.sensors.snapshot(timestamp);
-        to_python(py, Arc::new(observation), Origin::Snapshot)
+        let places = Places::of(&observation, Origin::Snapshot);
+        to_python(py, Arc::new(observation), places)
     }
 
     fn set_extra(&self, extra: &Bound<'_, PyAny>) -> PyResult<()> {

@@ -40,7 +40,6 @@ pub(super) struct Leaving {
     pub(super) stopped_at: Option<Instant>,
 }
 
-#[expect(clippy::large_enum_variant, reason = "few wait, and each is moved a few times at most")]
 pub(super) enum State {
     Awaited,
     Deferred,

@@ -202,13 +202,13 @@ impl Timeline {
     /// The stamp of an observation that arrives now. `applied`: the number on the wire of the last
     /// action that the robot had applied, zero for none; `None` if the robot does not tell.
     pub(crate) fn stamp(&self, asked: Asked, applied: Option<u64>) -> Stamp {
-        Stamp(Some(Noted {
+        Stamp(Some(Arc::new(Noted {
             client: Arc::clone(&self.client),
             epoch: asked.epoch,
             asked: asked.steps,
             arrived: self.steps,
             executed: applied.and_then(|applied| self.record.steps_at(applied)),
-        }))
+        })))
     }
 
     fn basis<'a>(&self, observation: &'a Observation) -> Result<&'a Noted, BasisError> {

@@ -1,12 +1,42 @@
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// The timeline that an observation belongs to, and where in it the observation was taken: what a
 /// client notes on each observation that it receives. An observation that was made otherwise has the
 /// default, which says nothing.
+///
+/// Two are equal when they are of the same observation: of it and of its copies, not of another one
+/// with the same contents.
 #[derive(Debug, Clone, Default)]
-pub struct Stamp(pub(super) Option<Noted>);
+pub struct Stamp(pub(super) Option<Arc<Noted>>);
 
-#[derive(Debug, Clone)]
+impl Stamp {
+    /// Whether no copy of this stamp is left. Who keeps one without its observation knows by that
+    /// whether somebody still has the observation. Always true of the default.
+    pub fn is_last(&self) -> bool {
+        self.0.as_ref().is_none_or(|noted| Arc::strong_count(noted) == 1)
+    }
+
+    fn address(&self) -> Option<*const Noted> {
+        self.0.as_ref().map(Arc::as_ptr)
+    }
+}
+
+impl PartialEq for Stamp {
+    fn eq(&self, other: &Self) -> bool {
+        self.address() == other.address()
+    }
+}
+
+impl Eq for Stamp {}
+
+impl Hash for Stamp {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.address().hash(state);
+    }
+}
+
+#[derive(Debug)]
 pub(super) struct Noted {
     /// The client that received it.
     pub(super) client: Arc<()>,

@@ -312,6 +312,21 @@ fn the_expected_delay_is_known_from_the_second_inference_on() {
 }
 
 #[test]
+fn a_stamp_is_that_of_one_observation_and_of_its_copies() {
+    let mut policy = Policy::dispatching();
+    let (seen, other) = (policy.sees(Some(0)), policy.sees(Some(0)));
+    assert_ne!(seen.stamp, other.stamp);
+    let copy = Observation::clone(&seen);
+    assert_eq!(seen.stamp, copy.stamp);
+    let kept = seen.stamp.clone();
+    drop(seen);
+    assert!(!kept.is_last(), "there is a copy");
+    drop(copy);
+    assert!(kept.is_last());
+    assert!(Observation::default().stamp.is_last());
+}
+
+#[test]
 fn an_observation_of_another_connection_is_no_basis() {
     let seen = Policy::dispatching().sees(Some(0));
     let mut policy = Policy::dispatching();
