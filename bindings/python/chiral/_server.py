@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Callable, Coroutine, Iterator, MutableMapping, Sequence
 from typing import Any, Literal
@@ -17,8 +18,10 @@ from ._types import (
     ActionSpec,
     Array,
     CameraConfig,
+    HandshakeRequest,
     Observation,
     ProprioConfig,
+    Rejection,
     ServerStats,
     Tls,
 )
@@ -62,6 +65,15 @@ class PolicyServer:
     :param token: the secret that a policy must show, a text of 16 to 1024 characters or a
         :class:`Token`; others get the HTTP status 401. Not with Zenoh.
     :param tls: the robot's certificate and key: it then speaks nothing but TLS, at ``wss://``.
+    :param accept: looks at the request of each policy that has shown the token, before the robot, or the
+        policy that drives it, notices anything: True lets it in, False refuses it, a :class:`Rejection`
+        refuses it with a status and a reason. Where it raises, or returns anything else, the policy is
+        refused with 500, and the log has the traceback. A ``def``, called on the thread of that
+        connection; the policy waits. Without it web pages, known by the field ``Origin``, are refused,
+        and all others let in; with it, it decides about web pages too. Not with Zenoh.
+    :param failure_text: what a policy is told of a method of the robot that raised: ``"errors"``, the
+        exception's text; ``"nothing"``, only that it failed; ``"everything"``, also the text of a
+        panic, which is a fault of this package. The log has all of it in any case.
     """
 
     def __init__(
@@ -79,8 +91,12 @@ class PolicyServer:
         shutdown_timeout: float = 5.0,
         token: Token | str | None = None,
         tls: Tls | None = None,
+        accept: Callable[[HandshakeRequest], bool | Rejection] | None = None,
+        failure_text: Literal["nothing", "errors", "everything"] = "errors",
     ) -> None:
         check_protocol(protocol)
+        if accept is not None and (not callable(accept) or inspect.iscoroutinefunction(accept)):
+            raise TypeError(f"found accept={accept!r}, expected a function that is no coroutine")
         self.host = host
         self.port = DEFAULT_PORTS[protocol] if port is None else port
         self.protocol = protocol
@@ -94,6 +110,8 @@ class PolicyServer:
             "shutdown_timeout": shutdown_timeout,
             "token": token_of(token),
             "tls": tls,
+            "accept": accept,
+            "failure_text": failure_text,
         }
         #: Whether the action that :meth:`apply_action` or :meth:`step` is called with is not the one
         #: that the policy sent, but the nearest that the ``action_spec`` allows.

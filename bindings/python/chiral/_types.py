@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -276,6 +276,62 @@ class Tls:
         if self.cert is None or self.key is None:
             raise ValueError("there is no `cert` and `key` whose fingerprint could be given")
         return _core.fingerprint(self.cert, self.key)
+
+
+class _Headers(Mapping[str, str]):
+    """Header fields: names in any case of letters; of several fields of a name, the first."""
+
+    def __init__(self, fields: Iterable[tuple[str, str]]) -> None:
+        self._fields: dict[str, tuple[str, str]] = {}
+        for name, value in fields:
+            self._fields.setdefault(name.lower(), (name, value))
+
+    def __getitem__(self, name: str) -> str:
+        return self._fields[name.lower()][1]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self._fields.values())
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __repr__(self) -> str:
+        # Values may be secrets.
+        return f"<header fields {', '.join(self)}>"
+
+
+@dataclass(frozen=True)
+class HandshakeRequest:
+    """What a policy asks for a connection with, for the ``accept`` of :class:`PolicyServer`. Its ``repr``
+    shows nothing that may be secret."""
+
+    path: str = field(repr=False)
+    """As in ``/left``."""
+    query: str = field(repr=False)
+    """What follows the path behind a question mark, as in ``arm=1``; often empty."""
+    headers: Mapping[str, str]
+    """The header fields: ``headers.get("Origin")``, in any case of letters; of several fields of a name,
+    the first. What is not UTF-8 has surrogate escapes."""
+
+    @classmethod
+    def _of(cls, path: str, query: str, fields: Iterable[tuple[str, bytes]]) -> HandshakeRequest:
+        decoded = ((name, value.decode("utf-8", "surrogateescape")) for name, value in fields)
+        return cls(path, query, _Headers(decoded))
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Why a policy is not let in, as :class:`ConnectRefused` tells it."""
+
+    status: int
+    """An HTTP status, 400 to 599, such as 401 or 403. A client takes it for final, except for 429, 502,
+    503 and 504: then it tries again."""
+    reason: str
+    """For whoever sits at the other end."""
+
+    def __post_init__(self) -> None:
+        if not 400 <= self.status <= 599:
+            raise ValueError(f"found the status {self.status}, expected one from 400 to 599")
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 /// Settings that the core's texts name, and how Python calls them.
-const SETTINGS: [(&str, &str); 5] = [
+const SETTINGS: [(&str, &str); 6] = [
     ("`ServerConfig::token`", "`token=`"),
     ("`ServerConfig::tls`", "`tls=`"),
+    ("`ServerConfig::accept`", "`accept=`"),
     ("`Config::queue_capacity`", "`queue_capacity=`"),
     ("`Starved::Repeat`", "`set_starved(\"repeat\")`"),
     ("`Starved::Hold`", "`set_starved(action)`"),

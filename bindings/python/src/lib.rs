@@ -5,6 +5,7 @@
 //! call of Python's waits in them without the interpreter's lock (`wait.rs`); they call Python only
 //! for the robot's own methods (`robot.rs`) and for the log (`log.rs`).
 
+mod accept;
 mod action;
 mod array;
 mod buffer;
@@ -18,8 +19,8 @@ mod lock;
 mod log;
 mod memory;
 mod observation;
-mod robot;
 mod places;
+mod robot;
 mod security;
 mod server;
 mod stats;

@@ -21,15 +21,23 @@ use crate::observation::from_python;
 use crate::{action, log, value};
 
 thread_local! {
-    /// Whether this thread runs a method of a robot.
+    /// Whether this thread runs code of the program's.
     static IN_HANDLER: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether the caller is a method of a robot that this server calls, in whose thread nobody can wait
-/// for the server's end.
+/// Whether the caller is a method of a robot, or another function of the program's, that a server calls:
+/// in its thread nobody can wait for the server's end.
 #[pyfunction]
 pub(crate) fn in_handler() -> bool {
     IN_HANDLER.get()
+}
+
+/// Runs code of the program's on a thread of the server: see [`in_handler`].
+pub(crate) fn as_handler<T>(run: impl FnOnce() -> T) -> T {
+    IN_HANDLER.set(true);
+    let done = run();
+    IN_HANDLER.set(false);
+    done
 }
 
 /// Which methods the program has written itself.
@@ -124,11 +132,9 @@ impl PythonRobot {
         read: impl Fn(&Bound<'_, PyAny>) -> PyResult<T>,
     ) -> Result<T, RobotError> {
         let called = Python::try_attach(|py| -> PyResult<Called<T>> {
-            IN_HANDLER.set(true);
             let server = self.server.bind(py);
-            let returned = args(py).and_then(|args| server.getattr(name)?.call1(args));
-            IN_HANDLER.set(false);
-            let returned = returned?;
+            let call = || args(py).and_then(|args| server.getattr(name)?.call1(args));
+            let returned = as_handler(call)?;
             if !returned.hasattr("__await__")? {
                 return read(&returned).map(Called::Done);
             }

@@ -10,7 +10,7 @@ use chiral_blocking::proto::sensors::{CameraFrame, Sensors};
 use chiral_blocking::proto::server::{ActionQueue, Config};
 use chiral_blocking::proto::{CameraConfig, ProprioConfig};
 use chiral_blocking::{
-    PolicyServer, ServerConfig, WaitForSensors as _, Watchdog, monotonic_seconds,
+    FailureText, PolicyServer, ServerConfig, WaitForSensors as _, Watchdog, monotonic_seconds,
 };
 use numpy::{PyUntypedArray, PyUntypedArrayMethods as _};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTimeoutError, PyValueError};
@@ -26,7 +26,7 @@ use crate::memory::PythonMemory;
 use crate::observation::to_python;
 use crate::places::{Origin, Places};
 use crate::robot::{Overridden, PythonRobot};
-use crate::{client, contract, error, log, security, stats, wait};
+use crate::{accept, client, contract, error, log, security, stats, wait};
 
 #[pyclass(frozen, module = "chiral._core")]
 pub(crate) struct Server {
@@ -386,6 +386,16 @@ fn config(options: &Bound<'_, PyDict>) -> PyResult<ServerConfig> {
             )));
         }
     };
+    let failure_text = match &*get("failure_text")?.extract::<String>()? {
+        "nothing" => FailureText::Nothing,
+        "errors" => FailureText::Errors,
+        "everything" => FailureText::Everything,
+        other => {
+            return Err(PyValueError::new_err(format!(
+                "found the failure_text {other:?}, expected \"nothing\", \"errors\" or \"everything\""
+            )));
+        }
+    };
     let mut machine =
         Config { action_queue, max_obs_age: seconds("max_obs_age")?, ..Config::default() };
     let spec = get("action_spec")?;
@@ -393,14 +403,17 @@ fn config(options: &Bound<'_, PyDict>) -> PyResult<ServerConfig> {
         machine.action_spec = contract::spec(&spec)?;
     }
     let shutdown_timeout = seconds("shutdown_timeout")?.unwrap_or(Duration::MAX);
-    Ok(ServerConfig {
+    let config = ServerConfig {
         machine,
         watchdog: seconds("watchdog")?.map_or(Watchdog::Default, Watchdog::After),
         keepalive: client::keepalive_of(get("keepalive")?.extract()?)?,
         take_over,
         shutdown_timeout,
+        failure_text,
         token: security::token(&get("token")?)?,
         tls: security::tls_server(&get("tls")?)?,
         ..ServerConfig::default()
-    })
+    };
+    let look = get("accept")?;
+    Ok(if look.is_none() { config } else { config.accept(accept::hook(look.unbind())) })
 }

@@ -134,6 +134,24 @@ def test_an_exception_of_the_robot_reaches_the_policy_as_text_and_the_log_as_a_t
                 client.get_obs()
 
 
+@pytest.mark.parametrize("told", ["nothing", "errors", "everything"])
+def test_the_robot_says_how_much_of_its_failures_its_policies_are_told(told, caplog):
+    with Failing(failure_text=told) as robot, chiral.PolicyClient(robot.uri) as client:
+        with pytest.raises(chiral.ConnectionClosed) as caught:
+            client.get_obs()
+    text = str(caught.value)
+    if told == "nothing":
+        assert "its log says why" in text and "camera" not in text and "OSError" not in text
+    else:
+        assert "OSError: camera unplugged" in text
+    assert "OSError: camera unplugged" in caplog.text and "Traceback" in caplog.text
+
+
+def test_an_unknown_failure_text_is_told():
+    with pytest.raises(ValueError, match='found the failure_text "all", expected "nothing", "errors" or'):
+        Arm(failure_text="all").start()
+
+
 def test_what_a_handler_returns_is_checked(caplog):
     cases = {
         "reset": (lambda: 5, "found a int returned by `reset`, expected a tuple"),

@@ -82,6 +82,116 @@ def test_the_log_warns_of_a_robot_that_others_can_reach(caplog):
     assert SECRET not in caplog.text
 
 
+# ---- the program's own decision -----------------------------------------------------------------
+
+
+def refused(uri, **options):
+    with pytest.raises(chiral.ConnectRefused) as caught:
+        connect(uri, **options)
+    return caught.value
+
+
+def test_the_program_decides_on_each_request_whom_it_lets_in():
+    seen = []
+
+    def accept(request):
+        seen.append(request)
+        if request.path != "/left":
+            return chiral.Rejection(404, f"there is no arm {request.path}")
+        return request.headers.get("x-operator") == "ada"
+
+    with Arm(accept=accept) as robot:
+        with connect(robot.uri + "/left?arm=1", headers={"X-Operator": "ada"}) as client:
+            assert client.get_metadata()["robot"] == "arm-3"
+            client.get_obs()
+        error = refused(robot.uri + "/right", headers={"X-Operator": "ada"})
+        assert error.status == 404 and "there is no arm /right" in str(error)
+        error = refused(robot.uri + "/left", headers={"X-Operator": "eve"})
+        assert error.status == 403 and "the robot's program refuses this policy" in str(error)
+        assert robot.events.count("connect") == 1, "the robot hears of those alone that are let in"
+    first = seen[0]
+    assert (first.path, first.query) == ("/left", "arm=1")
+    assert first.headers["HOST"].startswith("127.0.0.1:") and "Upgrade" in set(first.headers)
+    assert first.headers.get("Cookie") is None and len(first.headers) == len(list(first.headers))
+    assert "ada" not in repr(first) and "arm=1" not in repr(first) and "X-Operator" in repr(first)
+    with pytest.raises(AttributeError):
+        first.path = "/right"
+
+
+def test_an_exception_of_the_programs_decision_refuses_the_policy_and_is_logged(caplog):
+    outcomes = iter([KeyError("no such operator"), None, "yes", 1, SystemExit(3)])
+
+    def accept(request):
+        outcome = next(outcomes, True)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    with Arm(accept=accept) as robot:
+        for text in ("no such operator", "found a NoneType", "found a str", "found a int"):
+            caplog.clear()
+            error = refused(robot.uri)
+            assert error.status == 500 and "failed to look at the request" in str(error)
+            assert text not in str(error), "it is for the log alone"
+            [record] = [it for it in caplog.records if it.name == "chiral.server"]
+            assert record.getMessage() == "accept failed" and text in str(record.exc_info[1])
+        assert refused(robot.uri).status == 500
+        assert "in accept\n" in caplog.text and "SystemExit: 3" in caplog.text, "the traceback"
+        assert robot.events == []
+        with connect(robot.uri) as client:
+            assert client.is_connected, "the server goes on"
+
+
+def test_a_decision_that_cannot_be_asked_for_is_told_where_it_is_given():
+    async def later(request):
+        return True
+
+    for accept in (later, "ada"):
+        with pytest.raises(TypeError, match="expected a function that is no coroutine"):
+            Arm(accept=accept)
+    for status in (200, 399, 600):
+        with pytest.raises(ValueError, match=f"found the status {status}, expected one from 400 to 599"):
+            chiral.Rejection(status, "no")
+
+
+def test_the_token_is_looked_at_before_the_program_is_asked():
+    asked = []
+    with Arm(token=SECRET, accept=lambda request: asked.append(request) or True) as robot:
+        assert refused(robot.uri, token=OTHER).status == 401
+        assert asked == []
+        with connect(robot.uri, token=SECRET):
+            assert len(asked) == 1
+
+
+def test_web_pages_are_refused_unless_the_program_lets_them_in():
+    from websockets.exceptions import InvalidStatus
+    from websockets.sync.client import connect as open_websocket
+
+    page, other = "https://lab.example", "https://other.example"
+    with Arm() as robot, pytest.raises(InvalidStatus, match="403"):
+        with open_websocket(robot.uri, origin=page):
+            pass
+    with Arm(accept=lambda request: request.headers.get("Origin") == page) as robot:
+        with open_websocket(robot.uri, origin=page):
+            wait_until(lambda: "connect" in robot.events)
+        with pytest.raises(InvalidStatus, match="403"), open_websocket(robot.uri, origin=other):
+            pass
+
+
+def test_a_robot_can_be_shut_down_by_the_decision_itself():
+    class Once(Arm):
+        def __init__(self):
+            super().__init__(accept=self.look)
+
+        def look(self, request):
+            self.shutdown()
+            return False
+
+    with Once() as robot:
+        refused(robot.uri)
+        wait_until(lambda: robot._serving is None)
+
+
 # ---- TLS ----------------------------------------------------------------------------------------
 
 CONFIG = """
