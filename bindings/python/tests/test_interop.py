@@ -14,6 +14,9 @@ from robots import SOON, Arm, AsyncArm, wait_until
 
 import chiral
 
+if sys.version_info < (3, 11):
+    pytest.skip("the peer needs Python 3.11 or newer", allow_module_level=True)
+
 PEER = Path(__file__).parents[3] / "tests" / "interop"
 pytest.importorskip("websockets")
 pytest.importorskip("msgpack")

@@ -201,6 +201,7 @@ def test_a_client_with_functions_is_closed_when_it_is_collected():
     assert told.lost == []
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="the peer needs Python 3.11 or newer")
 def test_our_client_connects_again_to_the_peer(port):
     pytest.importorskip("websockets")
     pytest.importorskip("msgpack")
