@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import gc
+import os
 import threading
+import time
 import weakref
 
 import numpy as np
@@ -170,3 +173,70 @@ def test_threads_that_read_write_and_let_go_of_observations_never_see_foreign_fr
     for thread in threads:
         thread.join()
     assert not faults
+
+
+def test_arrays_are_written_kept_and_let_go_in_many_threads_while_others_are_received(big):
+    """For `tests/sanitize`, which sees what is done to memory that somebody else has by then. Without it
+    this shows that no frame is of two, for `STRESS_SECONDS`."""
+    robot, client = big
+    end = time.monotonic() + float(os.environ.get("STRESS_SECONDS", "1"))
+    # Who puts one more in lets the oldest go.
+    kept, faults = collections.deque(maxlen=12), []
+
+    def publish(n):
+        image, depth = robot.image_buffer("cam0"), robot.depth_buffer("cam0")
+        image[:], depth[:] = n, n
+        robot.publish("cam0", image, depth, K=np.eye(3), T=np.eye(4))
+        robot.update_image("cam1", np.full((240, 320, 3), n, np.uint8)[::-1])
+        with robot._locks["cam2"]:
+            robot.images["cam2"][:] = n
+        robot.image_buffer("cam3")[:] = n  # It is never published.
+
+    def write(n):
+        # One that no other thread writes to, as none but this asks for it.
+        observation = client.get_obs(timeout=SOON)
+        for camera in observation:
+            assert camera.image.min() == camera.image.max() and camera.depth.min() == camera.depth.max()
+            camera.image[:], camera.depth[:] = 201, 202
+        client.put_chunk(observation, np.zeros((2, 7)))
+        kept.append(observation["cam0"].image[::2])
+
+    def begin(n):
+        observation, _ = client.reset(timeout=SOON)
+        kept.append(observation["cam2"].image)
+
+    def look(n):
+        for observation in (client.latest_obs, client.next_obs(timeout=0.1)):
+            if observation is not None:
+                kept.append(observation)
+                client.follow(observation, np.zeros((4, 7)), anchor="next")
+
+    def let_go(n):
+        kept.popleft()
+        time.sleep(0.001)
+
+    def show(n):
+        made = robot._make_obs()
+        assert made["cam0"].image.min() == made["cam0"].image.max()
+
+    def repeat(work):
+        n = 0
+        while time.monotonic() < end and not faults:
+            n = (n + 1) % 200
+            try:
+                work(n)
+            except (IndexError, chiral.ActionRejected):
+                pass  # Another thread has taken the last one, or has reset the robot meanwhile.
+            except BaseException as error:
+                faults.append(error)
+                raise
+
+    client.start_obs_stream(hz=200)
+    client.start_action_dispatch(hz=200)
+    work = [publish, write, begin, look, look, let_go, show]
+    threads = [threading.Thread(target=repeat, args=(one,)) for one in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not faults, faults
