@@ -340,6 +340,8 @@ def test_the_robot_and_the_policy_of_the_readme_meet_on_a_network(certificates, 
     with names["arm"] as robot:
         policy_source = policy_source.replace("wss://192.168.1.20:8765", robot.uri)
         policy_source = re.sub('PIN = ".*"', f'PIN = "{mine.fingerprint}"', policy_source)
-        exec(policy_source + "    robot.send_action([-0.48] * 7)\n    robot.get_obs()\n", {})
+        # What the robot has not begun when its policy goes is dropped.
+        act = "    robot.send_action([-0.48] * 7)\n    acted.wait(20)\n"
+        exec(policy_source + act, {"acted": robot.acted})
         assert robot.acted.wait(SOON)
     assert np.allclose(robot.actions[0], -0.48)
