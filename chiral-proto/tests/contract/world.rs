@@ -131,8 +131,8 @@ pub(crate) struct World {
     stops: u32,
     /// What the server of this connection has counted of them.
     server_stops: u64,
-    /// The robot is still to be told of the last one.
-    is_stop_untold: bool,
+    /// Of how many of these the robot was told.
+    told_stops: u64,
     /// The last action given, and when it had been sent, since the robot was armed or reset.
     last: Option<(f32, Instant)>,
     /// The robot was told to hold since.
@@ -171,7 +171,7 @@ impl World {
             is_armed: setup.arming == Arming::OnConnect,
             stops: 0,
             server_stops: 0,
-            is_stop_untold: false,
+            told_stops: 0,
             last: None,
             held: false,
             seen: Seen::default(),
@@ -371,9 +371,7 @@ impl World {
         self.is_armed = false;
         self.reset_arms = false;
         self.stops += 1;
-        let server_stops = self.server.stats().contract.stops;
-        self.is_stop_untold |= server_stops > self.server_stops;
-        self.server_stops = server_stops;
+        self.server_stops = self.server.stats().contract.stops;
         self.last = None;
     }
 
@@ -385,9 +383,9 @@ impl World {
         self.server = Self::server(self.setup, self.now, &self.sensors);
         self.connection += 1;
         self.connected_at = self.now;
-        (self.seq, self.server_stops) = (0, 0);
+        (self.seq, self.server_stops, self.told_stops) = (0, 0, 0);
         (self.reset, self.step, self.last) = (None, None, None);
-        (self.reset_arms, self.held, self.is_stop_untold) = (false, false, false);
+        (self.reset_arms, self.held) = (false, false);
         self.is_armed = self.setup.arming == Arming::OnConnect;
         // A client knows nothing of the connection before.
         self.observe();
@@ -404,11 +402,15 @@ impl World {
         match event {
             Event::Action(action) => self.judge_action(&action),
             Event::Stopped(_) => {
-                assert!(self.is_stop_untold, "told of a stop twice");
-                self.is_stop_untold = false;
+                // One that came before the robot was told of the last one is told with it.
+                assert!(self.told_stops < self.server_stops, "told of a stop twice");
+                self.told_stops = self.server_stops;
             }
             Event::Step(action, reply) => {
-                assert!(!self.is_stop_untold, "a step before the robot is told of its stop");
+                assert_eq!(
+                    self.told_stops, self.server_stops,
+                    "a step before the robot is told of its stop"
+                );
                 assert!(self.is_armed, "a step of a robot that is not armed");
                 self.judge_values(&action);
                 self.last = Some((action.to_f32()[0], self.now));
@@ -417,7 +419,10 @@ impl World {
                 self.seen.stepped += 1;
             }
             Event::Reset(reply) => {
-                assert!(!self.is_stop_untold, "a reset before the robot is told of its stop");
+                assert_eq!(
+                    self.told_stops, self.server_stops,
+                    "a reset before the robot is told of its stop"
+                );
                 self.reset = Some(reply);
                 self.reset_arms = self.setup.arming == Arming::OnReset;
             }
