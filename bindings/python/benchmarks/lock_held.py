@@ -1,16 +1,20 @@
 """Rates and gaps while the policy sleeps, spins, spins in threads, or holds the interpreter's lock; and
 how long an action is on its way.
 
-    python benchmarks/lock_held.py [--seconds 60]
+    python benchmarks/lock_held.py [--seconds 60] [--policy spins]
 
 The robot is a process of its own: 8 cameras with depth, 17.2 MB an observation, asked for at 30 Hz, and
-actions at 50 Hz. It notes when each action comes and, to within 1 ms, when each observation leaves.
+actions at 50 Hz. It notes when each action comes and, to within 1 ms, when each observation leaves. What
+an action takes is measured once more without chiral: by two bare sockets, one for as many bytes as often
+and one for the actions.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
+import socket
+import struct
 import sys
 import threading
 import time
@@ -20,6 +24,7 @@ import numpy as np
 import chiral
 
 OBSERVATIONS, ACTIONS = 30, 50
+BYTES = 8 * 480 * 640 * (3 + 4)
 
 
 def serve(pipe):
@@ -109,10 +114,65 @@ def one_way(client, pipe, count):
     return np.percentile(took, [50, 99]) * 1e3
 
 
+def serve_bare(pipe):
+    """Answers each byte with as many as an observation has, and notes how old each action is."""
+    took = []
+    payload = memoryview(bytearray(BYTES))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        pipe.send(listener.getsockname()[1])
+        observations, _ = listener.accept()
+        actions, _ = listener.accept()
+
+    def observe():
+        while observations.recv(1):
+            observations.sendall(payload)
+
+    threading.Thread(target=observe, daemon=True).start()
+    while sent := actions.recv(8, socket.MSG_WAITALL):
+        took.append(time.monotonic() - struct.unpack("d", sent)[0])
+    pipe.send(took)
+
+
+def one_way_bare(context, count):
+    """As `one_way`, without chiral."""
+    here, there = context.Pipe()
+    robot = context.Process(target=serve_bare, args=(there,), daemon=True)
+    robot.start()
+    port = here.recv()
+    observations, actions = (socket.create_connection(("127.0.0.1", port)) for _ in range(2))
+    for connection in (observations, actions):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    is_over = threading.Event()
+
+    def observe():
+        buffer = memoryview(bytearray(BYTES))
+        due = time.monotonic()
+        while not is_over.is_set():
+            observations.send(b"x")
+            filled = 0
+            while filled < BYTES:
+                filled += observations.recv_into(buffer[filled:])
+            due += 1 / OBSERVATIONS
+            sleep(due)
+
+    observing = threading.Thread(target=observe)
+    observing.start()
+    time.sleep(0.5)
+    for _ in range(count):
+        actions.send(struct.pack("d", time.monotonic()))
+        time.sleep(0.02)
+    is_over.set()
+    observing.join()
+    actions.close()
+    return np.percentile(here.recv(), [50, 99]) * 1e3
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0)
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--policy", choices=WAYS, nargs="*", default=list(WAYS))
+    args = parser.parse_args()
+    seconds = args.seconds
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     robot = context.Process(target=serve, args=(there,), daemon=True)
@@ -123,13 +183,13 @@ def main():
         client.start_obs_stream(hz=OBSERVATIONS)
         client.start_action_dispatch(hz=ACTIONS)
         client.next_obs()
-        for name, wait in WAYS.items():
+        for name in args.policy:
             rows = int(ACTIONS * (seconds + 5))
             client.replace_actions(client.get_obs(), np.zeros((rows, 7)))
             time.sleep(0.5)
             here.send("read")
             here.recv()
-            wait(time.monotonic() + seconds)
+            WAYS[name](time.monotonic() + seconds)
             here.send("read")
             actions, observations = here.recv()
             hz, gap = rate_and_gap(observations)
@@ -138,6 +198,8 @@ def main():
         p50, p99 = one_way(client, here, count=250)
         print(f"an action's way beside 8 cameras: p50 {p50:.2f} ms, p99 {p99:.2f} ms")
         here.send("end")
+    p50, p99 = one_way_bare(context, count=250)
+    print(f"the same by bare sockets: p50 {p50:.2f} ms, p99 {p99:.2f} ms")
 
 
 if __name__ == "__main__":
