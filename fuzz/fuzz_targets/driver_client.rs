@@ -117,7 +117,8 @@ struct World {
     peer: Peer,
     connecting: TaskId,
     calls: Vec<TaskId>,
-    /// How many requests were answered, and how many answers were sent.
+    /// The requests that were read, how many were answered, and how many answers were sent.
+    asked: Vec<Kind>,
     answered: usize,
     answers: u32,
     /// How many actions were queued.
@@ -157,6 +158,7 @@ impl World {
             peer,
             connecting,
             calls: Vec::new(),
+            asked: Vec::new(),
             answered: 0,
             answers: 0,
             actions: 0,
@@ -281,8 +283,11 @@ impl World {
     }
 
     fn answers(&mut self, cut: Option<u8>) -> bool {
-        let asked = self.asked();
-        let Some(kind) = asked.get(self.answered).copied() else { return false };
+        // Reading takes as long as there is to read: only when nothing known is left to answer.
+        if self.asked.len() <= self.answered {
+            self.asked = requests(&self.peer.read());
+        }
+        let Some(kind) = self.asked.get(self.answered).copied() else { return false };
         self.answered += 1;
         self.sends_answer(kind, cut);
         true
@@ -292,11 +297,6 @@ impl World {
         let message = kind.answer(self.answers).encode().to_bytes();
         self.answers += 1;
         self.peer.send_message(&message, cut);
-    }
-
-    /// What was asked of the robot so far.
-    fn asked(&self) -> Vec<Kind> {
-        requests(&self.peer.read())
     }
 
     /// Every call that the robot has answered has returned, and every request was sent, as far as
