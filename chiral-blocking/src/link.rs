@@ -19,8 +19,8 @@ use crate::threads::Threads;
 const WRITE_TIMEOUT: Duration = Duration::from_millis(5);
 /// How long the reading thread may take to find out why nothing can be written any more.
 const REASON_TIMEOUT: Duration = Duration::from_millis(100);
-/// Bytes of one read and of one write: whole observations at once move more slowly, and so do
-/// smaller pieces, with which both sides wake each other up more often (`chiral-bench`).
+/// Bytes of one read and of one write. Longer reads are slower, of large observations; with shorter
+/// writes both sides wake each other up more often (`chiral-bench`).
 const READ_STEP: usize = 128 << 10;
 const WRITE_STEP: usize = 1 << 20;
 /// Bytes that a thread which is not to block sends itself: an action.

@@ -114,7 +114,7 @@ pub trait Robot: Send + Sync + 'static {
     /// [`ActionSpec`](chiral_driver::proto::ActionSpec) declares or by
     /// [`PolicyServer::arm`](crate::PolicyServer::arm). Default: [`on_watchdog`](Self::on_watchdog).
     ///
-    /// A reset that comes after the stop begins when this is done.
+    /// A reset or a step that has not begun by then begins when this is done.
     fn on_stop(&self, reason: &StopReason) {
         self.on_watchdog(reason.silent_for());
     }

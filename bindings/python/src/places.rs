@@ -115,13 +115,13 @@ impl<T> HandedOut<T> {
     pub(crate) fn places(&mut self, observation: &Observation) -> Places {
         let stamp = &observation.stamp;
         // Of one whose stamp nobody else has, nothing was noted.
-        if !stamp.is_last()
+        if !stamp.is_unique()
             && let Some(noted) = self.places.get(stamp)
         {
             return noted.clone();
         }
         if self.places.len() >= self.forget_at {
-            self.places.retain(|stamp, _| !stamp.is_last());
+            self.places.retain(|stamp, _| !stamp.is_unique());
             self.forget_at = FEW.max(2 * self.places.len());
         }
         let places = Places::of(observation, Origin::Received);

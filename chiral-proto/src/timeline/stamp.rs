@@ -13,7 +13,7 @@ pub struct Stamp(pub(super) Option<Arc<Noted>>);
 impl Stamp {
     /// Whether no copy of this stamp is left. Who keeps one without its observation knows by that
     /// whether somebody still has the observation. Always true of the default.
-    pub fn is_last(&self) -> bool {
+    pub fn is_unique(&self) -> bool {
         self.0.as_ref().is_none_or(|noted| Arc::strong_count(noted) == 1)
     }
 

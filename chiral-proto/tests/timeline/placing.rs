@@ -320,10 +320,10 @@ fn a_stamp_is_that_of_one_observation_and_of_its_copies() {
     assert_eq!(seen.stamp, copy.stamp);
     let kept = seen.stamp.clone();
     drop(seen);
-    assert!(!kept.is_last(), "there is a copy");
+    assert!(!kept.is_unique(), "there is a copy");
     drop(copy);
-    assert!(kept.is_last());
-    assert!(Observation::default().stamp.is_last());
+    assert!(kept.is_unique());
+    assert!(Observation::default().stamp.is_unique());
 }
 
 #[test]
