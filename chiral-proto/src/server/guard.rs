@@ -10,10 +10,13 @@ pub(super) struct Guard {
     arming: Arming,
     state: ArmingState,
     stop_timeout: Option<Duration>,
-    /// When the last action came that was let through, while actions move the robot and nothing else
-    /// does.
+    /// The last sign of life, while actions move the robot and nothing else does.
     silent_since: Option<Instant>,
-    /// The arrival of the last action that the robot was given.
+    /// The last sign of life, also while the robot has not moved: an action came that was let
+    /// through, or the policy could act again.
+    sign: Option<Instant>,
+    /// The last sign of life since the robot was armed or has stepped, of those that are not taken
+    /// back: the arrival of an action that the robot was given, or that the policy could act again.
     given: Option<Instant>,
     /// A reset that is being worked on has begun since the robot was last stopped.
     reset_arms: bool,
@@ -37,6 +40,7 @@ impl Guard {
             state,
             stop_timeout: spec.stop_timeout(),
             silent_since: None,
+            sign: None,
             given: None,
             reset_arms: false,
             stopped_at: None,
@@ -115,6 +119,7 @@ impl Guard {
 
     /// An action has come that is let through.
     pub(super) fn note_arrival(&mut self, now: Instant) {
+        self.sign = Some(now);
         // While something else moves the robot, silence does not count.
         if self.silent_since.is_some() {
             self.silent_since = Some(now);
@@ -124,14 +129,14 @@ impl Guard {
 
     /// The robot is given an action, which came at this instant.
     pub(super) fn note_given(&mut self, came: Instant) {
-        // It may have come before the first one was given.
-        let is_news = self.silent_since.is_some_and(|since| since < came);
-        if self.state == ArmingState::Armed || is_news {
-            self.silent_since = Some(came);
-            self.periods.note_action(came);
+        // The first one may have waited, and others may have come since.
+        if self.state == ArmingState::Armed {
+            let sign = self.sign.map_or(came, |sign| sign.max(came));
+            self.silent_since = Some(sign);
+            self.periods.note_action(sign);
         }
         self.state = ArmingState::Moving;
-        self.given = Some(came);
+        self.given = self.given.max(Some(came));
     }
 
     /// The robot is given a step.
@@ -141,6 +146,7 @@ impl Guard {
 
     /// The action that came last is not given to the robot.
     pub(super) fn take_back(&mut self) {
+        self.sign = self.given;
         if self.silent_since.is_some() {
             self.silent_since = self.given;
             self.periods.take_back();
@@ -162,6 +168,7 @@ impl Guard {
 
     /// Actions move the robot again: from now on the policy can act.
     pub(super) fn resume(&mut self, now: Instant) {
+        (self.sign, self.given) = (Some(now), Some(now));
         if matches!(self.state, ArmingState::Moving | ArmingState::Holding) {
             self.silent_since = Some(now);
             self.periods.resume(now);

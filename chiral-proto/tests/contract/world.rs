@@ -124,6 +124,8 @@ pub(crate) struct World {
     measured: Option<f32>,
     reset: Option<ResetReply>,
     step: Option<StepReply>,
+    /// Resets and steps that are not answered.
+    asked: u32,
     /// Whether a reset that is being worked on will arm the robot.
     reset_arms: bool,
     is_armed: bool,
@@ -135,6 +137,10 @@ pub(crate) struct World {
     told_stops: u64,
     /// The last action given, and when it had been sent, since the robot was armed or reset.
     last: Option<(f32, Instant)>,
+    /// When the robot was given its first action since then.
+    began_at: Instant,
+    /// When the policy got the last answer of a reset or a step.
+    answered_at: Instant,
     /// The robot was told to hold since.
     held: bool,
     pub(crate) seen: Seen,
@@ -167,12 +173,15 @@ impl World {
             measured: None,
             reset: None,
             step: None,
+            asked: 0,
             reset_arms: false,
             is_armed: setup.arming == Arming::OnConnect,
             stops: 0,
             server_stops: 0,
             told_stops: 0,
             last: None,
+            began_at: start,
+            answered_at: start,
             held: false,
             seen: Seen::default(),
         };
@@ -221,13 +230,21 @@ impl World {
                 }
             }
             Op::Observe => self.observe(),
-            Op::Reset => self.hears(&ClientMessage::Reset),
+            Op::Reset => {
+                self.asked += 1;
+                self.hears(&ClientMessage::Reset);
+            }
             Op::AnswerReset => self.answer_reset(),
-            Op::Step => self.hears(&ClientMessage::Step([0.0].into())),
+            Op::Step => {
+                self.asked += 1;
+                self.hears(&ClientMessage::Step([0.0].into()));
+            }
             Op::AnswerStep => {
                 if let Some(reply) = self.step.take() {
                     self.server.reply_step(reply, step(0)).unwrap();
+                    self.asked -= 1;
                     self.last = self.last.map(|(value, _)| (value, self.now));
+                    self.answered_at = self.now;
                 }
             }
             Op::Arm => self.arm(),
@@ -242,6 +259,12 @@ impl World {
         while self.server.poll_transmit(self.now).is_some() {}
         if self.server.error().is_some() {
             self.reconnect();
+        }
+        // Every call lets time pass.
+        self.notice_silence();
+        if self.is_armed && self.last.is_some() && self.asked == 0 {
+            let next = self.server.poll_timeout();
+            assert!(next.is_some_and(|next| next <= self.now + STOP), "nothing ends a silence");
         }
     }
 
@@ -289,6 +312,7 @@ impl World {
         if self.server.stats().contract.stops > self.server_stops {
             let last = self.last.expect("a robot that has not moved is not stopped").1;
             assert!(self.is_armed && self.now.duration_since(last) >= STOP);
+            assert!(self.now.duration_since(self.answered_at) >= STOP);
             self.note_stop();
             self.seen.stopped_by_silence += 1;
         }
@@ -319,8 +343,10 @@ impl World {
     fn answer_reset(&mut self) {
         let Some(reply) = self.reset.take() else { return };
         self.server.reply_reset(reply, reset(0)).unwrap();
+        self.asked -= 1;
         self.is_armed |= std::mem::take(&mut self.reset_arms);
         self.last = None;
+        self.answered_at = self.now;
     }
 
     fn arm(&mut self) {
@@ -384,7 +410,7 @@ impl World {
         self.connection += 1;
         self.connected_at = self.now;
         (self.seq, self.server_stops, self.told_stops) = (0, 0, 0);
-        (self.reset, self.step, self.last) = (None, None, None);
+        (self.reset, self.step, self.last, self.asked) = (None, None, None, 0);
         (self.reset_arms, self.held) = (false, false);
         self.is_armed = self.setup.arming == Arming::OnConnect;
         // A client knows nothing of the connection before.
@@ -458,10 +484,15 @@ impl World {
         assert!(age <= MAX_OBS_AGE, "an action decided {age:?} ago");
         // A step may take as long as it does.
         if let Some((_, before)) = self.last.filter(|_| self.step.is_none()) {
-            // One that a robot was too slow for was a sign of life, too.
+            // One that a robot was too slow for was a sign of life, too, and silence before the robot
+            // began to move is none.
             let sent_before = index.checked_sub(1).map_or(before, |index| self.sent[index].at);
-            let silence = at.saturating_duration_since(before.max(sent_before));
+            let since = before.max(sent_before).max(self.began_at);
+            let silence = at.saturating_duration_since(since);
             assert!(silence < STOP, "an action after {silence:?} of silence");
+        }
+        if self.last.is_none() {
+            self.began_at = self.now;
         }
         self.judge_values(action);
         self.last = Some((action.to_f32()[0], at));

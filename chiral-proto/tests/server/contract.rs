@@ -223,6 +223,56 @@ fn a_refused_action_is_no_sign_of_life() {
 }
 
 #[test]
+fn actions_that_waited_for_a_robot_that_had_not_moved_are_no_silence() {
+    let mut robot = robot(spec());
+    for target in 0..10 {
+        robot.hears_to_move_to(target as f32);
+        robot.wait(ms(100));
+    }
+    while robot.moves_to() != Some(0.0) {} // told to hold, or given the first
+    robot.wait(ms(1));
+    assert_eq!(robot.state(), ArmingState::Moving);
+    for target in 1..10 {
+        assert_eq!(robot.moves_to(), Some(target as f32));
+    }
+    assert_eq!(robot.server.stats().contract.missed, 0);
+    assert_eq!(robot.sleeps_for(), Some(ms(49)), "the last one came 101 ms ago");
+    robot.wait(ms(449));
+    assert_eq!(robot.state(), ArmingState::Stopped);
+}
+
+#[test]
+fn a_policy_that_waits_for_the_answer_of_a_reset_is_not_silent() {
+    let mut robot = robot(spec());
+    robot.hears(ClientMessage::Reset);
+    robot.hears_to_move_to(1.0); // behind the reset
+    let reply = robot.is_told_to_reset();
+    robot.wait(ms(2000));
+    robot.server.reply_reset(reply, reset(0)).unwrap();
+    robot.sends().unwrap();
+    assert_eq!(robot.moves_to(), Some(1.0));
+    robot.wait(ms(549));
+    assert_eq!(robot.state(), ArmingState::Moving);
+    robot.wait(ms(1));
+    assert_eq!(robot.state(), ArmingState::Stopped);
+}
+
+#[test]
+fn a_refused_action_after_a_step_does_not_end_the_watch_over_silence() {
+    let mut robot = robot(spec());
+    robot.hears(ClientMessage::Step([0.0].into()));
+    let Some(Event::Step(_, reply)) = robot.is_told() else { panic!("it is armed") };
+    robot.server.reply_step(reply, step(0)).unwrap();
+    robot.sends().unwrap();
+    robot.hears_to_move_to(50.0);
+    assert!(matches!(robot.is_refused(), DropReason::Refused(_)));
+    robot.hears_to_move_to(1.0);
+    assert_eq!(robot.moves_to(), Some(1.0));
+    robot.wait(ms(550));
+    assert_eq!(robot.state(), ArmingState::Stopped);
+}
+
+#[test]
 fn nothing_that_came_or_was_decided_before_a_stop_is_executed_after_it() {
     let mut robot = robot(spec());
     let decided_at = |millis, target: f32| {
