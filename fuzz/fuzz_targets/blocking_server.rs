@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use arbitrary::Arbitrary;
 use chiral_blocking::{PolicyServer, Robot, RobotError, ServerConfig, Stream};
-use chiral_driver::proto::server::{Config, DropReason};
+use chiral_driver::proto::server::{ActionQueue, Config, DropReason};
 use chiral_fuzz::driver::peer::{BINARY, Bend, REQUEST, Written, frame, read_written};
-use chiral_fuzz::machines::{Hostile, Kind, action, metadata, number_of};
+use chiral_fuzz::machines::{Hostile, Kind, action, metadata, number_of, queue_bytes};
 use chiral_fuzz::motion::Motion;
 use chiral_proto::sensors::Sensors;
 use chiral_proto::wire::{ClientMessage, Frame, Limits, ServerMessage};
@@ -36,6 +36,9 @@ struct Input {
     image_side: u8,
     ops: Vec<Op>,
     finish: Finish,
+    queue_bytes: u8,
+    /// How many actions may wait, if none is to be dropped.
+    keeps: Option<u8>,
 }
 
 #[derive(Debug, Arbitrary)]
@@ -300,6 +303,8 @@ struct Connection {
 struct World {
     /// How many requests of a policy may wait.
     pending: usize,
+    /// Whether every step has room.
+    has_room: bool,
     server: PolicyServer,
     robot: Arc<Arm>,
     connections: Vec<Connection>,
@@ -312,6 +317,11 @@ impl World {
         let pending = usize::from(input.pending).max(1);
         let machine = Config {
             pending_replies: pending,
+            queue_bytes: queue_bytes(input.queue_bytes),
+            action_queue: match input.keeps {
+                Some(capacity) => ActionQueue::InOrder { capacity: capacity.into() },
+                None => ActionQueue::Latest,
+            },
             limits: Limits { frame_len: 1 << 20, ..Limits::default() },
             ..Config::default()
         };
@@ -321,7 +331,15 @@ impl World {
         let sensors = Sensors::new([camera], []).expect("one camera");
         let robot = Arc::new(Arm { sensors, motion: Motion::default() });
         let server = PolicyServer::unbound(config);
-        Self { pending, server, robot, connections: Vec::new(), actions: 0, is_stopped: false }
+        Self {
+            pending,
+            has_room: input.queue_bytes == 0,
+            server,
+            robot,
+            connections: Vec::new(),
+            actions: 0,
+            is_stopped: false,
+        }
     }
 
     fn connect(&mut self, pace: Pace, is_honest: bool) {
@@ -356,11 +374,12 @@ impl World {
             Op::Request(index, kind) => {
                 self.actions += u32::from(kind == Kind::Step);
                 let message = kind.request(self.actions).encode().to_bytes();
-                let pending = self.pending;
+                let (pending, has_room) = (self.pending, self.has_room);
                 if let Some(connection) = self.connection(index) {
-                    // One more than may wait ends the connection.
+                    // One more than may wait ends the connection, and so may a step without room.
                     let answered = connection.link.written().messages.len();
                     connection.is_honest &= connection.requests.len() < answered + pending;
+                    connection.is_honest &= kind != Kind::Step || has_room;
                     connection.link.send(&frame(BINARY, &message, true));
                     connection.requests.push(kind);
                 }

@@ -166,8 +166,7 @@ impl Policy {
                 if let Some(kind) = self.asked.pop_front() {
                     let before = self.client.error().cloned();
                     self.hears_answer(kind);
-                    let surely =
-                        self.config.lossy.is_none() && !self.deceived && !self.out_of_turn;
+                    let surely = self.config.lossy.is_none() && !self.deceived && !self.out_of_turn;
                     assert!(!surely || self.client.error() == before.as_ref());
                 }
             }
@@ -282,6 +281,7 @@ impl Policy {
                 assert!(self.config.camera_stall.is_some_and(|stall| unchanged_for >= stall));
             }
             Event::CameraResumed { .. } => assert!(self.config.camera_stall.is_some()),
+            Event::ContractChanged { before, after } => assert_ne!(before, after),
             Event::Disconnected(error) => {
                 assert_eq!(self.client.error(), Some(&error));
                 self.told_end = true;

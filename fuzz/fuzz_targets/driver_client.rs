@@ -12,12 +12,13 @@ use arbitrary::Arbitrary;
 use chiral_driver::PolicyClient;
 use chiral_driver::proto::client::{Config, NotQueued};
 use chiral_fuzz::driver::peer::{Bend, Peer, PeerOp, Written, response_to};
+use chiral_fuzz::driver::policy::{Said, hz};
 use chiral_fuzz::driver::runtime::{Executor, FuzzRuntime, TaskId, spawn};
 use chiral_fuzz::driver::stream::{End, stream};
-use chiral_fuzz::machines::{Kind, Time, action, number_of, observation};
+use chiral_fuzz::machines::{Kind, Time, action, observation};
+use chiral_proto::Action;
 use chiral_proto::keepalive::Keepalive;
-use chiral_proto::wire::{ClientMessage, Frame, Limits};
-use chiral_proto::{Action, Rate};
+use chiral_proto::wire::Limits;
 
 type Client = PolicyClient<FuzzRuntime>;
 
@@ -355,27 +356,12 @@ impl World {
 
 /// Reads what the client wrote: the requests in their order; no action is written twice.
 fn requests(written: &Written) -> Vec<Kind> {
-    let limits = Limits::default();
+    let said = Said::read(written);
     let mut actions = HashSet::new();
-    let mut asked = Vec::new();
-    for message in &written.messages {
-        let frame = Frame::parse(message.clone().into(), &limits).expect("a frame");
-        match ClientMessage::decode(&frame, &limits).expect("a message") {
-            ClientMessage::Metadata => asked.push(Kind::Metadata),
-            ClientMessage::Reset => asked.push(Kind::Reset),
-            ClientMessage::Observe => asked.push(Kind::Observe),
-            ClientMessage::Step(_) => asked.push(Kind::Step),
-            ClientMessage::ApplyAction(action) => {
-                assert!(actions.insert(number_of(&action)), "an action was written twice");
-            }
-            other => panic!("a {} is not known here", other.message_type()),
-        }
+    for action in said.actions {
+        assert!(actions.insert(action), "an action was written twice");
     }
-    asked
-}
-
-fn hz(rate: u16) -> Rate {
-    Rate::hz(f64::from(rate).max(0.1) * 1.5).expect("a sensible rate")
+    said.requests
 }
 
 libfuzzer_sys::fuzz_target!(|input: Input| {

@@ -15,7 +15,7 @@ use chiral_driver::{PolicyServer, Robot, RobotError, ServerConfig, Watchdog};
 use chiral_fuzz::driver::peer::{Bend, Peer, PeerOp, REQUEST};
 use chiral_fuzz::driver::runtime::{Executor, FuzzRuntime, TaskId, spawn};
 use chiral_fuzz::driver::stream::{End, stream};
-use chiral_fuzz::machines::{Kind, Time, action, metadata, number_of};
+use chiral_fuzz::machines::{Kind, Time, action, metadata, number_of, queue_bytes};
 use chiral_fuzz::motion::Motion;
 use chiral_proto::keepalive::Keepalive;
 use chiral_proto::sensors::Sensors;
@@ -43,6 +43,7 @@ struct Input {
     image_side: u8,
     ops: Vec<Op>,
     finish: Finish,
+    queue_bytes: u8,
 }
 
 #[derive(Debug, Arbitrary)]
@@ -214,6 +215,7 @@ impl World {
                 Queue::MaxAge(time) => ActionQueue::MaxAge(time.into()),
                 Queue::InOrder(capacity) => ActionQueue::InOrder { capacity: capacity.into() },
             },
+            queue_bytes: queue_bytes(input.queue_bytes),
             limits: Limits { frame_len: 1 << 20, ..Limits::default() },
             ..Config::default()
         };

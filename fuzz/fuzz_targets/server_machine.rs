@@ -7,7 +7,9 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use arbitrary::Arbitrary;
-use chiral_fuzz::machines::{Hostile, Kind, Time, action, epoch, metadata, number_of, observation};
+use chiral_fuzz::machines::{
+    Hostile, Kind, Time, action, epoch, metadata, number_of, observation, queue_bytes,
+};
 use chiral_proto::server::{
     ActionQueue, Answer, Config, Event, MetadataReply, ObserveReply, ReplyError, ResetReply,
     Server, StepReply,
@@ -21,6 +23,7 @@ struct Input {
     queue: Queue,
     watchdog: Option<Time>,
     ops: Vec<Op>,
+    queue_bytes: u8,
 }
 
 #[derive(Debug, Clone, Copy, Arbitrary)]
@@ -111,6 +114,7 @@ impl Robot {
         let config = Config {
             pending_replies: input.pending.into(),
             action_queue: input.queue.into(),
+            queue_bytes: queue_bytes(input.queue_bytes),
             watchdog: input.watchdog.map(Duration::from),
             ..Config::default()
         };
@@ -196,6 +200,10 @@ impl Robot {
         if requests.len() >= limit {
             let expected = ConnectionError::TooManyRequests { limit };
             assert_eq!(self.server.error(), Some(&expected));
+        } else if let Some(ConnectionError::TooManyBytes { limit }) = self.server.error() {
+            // A step cannot be dropped. The default is more than an input can fill.
+            assert_eq!((kind, *limit), (Kind::Step, self.config.queue_bytes));
+            assert!(*limit < Config::default().queue_bytes);
         } else {
             assert_eq!(self.server.error(), None);
             let (id, told, answered) = (self.asked, false, None);

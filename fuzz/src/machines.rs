@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 
 use arbitrary::Arbitrary;
 use bytes::Bytes;
+use chiral_proto::server::Config;
 use chiral_proto::wire::{ClientMessage, Frame, ServerMessage};
-use chiral_proto::{Action, Map, Observation, ResetResult, StepResult};
+use chiral_proto::{
+    Action, ActionSpec, Map, Observation, OnViolation, Rate, ResetResult, StepResult,
+};
 
 /// The start of the machines' clocks.
 pub fn epoch() -> Instant {
@@ -78,19 +81,36 @@ impl Kind {
     }
 }
 
+/// How many bytes of actions and steps may wait: so few that they do not have room, or the default.
+pub fn queue_bytes(few: u8) -> usize {
+    if few == 0 { Config::default().queue_bytes } else { usize::from(few) * 4 }
+}
+
 pub fn observation(number: u32) -> Observation {
     Observation { timestamp: number.into(), ..Observation::default() }
 }
 
+/// Metadata that is known by its number. Some of it declares a contract, and not always the same.
 pub fn metadata(number: u32) -> Map {
-    Map::new().with("number", number)
+    let spec = ActionSpec::vector(1).bounds(0.0, 200.0).max_step(40.0).stop_after(5);
+    let rate = |hz: u32| Rate::hz(hz).expect("a rate");
+    let declared = match number % 4 {
+        1 => spec.rate(rate(50)).to_metadata(),
+        3 => spec.rate(rate(20)).on_violation(OnViolation::Clamp).to_metadata(),
+        _ => Map::new(),
+    };
+    declared.with("number", number)
+}
+
+/// The number of [`metadata`], if it is that.
+pub fn number_in(data: &Map) -> Option<u32> {
+    data.get("number")?.as_u64()?.try_into().ok()
 }
 
 /// # Panics
 /// When it is not [`metadata`] of a number.
 pub fn number_of_metadata(data: &Map) -> u32 {
-    let number = data.get("number").and_then(|number| number.as_u64());
-    number.and_then(|number| number.try_into().ok()).expect("metadata of a number")
+    number_in(data).expect("metadata of a number")
 }
 
 pub fn action(number: u32) -> Action {

@@ -18,6 +18,11 @@ thread_local! {
     static NOW: Cell<Option<Duration>> = const { Cell::new(None) };
 }
 
+/// Whether this thread has a virtual clock.
+pub(super) fn is_virtual() -> bool {
+    NOW.get().is_some()
+}
+
 /// The virtual clock of this thread. When it is dropped, the time is the kernel's again.
 pub struct Clock(());
 

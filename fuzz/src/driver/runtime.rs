@@ -15,8 +15,8 @@ use chiral_driver::address::StreamAddress;
 use chiral_driver::{AsyncTimer, BoxFuture, Runtime};
 
 use super::clock::Clock;
-use super::progress;
 use super::stream::Stream;
+use super::{network, progress, random};
 
 /// Timers that may go off in one call of [`Executor::wait`], each followed by the tasks it wakes;
 /// the rest of the time passes at once.
@@ -93,6 +93,8 @@ impl Executor {
     /// One without a task. `threads` is how many threads it has to give.
     pub fn start(last_first: bool, threads: u8) -> Self {
         STATE.with_borrow_mut(|state| *state = State { threads, ..State::default() });
+        network::start();
+        random::start();
         progress::made();
         Self { clock: Clock::start(), last_first }
     }
@@ -137,13 +139,23 @@ impl Executor {
 
     /// Lets time pass, and runs what becomes due.
     pub fn wait(&self, time: Duration) {
-        let end = Instant::now() + time;
+        self.wait_for(time, || false);
+    }
+
+    /// Lets time pass until something is so, and runs what becomes due. False if it was not so in
+    /// time.
+    pub fn wait_for(&self, most: Duration, is_so: impl Fn() -> bool) -> bool {
+        let end = Instant::now() + most;
         self.run();
         for _ in 0..STOPS {
+            if is_so() {
+                return true;
+            }
             let Some(due) = next_timer().filter(|due| *due <= end) else { break };
             self.go_to(due);
         }
         self.go_to(end);
+        is_so()
     }
 
     fn go_to(&self, time: Instant) {
@@ -199,7 +211,13 @@ fn next_timer() -> Option<Instant> {
     STATE.with_borrow(|state| state.timers.keys().next().map(|(due, _)| *due))
 }
 
-/// The runtime as the driver sees it. It has no sockets.
+/// Waits on the virtual clock.
+pub(super) fn sleep(time: Duration) -> Timer {
+    FuzzRuntime::timer(Instant::now() + time)
+}
+
+/// The runtime as the driver sees it. Its sockets are those of [`network`]; nothing can be listened
+/// on.
 pub struct FuzzRuntime;
 
 impl Runtime for FuzzRuntime {
@@ -229,12 +247,12 @@ impl Runtime for FuzzRuntime {
         Timer { at, id: STATE.with_borrow_mut(State::next_id) }
     }
 
-    async fn look_up(_: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
-        Err(io::ErrorKind::Unsupported.into())
+    async fn look_up(_: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        network::look_up(port).await
     }
 
-    async fn connect_tcp(_: SocketAddr) -> io::Result<Stream> {
-        Err(io::ErrorKind::Unsupported.into())
+    async fn connect_tcp(address: SocketAddr) -> io::Result<Stream> {
+        network::connect(address).await
     }
 
     async fn listen(_: &StreamAddress) -> io::Result<()> {

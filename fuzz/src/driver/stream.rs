@@ -101,6 +101,7 @@ struct Pipe {
 pub struct Stream(Arc<Mutex<Pipe>>);
 
 /// The target's end.
+#[derive(Clone)]
 pub struct Remote(Arc<Mutex<Pipe>>);
 
 /// A stream without limits on what can be written.
