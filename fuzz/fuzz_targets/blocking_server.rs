@@ -18,10 +18,12 @@ use chiral_blocking::{PolicyServer, Robot, RobotError, ServerConfig, Stream};
 use chiral_driver::proto::server::{ActionQueue, Config, DropReason};
 use chiral_fuzz::driver::peer::{BINARY, Bend, REQUEST, Written, frame, read_written};
 use chiral_fuzz::machines::{Hostile, Kind, action, metadata, number_of, queue_bytes};
-use chiral_fuzz::motion::Motion;
+use chiral_fuzz::motion::{Motion, contract};
 use chiral_proto::sensors::Sensors;
 use chiral_proto::wire::{ClientMessage, Frame, Limits, ServerMessage};
-use chiral_proto::{Action, CameraConfig, ConnectionError, Map, ResetResult, StepResult};
+use chiral_proto::{
+    Action, ActionSpec, CameraConfig, ConnectionError, Map, ResetResult, StepResult, StopReason,
+};
 
 /// Connections of one input, at the most.
 const CONNECTIONS: usize = 3;
@@ -39,6 +41,7 @@ struct Input {
     queue_bytes: u8,
     /// How many actions may wait, if none is to be dropped.
     keeps: Option<u8>,
+    has_contract: bool,
 }
 
 #[derive(Debug, Arbitrary)]
@@ -262,7 +265,7 @@ impl Robot for Arm {
     }
 
     fn apply_action(&self, action: Action) -> Result<(), RobotError> {
-        let _moving = self.motion.begin();
+        let _moving = self.motion.begin_commanded();
         self.motion.apply(number_of(&action));
         Ok(())
     }
@@ -274,12 +277,18 @@ impl Robot for Arm {
 
     fn reset(&self) -> Result<ResetResult, RobotError> {
         let _moving = self.motion.begin();
+        self.motion.arm();
         Ok(ResetResult { observation: self.sensors.snapshot_now(), ..ResetResult::default() })
     }
 
     fn step(&self, _: Action) -> Result<StepResult, RobotError> {
-        let _moving = self.motion.begin();
+        let _moving = self.motion.begin_commanded();
         Ok(StepResult { observation: self.sensors.snapshot_now(), ..StepResult::default() })
+    }
+
+    fn on_stop(&self, _: &StopReason) {
+        let _moving = self.motion.begin();
+        self.motion.stop();
     }
 
     fn on_disconnect(&self, _: &ConnectionError) {
@@ -303,8 +312,8 @@ struct Connection {
 struct World {
     /// How many requests of a policy may wait.
     pending: usize,
-    /// Whether every step has room.
-    has_room: bool,
+    /// Whether every step is taken: there is room for it, and no contract that it may break.
+    takes_steps: bool,
     server: PolicyServer,
     robot: Arc<Arm>,
     connections: Vec<Connection>,
@@ -318,6 +327,7 @@ impl World {
         let machine = Config {
             pending_replies: pending,
             queue_bytes: queue_bytes(input.queue_bytes),
+            action_spec: if input.has_contract { contract() } else { ActionSpec::any() },
             action_queue: match input.keeps {
                 Some(capacity) => ActionQueue::InOrder { capacity: capacity.into() },
                 None => ActionQueue::Latest,
@@ -329,11 +339,11 @@ impl World {
         let side = usize::from(input.image_side % 16).max(1);
         let camera = CameraConfig::new("camera", [side, side, 3]);
         let sensors = Sensors::new([camera], []).expect("one camera");
-        let robot = Arc::new(Arm { sensors, motion: Motion::default() });
+        let robot = Arc::new(Arm { sensors, motion: Motion::new(input.has_contract) });
         let server = PolicyServer::unbound(config);
         Self {
             pending,
-            has_room: input.queue_bytes == 0,
+            takes_steps: input.queue_bytes == 0 && !input.has_contract,
             server,
             robot,
             connections: Vec::new(),
@@ -374,12 +384,12 @@ impl World {
             Op::Request(index, kind) => {
                 self.actions += u32::from(kind == Kind::Step);
                 let message = kind.request(self.actions).encode().to_bytes();
-                let (pending, has_room) = (self.pending, self.has_room);
+                let (pending, takes_steps) = (self.pending, self.takes_steps);
                 if let Some(connection) = self.connection(index) {
-                    // One more than may wait ends the connection, and so may a step without room.
+                    // One more than may wait ends the connection, and so may a step.
                     let answered = connection.link.written().messages.len();
                     connection.is_honest &= connection.requests.len() < answered + pending;
-                    connection.is_honest &= kind != Kind::Step || has_room;
+                    connection.is_honest &= kind != Kind::Step || takes_steps;
                     connection.link.send(&frame(BINARY, &message, true));
                     connection.requests.push(kind);
                 }

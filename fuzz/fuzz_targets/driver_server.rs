@@ -16,11 +16,13 @@ use chiral_fuzz::driver::peer::{Bend, Peer, PeerOp, REQUEST};
 use chiral_fuzz::driver::runtime::{Executor, FuzzRuntime, TaskId, spawn};
 use chiral_fuzz::driver::stream::{End, stream};
 use chiral_fuzz::machines::{Kind, Time, action, metadata, number_of, queue_bytes};
-use chiral_fuzz::motion::Motion;
+use chiral_fuzz::motion::{Motion, contract};
 use chiral_proto::keepalive::Keepalive;
 use chiral_proto::sensors::Sensors;
 use chiral_proto::wire::{ClientMessage, Frame, Limits, ServerMessage};
-use chiral_proto::{Action, CameraConfig, ConnectionError, Map, ResetResult, StepResult};
+use chiral_proto::{
+    Action, ActionSpec, CameraConfig, ConnectionError, Map, ResetResult, StepResult, StopReason,
+};
 
 type Server = PolicyServer<FuzzRuntime>;
 
@@ -44,6 +46,7 @@ struct Input {
     ops: Vec<Op>,
     finish: Finish,
     queue_bytes: u8,
+    has_contract: bool,
 }
 
 #[derive(Debug, Arbitrary)]
@@ -141,7 +144,7 @@ impl Robot for Arm {
     }
 
     async fn apply_action(&self, action: Action) -> Result<(), RobotError> {
-        let _moving = self.motion.begin();
+        let _moving = self.motion.begin_commanded();
         self.motion.apply(number_of(&action));
         self.work().await
     }
@@ -155,6 +158,7 @@ impl Robot for Arm {
     async fn reset(&self) -> Result<ResetResult, RobotError> {
         let _moving = self.motion.begin();
         self.work().await?;
+        self.motion.arm();
         Ok(ResetResult { observation: self.sensors.snapshot_now(), ..ResetResult::default() })
     }
 
@@ -165,7 +169,7 @@ impl Robot for Arm {
     }
 
     async fn step(&self, _: Action) -> Result<StepResult, RobotError> {
-        let _moving = self.motion.begin();
+        let _moving = self.motion.begin_commanded();
         self.work().await?;
         Ok(StepResult { observation: self.sensors.snapshot_now(), ..StepResult::default() })
     }
@@ -173,6 +177,12 @@ impl Robot for Arm {
     async fn on_watchdog(&self, _: Duration) {
         let _moving = self.motion.begin();
         let _ = self.work().await;
+    }
+
+    async fn on_stop(&self, _: &StopReason) {
+        let _moving = self.motion.begin();
+        let _ = self.work().await;
+        self.motion.stop();
     }
 
     async fn on_disconnect(&self, _: &ConnectionError) {
@@ -216,6 +226,7 @@ impl World {
                 Queue::InOrder(capacity) => ActionQueue::InOrder { capacity: capacity.into() },
             },
             queue_bytes: queue_bytes(input.queue_bytes),
+            action_spec: if input.has_contract { contract() } else { ActionSpec::any() },
             limits: Limits { frame_len: 1 << 20, ..Limits::default() },
             ..Config::default()
         };
@@ -232,7 +243,8 @@ impl World {
         let side = usize::from(input.image_side % 64).max(1);
         let camera = CameraConfig::new("camera", [side, side, 3]);
         let sensors = Sensors::new([camera], []).expect("one camera");
-        let robot = Arm { sensors, motion: Motion::default(), work: Mutex::default() };
+        let robot =
+            Arm { sensors, motion: Motion::new(input.has_contract), work: Mutex::default() };
         Self {
             server: Some(Server::unbound(config)),
             robot: Arc::new(robot),
