@@ -8,9 +8,7 @@ use arbitrary::Arbitrary;
 use bytes::Bytes;
 use chiral_proto::server::Config;
 use chiral_proto::wire::{ClientMessage, Frame, ServerMessage};
-use chiral_proto::{
-    Action, ActionSpec, Map, Observation, OnViolation, Rate, ResetResult, StepResult,
-};
+use chiral_proto::{Action, ActionSpec, Arming, Map, Observation, Rate, ResetResult, StepResult};
 
 /// The start of the machines' clocks.
 pub fn epoch() -> Instant {
@@ -90,13 +88,14 @@ pub fn observation(number: u32) -> Observation {
     Observation { timestamp: number.into(), ..Observation::default() }
 }
 
-/// Metadata that is known by its number. Some of it declares a contract, and not always the same.
+/// Metadata that is known by its number. Some of it declares a contract, and not always the same;
+/// none that clamps, which would change the numbers of actions.
 pub fn metadata(number: u32) -> Map {
     let spec = ActionSpec::vector(1).bounds(0.0, 200.0).max_step(40.0).stop_after(5);
     let rate = |hz: u32| Rate::hz(hz).expect("a rate");
     let declared = match number % 4 {
         1 => spec.rate(rate(50)).to_metadata(),
-        3 => spec.rate(rate(20)).on_violation(OnViolation::Clamp).to_metadata(),
+        3 => spec.rate(rate(20)).arming(Arming::OnReset).to_metadata(),
         _ => Map::new(),
     };
     declared.with("number", number)
