@@ -350,8 +350,13 @@ impl World {
     }
 
     fn arm(&mut self) {
-        // What is taken at the same instant as a stop counts as taken before it.
+        // What is taken at the same instant as a stop counts as taken before it, and silence may stop the
+        // robot meanwhile.
+        let stops = self.stops;
         self.wait(ms(1));
+        if self.stops != stops {
+            self.wait(ms(1));
+        }
         self.poll();
         self.server.arm(self.now);
         if self.server.error().is_some() {
