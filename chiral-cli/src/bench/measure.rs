@@ -4,14 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use chiral_driver::monotonic_seconds;
-use chiral_proto::{Action, Array, Map, Rate};
+use chiral_proto::{Map, Rate};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::connection::Connection;
 use super::floor;
 use super::report::{ActionLatency, BesideSpinner, Dispatch, Observing, Report, Run};
-use super::robot::{ACTION_MARK, process_cpu_seconds};
+use super::robot::{process_cpu_seconds, stamped_action};
 use super::spinner::Spinner;
 
 /// Round trips in a row from one connection, before the next one has its turn.
@@ -226,9 +225,8 @@ fn time_actions_beside_stream(
 /// Sends actions, each stamped with the time of the call, and asks the robot what it measured.
 fn time_actions(connection: &dyn Connection, seconds: Duration) -> anyhow::Result<ActionLatency> {
     connection.reset().context("the robot did not forget what it measured before")?;
-    let stamped = || Action::new(Array::vector(vec![ACTION_MARK, monotonic_seconds()]));
     let end = Instant::now() + seconds;
-    connection.send_actions(Rate::hz(ACTION_HZ)?, end, Box::new(stamped))?;
+    connection.send_actions(Rate::hz(ACTION_HZ)?, end, Box::new(stamped_action))?;
     let metadata = connection.metadata()?;
     let number =
         |key: &str| number(&metadata, key).with_context(|| format!("the robot says no {key}"));

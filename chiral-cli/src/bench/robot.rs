@@ -11,8 +11,32 @@ use chiral_proto::{Action, Map, Observation, Rate, ResetResult};
 use crate::robot::{Deliver, Scene, SimulatedRobot, Size, Spec};
 use crate::usage::ensure_usage;
 
-/// The first element of an action whose second is the time at which it was sent.
-pub(super) const ACTION_MARK: f64 = 8765.0;
+/// The first element of an action whose others are the time at which it was sent.
+const ACTION_MARK: f32 = 8765.0;
+/// Bits of the time in each of them: a `float32`, as which actions leave, holds so many exactly.
+const STAMP_BITS: u32 = 24;
+
+/// An action that says when it was made.
+pub(super) fn stamped_action() -> Action {
+    stamped(now())
+}
+
+fn now() -> u64 {
+    (monotonic_seconds() * 1e9) as u64
+}
+
+fn stamped(nanos: u64) -> Action {
+    let part = |index| (nanos >> (index * STAMP_BITS) & ((1 << STAMP_BITS) - 1)) as f32;
+    [ACTION_MARK, part(0), part(1), part(2)].into()
+}
+
+/// When an action was made, if it says so.
+fn stamp(action: &Action) -> Option<u64> {
+    let [mark, ref parts @ ..] = *action.to_f32() else { return None };
+    let is_stamped = mark.to_bits() == ACTION_MARK.to_bits() && parts.len() == 3;
+    let nanos = || parts.iter().rev().fold(0, |nanos, part| nanos << STAMP_BITS | *part as u64);
+    is_stamped.then(nanos)
+}
 
 /// A robot whose cameras show noise at next to no cost, so that the transport is what is measured.
 /// It measures how long the actions that it gets were under way. A reset makes it forget that.
@@ -89,11 +113,8 @@ impl chiral_blocking::Robot for BenchRobot {
     }
 
     fn apply_action(&self, action: Action) -> Result<(), RobotError> {
-        let now = monotonic_seconds();
-        if let [mark, sent_at] = action.values.to_f64()[..]
-            && mark.to_bits() == ACTION_MARK.to_bits()
-        {
-            self.latency().record(Duration::from_secs_f64((now - sent_at).max(0.0)));
+        if let Some(stamp) = stamp(&action) {
+            self.latency().record(Duration::from_nanos(now().saturating_sub(stamp)));
         }
         Ok(())
     }
@@ -116,5 +137,19 @@ impl chiral_blocking::Robot for BenchRobot {
     fn reset(&self) -> Result<ResetResult, RobotError> {
         *self.latency() = Histogram::default();
         Ok(ResetResult::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_loses_nothing_as_float32_however_long_the_machine_runs() {
+        for nanos in [0, 1, (1 << 24) - 1, 1 << 24, 70_000_123_456_789, u64::MAX - 1] {
+            assert_eq!(stamp(&stamped(nanos)), Some(nanos));
+        }
+        assert_eq!(stamp(&[0.0; 4].into()), None);
+        assert_eq!(stamp(&[ACTION_MARK; 2].into()), None);
     }
 }

@@ -3,8 +3,8 @@
 use std::cell::Cell;
 
 /// More polls than this, with no byte moved and no task finished between them, are a busy loop. The
-/// driver needs a few for each task.
-const LIMIT: u32 = 400;
+/// driver needs a few for each task, and two for each of the up to 255 messages of one read.
+const LIMIT: u32 = 1000;
 
 thread_local! {
     static IDLE_POLLS: Cell<u32> = const { Cell::new(0) };
