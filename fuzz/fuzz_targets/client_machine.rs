@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use arbitrary::Arbitrary;
 use chiral_fuzz::machines::{
-    Hostile, Kind, Time, action, epoch, number_of, number_of_metadata, observation,
+    Hostile, Kind, Time, action, epoch, hz, number_of, number_of_metadata, observation,
 };
 use chiral_proto::client::{Client, Config, Event, Lossy, RequestKey};
 use chiral_proto::wire::{ClientMessage, Limits};
-use chiral_proto::{Action, ConnectionError, Rate};
+use chiral_proto::{Action, ConnectionError};
 
 #[derive(Debug, Arbitrary)]
 struct Input {
@@ -335,10 +335,6 @@ impl Policy {
             assert_eq!(client.queued_actions(), 0);
         }
     }
-}
-
-fn hz(rate: u16) -> Rate {
-    Rate::hz(f64::from(rate).max(0.1) * 1.5).expect("a sensible rate")
 }
 
 libfuzzer_sys::fuzz_target!(|input: Input| {

@@ -122,6 +122,11 @@ pub fn number_of(action: &Action) -> u32 {
     action.to_f32()[0] as u32
 }
 
+/// A rate of any size that is one.
+pub fn hz(rate: u16) -> Rate {
+    Rate::hz(f64::from(rate).max(0.1) * 1.5).expect("a sensible rate")
+}
+
 /// A message that no correct peer would send, or would not send now.
 #[derive(Debug, Clone, Arbitrary)]
 pub enum Hostile {

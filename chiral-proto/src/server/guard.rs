@@ -14,7 +14,7 @@ pub(super) struct Guard {
     silent_since: Option<Instant>,
     /// The last sign of life, also while the robot has not moved: an action came that was let
     /// through, or the policy could act again.
-    sign: Option<Instant>,
+    last_sign: Option<Instant>,
     /// The last sign of life since the robot was armed or has stepped, of those that are not taken
     /// back: the arrival of an action that the robot was given, or that the policy could act again.
     given: Option<Instant>,
@@ -40,7 +40,7 @@ impl Guard {
             state,
             stop_timeout: spec.stop_timeout(),
             silent_since: None,
-            sign: None,
+            last_sign: None,
             given: None,
             reset_arms: false,
             stopped_at: None,
@@ -119,7 +119,7 @@ impl Guard {
 
     /// An action has come that is let through.
     pub(super) fn note_arrival(&mut self, now: Instant) {
-        self.sign = Some(now);
+        self.last_sign = Some(now);
         // While something else moves the robot, silence does not count.
         if self.silent_since.is_some() {
             self.silent_since = Some(now);
@@ -131,9 +131,9 @@ impl Guard {
     pub(super) fn note_given(&mut self, came: Instant) {
         // The first one may have waited, and others may have come since.
         if self.state == ArmingState::Armed {
-            let sign = self.sign.map_or(came, |sign| sign.max(came));
-            self.silent_since = Some(sign);
-            self.periods.note_action(sign);
+            let since = self.last_sign.map_or(came, |sign| sign.max(came));
+            self.silent_since = Some(since);
+            self.periods.note_action(since);
         }
         self.state = ArmingState::Moving;
         self.given = self.given.max(Some(came));
@@ -146,7 +146,7 @@ impl Guard {
 
     /// The action that came last is not given to the robot.
     pub(super) fn take_back(&mut self) {
-        self.sign = self.given;
+        self.last_sign = self.given;
         if self.silent_since.is_some() {
             self.silent_since = self.given;
             self.periods.take_back();
@@ -168,7 +168,7 @@ impl Guard {
 
     /// Actions move the robot again: from now on the policy can act.
     pub(super) fn resume(&mut self, now: Instant) {
-        (self.sign, self.given) = (Some(now), Some(now));
+        (self.last_sign, self.given) = (Some(now), Some(now));
         if matches!(self.state, ArmingState::Moving | ArmingState::Holding) {
             self.silent_since = Some(now);
             self.periods.resume(now);

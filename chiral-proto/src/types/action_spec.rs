@@ -283,8 +283,8 @@ impl ActionSpec {
     /// The specification with how many periods in a row are missed, counted as for
     /// [`hold_after`](Self::hold_after), when the robot is stopped: it takes no action until it is armed
     /// again. Default: never, and so is 0. A robot that has not moved since it was armed or reset is not
-    /// stopped: a policy may take its time for the first action. While it resets or steps silence does
-    /// not count: it begins when the answer leaves.
+    /// stopped: a policy may take its time for the first action. The time of a reset or a legacy step does
+    /// not count as silence, which begins when the answer leaves.
     #[must_use]
     pub fn stop_after(mut self, missed_periods: u32) -> Self {
         self.declared.stop_after = Some(missed_periods);

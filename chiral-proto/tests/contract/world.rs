@@ -264,7 +264,10 @@ impl World {
         self.notice_silence();
         if self.is_armed && self.last.is_some() && self.asked == 0 {
             let next = self.server.poll_timeout();
-            assert!(next.is_some_and(|next| next <= self.now + STOP), "nothing ends a silence");
+            assert!(
+                next.is_some_and(|next| next <= self.now + STOP),
+                "no timeout that would stop the robot for silence"
+            );
         }
     }
 

@@ -258,7 +258,7 @@ fn a_policy_that_waits_for_the_answer_of_a_reset_is_not_silent() {
 }
 
 #[test]
-fn a_refused_action_after_a_step_does_not_end_the_watch_over_silence() {
+fn a_silent_policy_is_stopped_also_when_its_action_after_a_step_was_refused() {
     let mut robot = robot(spec());
     robot.hears(ClientMessage::Step([0.0].into()));
     let Some(Event::Step(_, reply)) = robot.is_told() else { panic!("it is armed") };

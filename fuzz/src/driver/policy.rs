@@ -1,6 +1,5 @@
 //! What a client is seen to say.
 
-use chiral_proto::Rate;
 use chiral_proto::wire::{ClientMessage, Frame, Limits};
 
 use super::peer::Written;
@@ -34,9 +33,4 @@ impl Said {
         }
         said
     }
-}
-
-/// A rate of any size that is one.
-pub fn hz(rate: u16) -> Rate {
-    Rate::hz(f64::from(rate).max(0.1) * 1.5).expect("a sensible rate")
 }
