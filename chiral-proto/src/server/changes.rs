@@ -56,6 +56,10 @@ impl Changes {
     pub(super) fn note_given(&mut self, spec: &ActionSpec, action: &Action) {
         let Some(len) = spec.row_len().filter(|_| spec.limits_change()) else { return };
         let values = action.to_f32();
+        // An empty one moves nothing.
+        if values.is_empty() {
+            return;
+        }
         self.last.clear();
         self.last.extend_from_slice(&values[values.len().saturating_sub(len)..]);
         self.since = Since::Action;

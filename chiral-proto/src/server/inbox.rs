@@ -249,6 +249,17 @@ impl Inbox {
         self.working.is_some() || self.requests.iter().any(|(_, request, _)| request.is_barrier())
     }
 
+    /// Whether a step waits.
+    pub(super) fn has_step(&self) -> bool {
+        self.requests.iter().any(|(_, request, _)| matches!(request, Request::Step(_)))
+    }
+
+    /// Whether the request that is told next is a reset or a step.
+    pub(super) fn is_barrier_next(&self, is_stop_untold: bool) -> bool {
+        let is_barrier = self.requests.front().is_some_and(|(_, request, _)| request.is_barrier());
+        self.due.is_none() && is_barrier && self.may_tell_request(is_stop_untold)
+    }
+
     fn is_at_reset(&self) -> bool {
         matches!(self.working, Some((Work::Reset, _)))
     }

@@ -341,8 +341,9 @@ impl Server {
     ///
     /// This and [`poll_request`](Self::poll_request), in the place of
     /// [`poll_event`](Self::poll_event), are for a robot that moves and answers requests in
-    /// threads or tasks of their own, so that a slow observation delays no action. It begins a
-    /// reset or a step only when it is done with the actions and stops that it took before.
+    /// threads or tasks of their own, so that a slow observation delays no action. It takes a
+    /// [reset or a step](Self::has_motion_request) only when it is done with the actions and stops
+    /// that it took before.
     pub fn poll_motion(&mut self, now: Instant) -> Option<Event> {
         self.check_abandoned();
         if self.lifecycle.is_ended() {
@@ -385,6 +386,13 @@ impl Server {
     /// Whether [`poll_request`](Self::poll_request) has something to tell.
     pub fn has_request(&self) -> bool {
         self.inbox.may_tell_request(self.guard.has_untold()) || self.stalls.is_untold()
+    }
+
+    /// Whether what [`poll_request`](Self::poll_request) tells next moves the robot: a reset or a
+    /// step. Who moves the robot elsewhere too leaves it there until that is done: a stop that comes
+    /// meanwhile is told before it.
+    pub fn has_motion_request(&self) -> bool {
+        self.inbox.is_barrier_next(self.guard.has_untold())
     }
 
     /// The next request to answer, or news of a camera. A reset or a step comes only when
@@ -582,7 +590,7 @@ impl Server {
         }
         if request.is_barrier() {
             self.watchdog.pause();
-            self.guard.pause();
+            self.guard.await_answer();
         }
         self.requests += 1;
         let (place, kind) = (Place::new(self.requests), request.kind());
@@ -668,7 +676,11 @@ impl Server {
     fn drop_given(&mut self, now: Instant, reason: DropReason) {
         self.inbox.drops.record(reason);
         if !self.inbox.has_actions() && !self.inbox.has_barrier() && self.guard.is_armed() {
-            self.watchdog.take_back();
+            if self.guard.awaits_answer() {
+                self.watchdog.pause();
+            } else {
+                self.watchdog.take_back();
+            }
             self.guard.take_back();
             // It may have ended an alarm of which the robot is to be told after all.
             self.watchdog.check(now);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use chiral_proto::sensors::Sensors;
 use chiral_proto::server::{ActionQueue, Config, DropReason, Event, ResetReply, Server, StepReply};
-use chiral_proto::wire::{ClientMessage, Limits, ServerMessage};
+use chiral_proto::wire::{ClientMessage, Frame, Limits, ServerMessage};
 use chiral_proto::{
     Action, ActionKind, ActionSpec, Arming, ArmingState, CameraConfig, ConnectionError,
     OnViolation, ProprioConfig, Rate, Sent, Timestamps,
@@ -124,8 +124,10 @@ pub(crate) struct World {
     measured: Option<f32>,
     reset: Option<ResetReply>,
     step: Option<StepReply>,
-    /// Resets and steps that are not answered.
+    /// Resets and steps whose answer has not left.
     asked: u32,
+    /// Those of them that the robot has answered.
+    answered: u32,
     /// Whether a reset that is being worked on will arm the robot.
     reset_arms: bool,
     is_armed: bool,
@@ -174,6 +176,7 @@ impl World {
             reset: None,
             step: None,
             asked: 0,
+            answered: 0,
             reset_arms: false,
             is_armed: setup.arming == Arming::OnConnect,
             stops: 0,
@@ -214,6 +217,8 @@ impl World {
     }
 
     pub(crate) fn run(&mut self, op: Op) {
+        // The transport is busy while the robot answers.
+        let can_send = !matches!(op, Op::AnswerReset | Op::AnswerStep);
         match op {
             Op::Act { value, fresh } => self.act(f32::from(value), fresh),
             Op::ActNotANumber => self.act(f32::NAN, true),
@@ -242,9 +247,8 @@ impl World {
             Op::AnswerStep => {
                 if let Some(reply) = self.step.take() {
                     self.server.reply_step(reply, step(0)).unwrap();
-                    self.asked -= 1;
+                    self.answered += 1;
                     self.last = self.last.map(|(value, _)| (value, self.now));
-                    self.answered_at = self.now;
                 }
             }
             Op::Arm => self.arm(),
@@ -256,7 +260,11 @@ impl World {
                 self.measured = Some(value);
             }
         }
-        while self.server.poll_transmit(self.now).is_some() {}
+        if can_send {
+            while let Some(frame) = self.server.poll_transmit(self.now) {
+                self.note_sent(&frame);
+            }
+        }
         if self.server.error().is_some() {
             self.reconnect();
         }
@@ -328,12 +336,23 @@ impl World {
         self.observations = [(self.now, captured, self.stops), self.observations[0]];
         self.hears(&ClientMessage::Observe);
         while let Some(frame) = self.server.poll_transmit(self.now) {
-            let message = ServerMessage::decode(&frame, &Limits::default()).unwrap();
-            if let ServerMessage::Observation(observation) = message
-                && let Some(status) = observation.timing().and_then(|timing| timing.contract)
-            {
-                assert_eq!(status, self.server.stats().contract);
+            self.note_sent(&frame);
+        }
+    }
+
+    fn note_sent(&mut self, frame: &Frame) {
+        match ServerMessage::decode(frame, &Limits::default()).unwrap() {
+            ServerMessage::Observation(observation) => {
+                if let Some(status) = observation.timing().and_then(|timing| timing.contract) {
+                    assert_eq!(status, self.server.stats().contract);
+                }
             }
+            ServerMessage::Reset(_) | ServerMessage::Step(_) => {
+                self.asked -= 1;
+                self.answered -= 1;
+                self.answered_at = self.now;
+            }
+            _ => {}
         }
     }
 
@@ -346,10 +365,9 @@ impl World {
     fn answer_reset(&mut self) {
         let Some(reply) = self.reset.take() else { return };
         self.server.reply_reset(reply, reset(0)).unwrap();
-        self.asked -= 1;
+        self.answered += 1;
         self.is_armed |= std::mem::take(&mut self.reset_arms);
         self.last = None;
-        self.answered_at = self.now;
     }
 
     fn arm(&mut self) {
@@ -398,7 +416,11 @@ impl World {
     fn stop(&mut self) {
         self.server.stop_motion(self.now);
         self.note_stop();
-        assert_eq!(self.state(), ArmingState::Stopped);
+        match self.server.error() {
+            // A step was waiting, which must not be executed when the robot is armed again.
+            Some(error) => assert!(matches!(error, ConnectionError::NotArmed { .. }), "{error}"),
+            None => assert_eq!(self.state(), ArmingState::Stopped),
+        }
     }
 
     fn note_stop(&mut self) {
@@ -418,7 +440,8 @@ impl World {
         self.connection += 1;
         self.connected_at = self.now;
         (self.seq, self.server_stops, self.told_stops) = (0, 0, 0);
-        (self.reset, self.step, self.last, self.asked) = (None, None, None, 0);
+        (self.reset, self.step, self.last) = (None, None, None);
+        (self.asked, self.answered) = (0, 0);
         (self.reset_arms, self.held) = (false, false);
         self.is_armed = self.setup.arming == Arming::OnConnect;
         // A client knows nothing of the connection before.

@@ -258,6 +258,119 @@ fn a_policy_that_waits_for_the_answer_of_a_reset_is_not_silent() {
 }
 
 #[test]
+fn an_action_given_before_the_answer_of_a_reset_leaves_is_no_silence() {
+    let mut robot = robot(spec());
+    robot.hears(ClientMessage::Reset);
+    robot.hears_to_move_to(1.0); // behind the reset
+    let reply = robot.is_told_to_reset();
+    robot.wait(ms(2000));
+    robot.server.reply_reset(reply, reset(0)).unwrap();
+    assert_eq!(robot.moves_to(), Some(1.0));
+    robot.wait(ms(2000)); // the transport is busy
+    robot.sends().unwrap();
+    assert_eq!(robot.server.stats().contract.missed, 0);
+    robot.wait(ms(549));
+    assert_eq!(robot.state(), ArmingState::Moving);
+    robot.wait(ms(1));
+    assert_eq!(robot.state(), ArmingState::Stopped);
+}
+
+#[test]
+fn the_time_of_a_reset_is_no_silence_for_the_action_before_it() {
+    let mut robot = robot(spec());
+    robot.hears_to_move_to(1.0);
+    robot.hears(ClientMessage::Reset);
+    assert_eq!(robot.moves_to(), Some(1.0));
+    let reply = robot.is_told_to_reset();
+    robot.wait(ms(2000));
+    robot.hears_to_move_to(2.0); // behind the reset
+    robot.server.reply_reset(reply, reset(0)).unwrap();
+    robot.sends().unwrap();
+    assert_eq!(robot.moves_to(), Some(2.0));
+    assert_eq!(robot.server.stats().contract.missed, 0);
+}
+
+#[test]
+fn a_robot_armed_during_a_reset_is_not_told_to_hold_when_it_is_done() {
+    let mut robot = robot(spec().arming(Arming::Manual));
+    robot.hears(ClientMessage::Reset);
+    let reply = robot.is_told_to_reset();
+    robot.server.arm(robot.now);
+    robot.wait(ms(2000));
+    robot.server.reply_reset(reply, reset(0)).unwrap();
+    robot.wait(ms(2000)); // the transport is busy
+    assert!(robot.is_told().is_none());
+    robot.sends().unwrap();
+    robot.wait(ms(149));
+    assert!(robot.is_told().is_none());
+    robot.wait(ms(1));
+    assert!(
+        matches!(robot.is_told(), Some(Event::Watchdog { silent_for }) if silent_for == ms(150))
+    );
+}
+
+#[test]
+fn a_refused_action_behind_a_reset_is_no_silence() {
+    let mut robot = robot(spec());
+    robot.hears(ClientMessage::Reset);
+    let reply = robot.is_told_to_reset();
+    robot.wait(ms(2000));
+    robot.hears_to_move_to(1.0);
+    robot.hears_to_move_to(50.0);
+    robot.server.reply_reset(reply, reset(0)).unwrap();
+    robot.wait(ms(100)); // the transport is busy
+    assert_eq!(robot.moves_to(), Some(1.0));
+    assert!(matches!(robot.is_refused(), DropReason::Refused(ActionError::TooFar { .. })));
+    robot.wait(ms(100));
+    assert!(robot.is_told().is_none());
+    robot.sends().unwrap();
+    robot.wait(ms(149));
+    assert!(robot.is_told().is_none());
+    robot.wait(ms(1));
+    assert!(matches!(robot.is_told(), Some(Event::Watchdog { .. })));
+}
+
+#[test]
+fn a_step_of_before_a_stop_is_not_executed_after_it() {
+    let mut armed = robot(spec());
+    armed.hears(ClientMessage::Step([0.0].into()));
+    let mut resetting = robot(spec());
+    resetting.hears(ClientMessage::Reset);
+    let _reply = resetting.is_told_to_reset();
+    resetting.hears(ClientMessage::Step([0.0].into()));
+    for mut robot in [armed, resetting] {
+        robot.server.stop_motion(robot.now);
+        robot.server.arm(robot.now);
+        let told = robot.is_told();
+        assert!(
+            matches!(
+                told,
+                Some(Event::Disconnected(ConnectionError::NotArmed {
+                    state: ArmingState::Stopped
+                }))
+            ),
+            "{told:?}"
+        );
+        assert!(robot.is_told().is_none());
+    }
+}
+
+#[test]
+fn an_empty_step_changes_nothing_for_the_step_after_it() {
+    let mut robot = robot(spec().allow_empty());
+    robot.hears_to_move_to(5.0);
+    assert_eq!(robot.moves_to(), Some(5.0));
+    robot.hears(ClientMessage::Step(Array::from_slice::<f32>([0, 1], &[]).unwrap().into()));
+    let Some(Event::Step(_, reply)) = robot.is_told() else { panic!("it is allowed") };
+    robot.server.reply_step(reply, step(0)).unwrap();
+    robot.sends().unwrap();
+    robot.hears_to_move_to(16.0);
+    assert!(matches!(robot.is_refused(), DropReason::Refused(ActionError::TooFar { .. })));
+    robot.hears_to_move_to(15.0);
+    assert_eq!(robot.moves_to(), Some(15.0));
+}
+
+#[test]
 fn a_silent_policy_is_stopped_also_when_its_action_after_a_step_was_refused() {
     let mut robot = robot(spec());
     robot.hears(ClientMessage::Step([0.0].into()));
