@@ -27,6 +27,8 @@ use crate::sized::{self, sized};
 /// `chiral_commands_must_hold` allocate nothing.
 pub struct chiral_commands {
     commands: Commands,
+    /// The robot was to hold still when an action came that was passed over: it still is.
+    holds_on: bool,
     sensors: chiral_blocking::proto::sensors::Sensors,
     resets: VecDeque<ResetReply>,
     steps: VecDeque<StepReply>,
@@ -95,6 +97,7 @@ pub unsafe extern "C" fn chiral_server_pull(
         let commands = server.server.pull(&sensors, metadata.unwrap_or_default());
         Ok(chiral_commands {
             commands: commands.map_err(unreachable)?,
+            holds_on: false,
             sensors,
             resets: VecDeque::new(),
             steps: VecDeque::new(),
@@ -132,7 +135,9 @@ pub unsafe extern "C" fn chiral_commands_action(
         let commands = unsafe { memory::borrow_mut(commands, "commands")? };
         // SAFETY: as the header asks of callers.
         let values = unsafe { memory::places(values, width, "values")? };
+        let must_hold = commands.must_hold();
         let Some(action) = commands.commands.try_next_action() else { return Ok(CHIRAL_NOTHING) };
+        commands.holds_on = must_hold && action.values.len() != width;
         if action.values.len() != width {
             return Err(Failure::misuse(format_args!(
                 "an action of shape {} came, expected {width} values: declare the robot's action, \
@@ -164,6 +169,7 @@ pub unsafe extern "C" fn chiral_commands_next(
         // SAFETY: as the header asks of callers.
         let values = unsafe { memory::places(values, capacity, "values")? };
         let Some(next) = commands.commands.try_next() else { return Ok(CHIRAL_NOTHING) };
+        commands.holds_on &= !matches!(next, Command::Action(_) | Command::Step(..));
         let value = match next {
             Command::Action(action) => taken(CHIRAL_COMMAND_ACTION, &action, values),
             Command::Step(action, reply) => {
@@ -208,6 +214,10 @@ fn taken(kind: i32, action: &Action, values: &mut [MaybeUninit<f32>]) -> chiral_
 }
 
 impl chiral_commands {
+    fn must_hold(&self) -> bool {
+        self.holds_on || self.commands.must_hold()
+    }
+
     /// Forgets what the policy that has gone had asked.
     fn forget(&mut self) {
         self.resets.clear();
@@ -311,7 +321,7 @@ pub unsafe extern "C" fn chiral_commands_reply_observation(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chiral_commands_must_hold(commands: *const chiral_commands) -> bool {
     // SAFETY: as the header asks of callers.
-    guard_or(true, || Ok(unsafe { memory::borrow(commands, "commands")? }.commands.must_hold()))
+    guard_or(true, || Ok(unsafe { memory::borrow(commands, "commands")? }.must_hold()))
 }
 
 /// Whether a policy is connected, as far as the commands that were pulled tell.

@@ -118,6 +118,12 @@ fn an_action_of_another_width_is_told() {
     };
     assert_eq!(status, CHIRAL_MISUSE);
     assert!(last_error().contains("shape [1] came, expected 3 values"), "{}", last_error());
+    // SAFETY: a handle.
+    assert!(unsafe { chiral_commands_must_hold(pair.commands) }, "it was passed over");
+    pair.send(&[1.0, 2.0, 3.0]);
+    pair.next();
+    // SAFETY: a handle.
+    assert!(!unsafe { chiral_commands_must_hold(pair.commands) });
 }
 
 #[test]
