@@ -233,6 +233,9 @@ fn non_websocket_requests_get_a_helpful_response() {
     expect(&browser, "426 Upgrade Required\r\nUpgrade: websocket", "Sec-WebSocket-Version: 13\r\n");
     expect(&edit("Connection: Upgrade", "Connection: close"), "426 Upgrade Required", "Upgrade");
     expect(&edit("GET", "POST"), "405 Method Not Allowed\r\nAllow: GET", "POST");
+    let long = "X".repeat(101);
+    let shown = format!("the method {}…, expected GET", "X".repeat(100));
+    expect(&edit("GET", &long), "405 Method Not Allowed\r\nAllow: GET", &shown);
     let version = edit("Version: 13", "Version: 8");
     expect(&version, "426 Upgrade Required", "Sec-WebSocket-Version: 13\r\n");
     expect(&edit("HTTP/1.1", "HTTP/1.0"), "400 Bad Request", "HTTP/1.0");

@@ -128,7 +128,7 @@ fn check(head: &httparse::Request<'_, '_>) -> Result<(), BadRequest> {
     let bad = |status, problem: &str| Err(BadRequest::new(status, problem.to_owned()));
     let method = head.method.unwrap_or_default();
     if method != "GET" {
-        return bad(405, &format!("found the method {method}, expected GET"));
+        return bad(405, &format!("found the method {}, expected GET", shown(method)));
     }
     if head.version != Some(1) {
         return bad(400, "found HTTP/1.0, expected HTTP/1.1");
