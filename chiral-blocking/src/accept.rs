@@ -9,7 +9,7 @@ use chiral_driver::proto::ConnectionError;
 use chiral_driver::proto::ws::{Accepted, BadRequest, Request, ServerHandshake};
 use chiral_driver::server::{
     ACCEPT_RETRY, Admission, Arrival, DRAIN_LIMIT, FIRST_MESSAGE_TIMEOUT, HANDSHAKE_TIMEOUT, Lease,
-    ServeError, ServerState, session, source_of, warn_if_mute,
+    ServeError, ServerState, session, warn_if_mute,
 };
 use chiral_driver::{Acceptor, Connection, FINISH_TIMEOUT, Incoming, Transport};
 use futures_lite::future::{block_on, or};
@@ -25,7 +25,7 @@ use crate::transport::{drive, refuse};
 
 /// How long a call may block during a handshake before a deadline, or that another connection needs
 /// the place, is looked at.
-const HANDSHAKE_STEP: Duration = Duration::from_millis(50);
+pub(crate) const HANDSHAKE_STEP: Duration = Duration::from_millis(50);
 
 /// What a server listens with.
 pub(crate) enum Listening {
@@ -57,7 +57,7 @@ impl Host {
                 Ok(()) => {}
                 Err(error) if is_timeout(&error) => {}
                 Err(error) => {
-                    tracing::warn!("no connection could be accepted: {error}");
+                    self.admission.log_accept_error(&error);
                     std::thread::sleep(ACCEPT_RETRY);
                 }
             }
@@ -66,7 +66,7 @@ impl Host {
 
     fn accept_stream(&self, listener: &Listener, robot: &impl Operate) -> io::Result<()> {
         let (stream, peer) = listener.accept()?;
-        let arrival = self.admission.arrive(source_of(&peer).to_owned());
+        let arrival = self.admission.arrive(&peer);
         let (host, robot) = (self.clone(), robot.clone());
         self.threads.spawn("chiral-policy", move || {
             let served = host
@@ -100,9 +100,10 @@ impl Host {
         };
         let Some(incoming) = block_on(or(shut_down, next)) else { return Ok(()) };
         let Incoming { transport, peer } = incoming?;
+        let arrival = self.admission.arrive(&peer);
         let (host, robot) = (self.clone(), robot.clone());
         self.threads.spawn("chiral-policy", move || {
-            if let Err(error) = host.serve_transport(transport, &peer, &robot) {
+            if let Err(error) = host.serve_transport(arrival, transport, &peer, &robot) {
                 host.admission.log_refusal(&peer, format_args!("was not served: {error}"));
             }
         })
@@ -111,19 +112,21 @@ impl Host {
     /// Serves a policy whose transport is connected, when the robot is free, to the end.
     pub(crate) fn serve_transport(
         &self,
+        arrival: Arrival,
         transport: impl Transport,
         peer: &str,
         robot: &impl Operate,
     ) -> Result<ConnectionError, ServeError> {
-        match self.admission.admit_blocking(|config| robot.machine(config)) {
+        match self.admission.admit_blocking(&arrival, |config| robot.machine(config)) {
             Ok(lease) => {
+                drop(arrival);
                 let connection = Arc::clone(lease.connection());
                 lease.set_extension(transport.extension());
                 drive(Arc::clone(&connection), transport, &self.threads)?;
                 Ok(self.run(&connection, lease, None, peer, robot))
             }
             Err(refusal) => {
-                refuse(transport, refusal);
+                refuse(&arrival, transport, refusal);
                 Err(ServeError::Refused(refusal))
             }
         }
@@ -153,12 +156,12 @@ impl Host {
                 return Err(ServeError::BadHandshake(bad));
             }
         };
-        if let Err(rejection) = self.admission.check(&request, source_of(peer)) {
+        if let Err(rejection) = self.admission.check(&request, peer) {
             let response = request.refuse(rejection.status(), rejection.reason());
             send_response_and_close(&arrival, &stream, &response);
             return Err(ServeError::Rejected(rejection));
         }
-        match self.admission.admit_blocking(|config| robot.machine(config)) {
+        match self.admission.admit_blocking(&arrival, |config| robot.machine(config)) {
             Ok(lease) => {
                 drop(arrival);
                 let Accepted { response, surplus, .. } = request.accept();

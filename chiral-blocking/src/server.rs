@@ -209,7 +209,9 @@ impl PolicyServer {
 
     /// Serves the robot over any ordered byte stream that is connected already, blocks until the
     /// connection ends, and returns why it did: a TLS connection, a pair of pipes, a socket of your
-    /// own. The client's WebSocket handshake is read from it. `peer` is for the log.
+    /// own. The client's WebSocket handshake is read from it. `peer` is its address, `host:port`: for
+    /// the log, and because each host may only guess so many tokens and have so many connections
+    /// that wait.
     ///
     /// # Errors
     /// When the handshake fails or another policy is connected; the client has been told.
@@ -219,7 +221,7 @@ impl PolicyServer {
         peer: &str,
         robot: impl Robot,
     ) -> Result<ConnectionError, ServeError> {
-        let arrival = self.0.host.admission.arrive(peer.to_owned());
+        let arrival = self.0.host.admission.arrive(peer);
         self.0.host.serve_stream(arrival, Box::new(stream), peer, &Callbacks::new(robot))
     }
 
@@ -233,7 +235,8 @@ impl PolicyServer {
         peer: &str,
         robot: impl Robot,
     ) -> Result<ConnectionError, ServeError> {
-        self.0.host.serve_transport(transport, peer, &Callbacks::new(robot))
+        let arrival = self.0.host.admission.arrive(peer);
+        self.0.host.serve_transport(arrival, transport, peer, &Callbacks::new(robot))
     }
 
     /// Stops listening, lets the requests that are being answered finish, closes the connection

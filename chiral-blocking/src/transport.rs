@@ -8,9 +8,10 @@ use std::task::{Context, Waker};
 use std::time::Instant;
 
 use chiral_driver::proto::ws::CloseCode;
-use chiral_driver::server::finish_refused;
+use chiral_driver::server::{Arrival, finish_refused};
 use chiral_driver::{Connection, Driver, FINISH_TIMEOUT, Progress, Refusal, State, Transport};
 
+use crate::accept::HANDSHAKE_STEP;
 use crate::signal::Signal;
 use crate::threads::Threads;
 
@@ -35,7 +36,7 @@ pub(crate) fn run<S: State, T: Transport>(mut driver: Driver<S, T>) {
 }
 
 /// Tells a policy that it is not let in, and waits a moment until it knows.
-pub(crate) fn refuse(mut transport: impl Transport, refusal: Refusal) {
+pub(crate) fn refuse(arrival: &Arrival, mut transport: impl Transport, refusal: Refusal) {
     let deadline = Instant::now() + FINISH_TIMEOUT;
     transport.close(Instant::now(), CloseCode::TRY_AGAIN_LATER, &refusal.to_string());
     let signal = Arc::<Signal>::default();
@@ -43,7 +44,8 @@ pub(crate) fn refuse(mut transport: impl Transport, refusal: Refusal) {
     let mut refusing = pin!(finish_refused(&mut transport));
     while refusing.as_mut().poll(&mut Context::from_waker(&waker)).is_pending()
         && Instant::now() < deadline
+        && !arrival.is_evicted()
     {
-        signal.wait(Some(deadline));
+        signal.wait(Some(deadline.min(Instant::now() + HANDSHAKE_STEP)));
     }
 }

@@ -113,15 +113,20 @@ impl<S: State> Connection<S> {
         self.lock().machine().is_interrupted()
     }
 
-    /// Takes something from the state, without handing on events. Wakes the driver if messages are
-    /// wanted again for it.
+    /// Takes something from the state, without handing on events, unless that ends the connection.
+    /// Wakes the driver if it has something to do: messages are wanted again for it, or what was
+    /// taken has a deadline.
     pub(crate) fn take<T>(&self, take: impl FnOnce(&mut S) -> T) -> T {
         let mut state = self.lock();
         let was_held_up = !state.wants_message();
+        let was_open = state.machine().error().is_none();
         let taken = take(&mut state);
-        let reads_on = was_held_up && state.wants_message();
+        if was_open && state.machine().error().is_some() {
+            state.dispatch_events();
+        }
+        let wake = state.machine().needs_wake() || (was_held_up && state.wants_message());
         drop(state);
-        if reads_on {
+        if wake {
             self.driver.wake();
             self.on_wake.notify(usize::MAX);
         }

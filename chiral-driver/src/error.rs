@@ -192,7 +192,7 @@ mod tests {
         check(&ServeError::BadHandshake(bad));
         check(&ServeError::HandshakeTimedOut);
         check(&ServeError::from(failure()));
-        for refusal in [Refusal::Taken, Refusal::Busy, Refusal::ShuttingDown] {
+        for refusal in [Refusal::Taken, Refusal::Busy, Refusal::Evicted, Refusal::ShuttingDown] {
             check(&refusal);
             check(&ServeError::Refused(refusal));
         }

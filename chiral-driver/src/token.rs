@@ -121,10 +121,19 @@ impl Token {
     /// Whether that is the value of a request's `Authorization` field. How long it takes tells
     /// nothing of the token but its length.
     pub(crate) fn is_in(&self, authorization: &str) -> bool {
-        let Some((scheme, found)) = authorization.trim().split_once(' ') else { return false };
-        let is_equal: bool = self.0.as_bytes().ct_eq(found.trim().as_bytes()).into();
-        is_equal && scheme.eq_ignore_ascii_case("Bearer")
+        let Some(found) = claimed_token(authorization) else { return false };
+        self.0.as_bytes().ct_eq(found.as_bytes()).into()
     }
+
+    /// Whether the value of a request's `Authorization` field claims to be a token.
+    pub(crate) fn is_claimed_in(authorization: &str) -> bool {
+        claimed_token(authorization).is_some()
+    }
+}
+
+fn claimed_token(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim())
 }
 
 impl fmt::Debug for Token {

@@ -120,6 +120,15 @@ pub(crate) fn a_silent_policy_stops_the_robot_until_it_is_armed_again(pair: Pair
     assert_eq!((status.stops, status.not_armed), (1, 2));
 }
 
+/// Nothing but the stop itself is due then.
+pub(crate) fn a_silent_policy_stops_a_robot_that_is_never_told_to_hold(pair: Pair) {
+    let rate = Rate::hz(100).unwrap();
+    let served = serve(pair, spec().rate(rate).hold_after(0).stop_after(5));
+    let policy = pair.client.connect(&served.uri);
+    policy.send_action(action(1)).unwrap();
+    served.robot.until(1, |entry| *entry == Entry::Stopped);
+}
+
 pub(crate) fn a_reset_arms_a_robot_that_waits_for_it(pair: Pair) {
     let served = serve(pair, spec().arming(Arming::OnReset));
     let policy = pair.client.connect(&served.uri);
@@ -155,6 +164,26 @@ pub(crate) fn a_robot_is_told_of_a_stop_before_it_resets(pair: Pair) {
     let history = served.robot.history();
     assert!(history[2].is_applied(), "{history:?}");
     assert_eq!(history[3..], [Entry::Stopped, Entry::Reset]);
+}
+
+pub(crate) fn a_step_of_before_a_stop_is_not_executed(pair: Pair) {
+    let served = serve(pair, spec());
+    let policy = pair.client.connect(&served.uri);
+    served.robot.hold(Work::Apply);
+    policy.send_action(action(1)).unwrap();
+    served.robot.wait_for_begun(Work::Apply, 1);
+    let before = served.frames_received();
+    let stepping = ask(&policy, |policy| policy.step(action(2)));
+    eventually(|| served.frames_received() > before);
+    assert!(served.server.stop_motion());
+    served.server.arm();
+    served.robot.release(Work::Apply);
+    let error = stepping.done().unwrap_err();
+    assert!(error.to_string().contains("armed"), "{error}");
+    served.robot.until(1, |entry| matches!(entry, Entry::Disconnected(_)));
+    let history = served.robot.history();
+    assert!(history[1].is_applied(), "{history:?}");
+    assert!(matches!(history[2..], [Entry::Disconnected(_)]), "{history:?}");
 }
 
 pub(crate) fn nothing_is_replayed_when_a_policy_comes_back(pair: Pair) {

@@ -105,6 +105,23 @@ pub(crate) fn a_flood_of_handshakes_evicts_only_its_own_source(adapter: Server) 
     served.robot.until(1, |entry| *entry == Entry::Connected);
 }
 
+pub(crate) fn policies_that_wait_for_the_robot_make_room_for_others(adapter: Server) {
+    let served = adapter.serve(Recorder::small());
+    let address = address_of(&served.uri);
+    // It does not say whether it is alive, so that others wait for a while.
+    let _policy = Raw::complete_handshake(address);
+    let mut waiting: Vec<Raw> = (0..100)
+        .map(|_| {
+            let mut raw = Raw::connect(address);
+            raw.send(Raw::request());
+            raw
+        })
+        .collect();
+    let answer = String::from_utf8(waiting[0].to_end()).expect("it is HTTP");
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.ends_with("too many others wait for this robot; try again"), "{answer}");
+}
+
 pub(crate) fn refused_connections_that_stay_are_closed(adapter: Server) {
     let served = adapter.serve(Recorder::small());
     let mut strangers: Vec<Raw> = (0..100)

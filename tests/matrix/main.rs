@@ -150,6 +150,7 @@ macro_rules! server_cases {
             }
             floods {
                 strangers_who_send_without_end_disturb_no_policy
+                policies_that_wait_for_the_robot_make_room_for_others
                 refused_connections_that_stay_are_closed
                 a_reset_behind_a_close_ends_the_connection_at_once
             }
@@ -159,6 +160,7 @@ macro_rules! server_cases {
                 a_tls_handshake_without_end_is_given_up
                 a_slow_tls_handshake_is_given_up_in_time
                 wrong_tokens_are_answered_ten_times_a_minute
+                requests_without_a_token_lock_nobody_out
             }
             liveness {
                 pending_actions_are_dropped_when_the_policy_is_killed
@@ -240,8 +242,10 @@ macro_rules! common_cases {
                 what_the_contract_forbids_is_refused_on_both_ends
                 what_exceeds_the_bounds_is_clamped_and_marked
                 a_silent_policy_stops_the_robot_until_it_is_armed_again
+                a_silent_policy_stops_a_robot_that_is_never_told_to_hold
                 a_reset_arms_a_robot_that_waits_for_it
                 a_robot_is_told_of_a_stop_before_it_resets
+                a_step_of_before_a_stop_is_not_executed
                 nothing_is_replayed_when_a_policy_comes_back
                 a_stop_drops_what_waits_and_what_is_planned
             }

@@ -290,6 +290,26 @@ pub(crate) fn a_slow_tls_handshake_is_given_up_in_time(adapter: Server) {
     assert_admitted(&served, &identity);
 }
 
+/// A web page can make such requests, from the computer of the robot's policy.
+pub(crate) fn requests_without_a_token_lock_nobody_out(adapter: Server) {
+    let settings = ServerSettings { token: Some(token(TOKEN)), ..ServerSettings::default() };
+    let served = adapter.serve_with(Recorder::small(), settings);
+    let request = String::from_utf8(Raw::request().to_vec()).expect("text");
+    let ask = |field: &str| {
+        let mut raw = Raw::connect(served.socket());
+        let line = format!("GET / HTTP/1.1\r\n{field}");
+        raw.send(request.replace("GET / HTTP/1.1\r\n", &line).as_bytes());
+        raw
+    };
+    for _ in 0..10 {
+        for field in ["", "Authorization: Basic bWU6c2VjcmV0\r\n"] {
+            let response = String::from_utf8(ask(field).to_end()).expect("it is HTTP");
+            assert!(response.starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{response}");
+        }
+    }
+    ask(&format!("Authorization: Bearer {TOKEN}\r\n")).expect_handshake_response();
+}
+
 pub(crate) fn wrong_tokens_are_answered_ten_times_a_minute(adapter: Server) {
     let settings = ServerSettings { token: Some(token(TOKEN)), ..ServerSettings::default() };
     let served = adapter.serve_with(Recorder::small(), settings);

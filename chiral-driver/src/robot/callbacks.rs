@@ -16,7 +16,7 @@ use futures_lite::future::{or, zip};
 use super::{Robot, RobotError};
 use crate::connection::Connection;
 use crate::panic::panic_message;
-use crate::server::{FailureText, Lease, Motion, ServerState};
+use crate::server::{FailureText, Lease, ServerState};
 use crate::transport::BoxFuture;
 
 /// Calls a robot for a policy, until the robot is done with it; a future for the connection's own
@@ -107,15 +107,8 @@ impl<B: Robot, F: Fn() + Send + Sync> Dispatcher<B, F> {
     /// Applies actions and watches over the robot, until the connection ends.
     async fn dispatch_motion(&self) {
         loop {
-            let event = wait_for(self.connection(), ServerState::listen_motion, |state| {
-                let event = (state.motion == Motion::Idle)
-                    .then(|| state.machine.poll_motion(Instant::now()))?;
-                if event.is_some() {
-                    state.motion = Motion::Moving;
-                }
-                event
-            })
-            .await;
+            let poll = ServerState::poll_motion;
+            let event = wait_for(self.connection(), ServerState::listen_motion, poll).await;
             let ended = matches!(event, Event::Disconnected(_));
             self.run_robot_code("moving", async {
                 match event {
@@ -150,20 +143,18 @@ impl<B: Robot, F: Fn() + Send + Sync> Dispatcher<B, F> {
         let mut deferred = VecDeque::new();
         loop {
             let request = wait_for(self.connection(), ServerState::listen_request, |state| {
-                match state.machine.poll_request() {
-                    Some(request) => {
-                        if matches!(request, Event::Reset(_) | Event::Step(..)) {
-                            state.motion.claim();
-                        }
-                        Some(Some(request))
-                    }
+                match state.poll_request() {
+                    Some(request) => Some(Some(request)),
                     None => state.machine.error().is_some().then_some(None),
                 }
             })
             .await;
             let Some(request) = request else { return };
             match request {
-                Event::Reset(_) | Event::Step(..) => self.answer_motion(request).await,
+                Event::Reset(_) | Event::Step(..) => {
+                    self.answer_motion(request).await;
+                    self.connection().lock().finish_motion();
+                }
                 // What moves nothing is let go when nobody waits for it any more.
                 _ => or(self.answer(request, &mut deferred), self.wait_for_end()).await,
             }
@@ -210,23 +201,15 @@ impl<B: Robot, F: Fn() + Send + Sync> Dispatcher<B, F> {
     async fn answer_motion(&self, request: Event) {
         match request {
             Event::Reset(reply) => {
-                if !self.take_over().await {
-                    return;
-                }
                 if let Some(result) = self.run_robot_code("resetting", self.robot.reset()).await {
                     let _ = self.call(|state| state.machine.reply_reset(reply, result));
                 }
-                self.connection().lock().finish_motion();
             }
             Event::Step(action, reply) => {
-                if !self.take_over().await {
-                    return;
-                }
                 if let Some(result) = self.run_robot_code("stepping", self.robot.step(action)).await
                 {
                     let _ = self.call(|state| state.machine.reply_step(reply, result));
                 }
-                self.connection().lock().finish_motion();
             }
             _ => {}
         }
@@ -238,28 +221,7 @@ impl<B: Robot, F: Fn() + Send + Sync> Dispatcher<B, F> {
 
     async fn wait_for_end(&self) {
         let ended = |state: &mut ServerState| state.machine.error().is_some().then_some(());
-        wait_for(self.connection(), ServerState::listen_motion_end, ended).await;
-    }
-
-    /// Waits until nothing moves the robot, and sees to it that nothing else does. False when the
-    /// connection ended first: a robot that was told to hold still is not moved any more.
-    async fn take_over(&self) -> bool {
-        let take = |state: &mut ServerState| {
-            if state.machine.error().is_some() {
-                state.motion.unclaim();
-                return Some(false);
-            }
-            (state.motion == Motion::Claimed).then(|| {
-                state.motion = Motion::Moving;
-                true
-            })
-        };
-        let taken = wait_for(self.connection(), ServerState::listen_motion_end, take).await;
-        if !taken {
-            // The robot is still to be told of the end.
-            self.connection().call(|_, _| ());
-        }
-        taken
+        wait_for(self.connection(), ServerState::listen_end, ended).await;
     }
 
     /// Lets the robot do something; when it fails, or panics, the connection ends and the policy is
@@ -321,8 +283,9 @@ mod tests {
     use std::task::{Context, Wake, Waker};
 
     use chiral_proto::sensors::Sensors;
+    use chiral_proto::server::Server;
     use chiral_proto::wire::ClientMessage;
-    use chiral_proto::{Action, ConnectionError, Map};
+    use chiral_proto::{Action, ActionSpec, ConnectionError, Map, Rate};
 
     use super::*;
     use crate::server::{Admission, ServerConfig, machine_of_callbacks};
@@ -362,7 +325,9 @@ mod tests {
         let arm = Arc::new(arm);
         let admission = Admission::new(ServerConfig::default());
         let machine = |config: &ServerConfig| machine_of_callbacks(config, &arm.sensors);
-        let lease = admission.admit_blocking(machine).expect("the robot is free");
+        let lease = admission
+            .admit_blocking(&admission.arrive("policy:1"), machine)
+            .expect("the robot is free");
         let connection = Arc::clone(lease.connection());
         let spawn = move |name, task: BoxFuture<'static, ()>| {
             if available != Some(name) {
@@ -373,7 +338,9 @@ mod tests {
         };
         dispatch_on_threads(lease, Arc::clone(&arm), spawn, || ());
         assert!(matches!(connection.error(), Some(ConnectionError::RobotFailed(_))));
-        admission.admit_blocking(machine).expect("the robot is free again");
+        admission
+            .admit_blocking(&admission.arrive("policy:1"), machine)
+            .expect("the robot is free again");
         arm
     }
 
@@ -415,7 +382,9 @@ mod tests {
         let robot = Arc::new(Mute(Sensors::new([], []).expect("no sensors")));
         let admission = Admission::new(ServerConfig::default());
         let machine = |config: &ServerConfig| machine_of_callbacks(config, &robot.0);
-        let lease = admission.admit_blocking(machine).expect("the robot is free");
+        let lease = admission
+            .admit_blocking(&admission.arrive("policy:1"), machine)
+            .expect("the robot is free");
         let connection = Arc::clone(lease.connection());
         let mut task = dispatch(lease, Arc::clone(&robot));
         let woken = Arc::new(CountingWaker::default());
@@ -430,6 +399,28 @@ mod tests {
         assert_eq!(woken.0.load(Ordering::Relaxed), 0, "woken for a request that has to wait");
         connection.disconnect(Instant::now(), ConnectionError::ClosedLocally);
         assert!(woken.0.load(Ordering::Relaxed) > 0, "not woken at the end");
+    }
+
+    #[test]
+    fn the_driver_is_woken_for_the_deadline_of_what_a_thread_takes() {
+        let mut config = ServerConfig::default();
+        let rate = Rate::hz(50).expect("a rate");
+        config.machine.action_spec = ActionSpec::vector(1).rate(rate).hold_after(0).stop_after(5);
+        let admission = Admission::new(config);
+        let machine = |config: &ServerConfig| Server::new(Instant::now(), config.machine.clone());
+        let lease = admission
+            .admit_blocking(&admission.arrive("policy:1"), machine)
+            .expect("the robot is free");
+        let connection = Arc::clone(lease.connection());
+        let woken = Arc::new(CountingWaker::default());
+        connection.register(&Waker::from(Arc::clone(&woken)));
+        assert_eq!(connection.poll_timeout(), None, "a robot that has not moved is not stopped");
+        let action = ClientMessage::ApplyAction([0.5].into());
+        connection.receive(Message::Whole(action.encode().to_bytes()));
+        let taken = connection.take(ServerState::poll_motion);
+        assert!(matches!(taken, Some(Event::Action(_))));
+        assert!(woken.0.load(Ordering::Relaxed) > 0, "it sleeps on while the policy is silent");
+        assert!(connection.poll_timeout().is_some());
     }
 
     #[test]

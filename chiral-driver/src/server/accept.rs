@@ -90,11 +90,11 @@ pub(super) async fn accept_policies<R: Runtime>(
         match next {
             Ok(NewConnection::Stream(stream, peer)) => {
                 // Here, for the tasks may begin in any order.
-                let arrival = admission.arrive(source_of(&peer).to_owned());
+                let arrival = admission.arrive(&peer);
                 R::spawn("chiral-policy", async move {
                     let served = async {
                         let stream = MaybeSecure::accept(stream, admission.config())?;
-                        serve_stream::<R, _>(&admission, &arrival, stream, &peer, robot).await
+                        serve_stream::<R, _>(&admission, arrival, stream, &peer, robot).await
                     };
                     if let Err(error) = served.await {
                         admission.log_refusal(&peer, format_args!("was not served: {error}"));
@@ -102,40 +102,41 @@ pub(super) async fn accept_policies<R: Runtime>(
                 });
             }
             Ok(NewConnection::Transport(incoming)) => {
+                let Incoming { transport, peer } = incoming;
+                let arrival = admission.arrive(&peer);
                 R::spawn("chiral-policy", async move {
-                    let Incoming { transport, peer } = incoming;
-                    if let Err(refusal) =
-                        serve_transport::<R>(&admission, transport, &peer, robot).await
-                    {
+                    let served =
+                        serve_transport::<R>(&admission, arrival, transport, &peer, robot).await;
+                    if let Err(refusal) = served {
                         admission.log_refusal(&peer, format_args!("was refused: {refusal}"));
                     }
                 });
             }
             Err(error) => {
-                tracing::warn!("no connection could be accepted: {error}");
+                admission.log_accept_error(&error);
                 R::timer(Instant::now() + ACCEPT_RETRY).await;
             }
         }
     }
 }
 
-/// The host of a peer that is named by its socket's address.
-pub fn source_of(peer: &str) -> &str {
-    peer.rsplit_once(':').map_or(peer, |(host, _)| host)
-}
-
 /// Serves a policy whose transport is connected, when the robot is free, to the end.
 pub(super) async fn serve_transport<R: Runtime>(
     admission: &Arc<Admission>,
+    arrival: Arrival,
     mut transport: impl Transport,
     peer: &str,
     robot: impl Operate,
 ) -> Result<ConnectionError, Refusal> {
-    match admission.admit::<R>(|config| robot.machine(config)).await {
-        Ok(lease) => Ok(run::<R>(lease, transport, peer, robot).await),
+    match admission.admit::<R>(&arrival, |config| robot.machine(config)).await {
+        Ok(lease) => {
+            drop(arrival);
+            Ok(run::<R>(lease, transport, peer, robot).await)
+        }
         Err(refusal) => {
             transport.close(Instant::now(), CloseCode::TRY_AGAIN_LATER, &refusal.to_string());
-            until::<R, _>(Instant::now() + FINISH_TIMEOUT, finish_refused(&mut transport)).await;
+            let finishing = or(finish_refused(&mut transport), arrival.wait_until_evicted());
+            until::<R, _>(Instant::now() + FINISH_TIMEOUT, finishing).await;
             Err(refusal)
         }
     }
@@ -165,7 +166,7 @@ pub async fn finish_refused(transport: &mut impl Transport) {
 /// Takes a connection through its handshake and, when the robot is free, serves it to its end.
 pub(super) async fn serve_stream<R: Runtime, S>(
     admission: &Arc<Admission>,
-    arrival: &Arrival,
+    arrival: Arrival,
     mut stream: S,
     peer: &str,
     robot: impl Operate,
@@ -182,25 +183,26 @@ where
     let request = match handshake {
         Some(Ok(Ok(request))) => request,
         Some(Ok(Err(bad))) => {
-            send_response_and_close::<R, _>(arrival, stream, &bad.response()).await;
+            send_response_and_close::<R, _>(&arrival, stream, &bad.response()).await;
             return Err(ServeError::BadHandshake(bad));
         }
         #[cfg(feature = "tls")]
         Some(Err(error)) if TlsError::behind(&error).is_some() => {
             // What tells the client why has been written.
-            send_response_and_close::<R, _>(arrival, stream, &[]).await;
+            send_response_and_close::<R, _>(&arrival, stream, &[]).await;
             return Err(error.into());
         }
         Some(Err(error)) => return Err(error.into()),
         None => return Err(ServeError::HandshakeTimedOut),
     };
-    if let Err(rejection) = admission.check(&request, source_of(peer)) {
+    if let Err(rejection) = admission.check(&request, peer) {
         let response = request.refuse(rejection.status(), rejection.reason());
-        send_response_and_close::<R, _>(arrival, stream, &response).await;
+        send_response_and_close::<R, _>(&arrival, stream, &response).await;
         return Err(ServeError::Rejected(rejection));
     }
-    match admission.admit::<R>(|config| robot.machine(config)).await {
+    match admission.admit::<R>(&arrival, |config| robot.machine(config)).await {
         Ok(lease) => {
+            drop(arrival);
             let Accepted { response, surplus, .. } = request.accept();
             let responding = async {
                 stream.write_all(&response).await?;
@@ -214,7 +216,7 @@ where
         }
         Err(refusal) => {
             let response = request.refuse(refusal.status(), &refusal.to_string());
-            send_response_and_close::<R, _>(arrival, stream, &response).await;
+            send_response_and_close::<R, _>(&arrival, stream, &response).await;
             Err(ServeError::Refused(refusal))
         }
     }

@@ -4,9 +4,13 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use chiral_proto::printable;
 use chiral_proto::ws::Request;
 
 use crate::panic::panic_message;
+
+/// Characters of a web page's origin that are shown.
+const LONGEST_ORIGIN: usize = 120;
 
 type Check = dyn Fn(&Request) -> Result<(), Rejection> + Send + Sync;
 
@@ -45,7 +49,8 @@ fn refuse_web_pages(request: &Request) -> Result<(), Rejection> {
         // Some libraries for programs make up an origin of the WebSocket's own scheme.
         Some(origin) if !origin.starts_with("ws://") && !origin.starts_with("wss://") => {
             let reason = format!(
-                "the web page at {origin} may not drive this robot, unless its program accepts it"
+                "the web page at {} may not drive this robot, unless its program accepts it",
+                printable(origin, LONGEST_ORIGIN)
             );
             Err(Rejection::new(403, reason))
         }
@@ -119,6 +124,9 @@ mod tests {
             let rejection = check(&[("Origin", page)]).expect_err("it is a web page");
             assert_eq!(rejection.status(), 403, "{page}");
         }
+        let long = format!("http://{}\u{202e}.com", "x".repeat(10_000));
+        let rejection = check(&[("Origin", &long)]).expect_err("it is a web page");
+        assert!(rejection.reason().len() < 250 && rejection.reason().contains("xx… may not"));
         check(&[]).expect("a program");
         check(&[("Origin", "ws://robot:8765")]).expect("a program that makes an origin up");
         Accept::new(|_| Ok(())).check(&request(&[("Origin", "null")])).expect("it is accepted");

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use chiral_proto::server::{Server, Stats};
 use chiral_proto::ws::Request;
 use event_listener::{Event, EventListener, Listener as _};
+use futures_lite::future::or;
 
 use super::accept_hook::Rejection;
 use super::arrivals::{Arrival, Arrivals};
@@ -16,11 +17,14 @@ use super::wrong_tokens::WrongTokens;
 use crate::connection::Connection;
 use crate::driver::PROBE_TIMEOUT;
 use crate::runtime::{Runtime, until};
+use crate::token::Token;
 use crate::transport::Extension;
 
 /// How long a policy waits for the one before it that may just be going: its end and the new
 /// connection reach the server independently.
 const HANDOVER_TIMEOUT: Duration = Duration::from_millis(250);
+/// How long a thread waits for the robot before it looks whether others need its place.
+const EVICTION_STEP: Duration = Duration::from_millis(50);
 
 /// Sees to it that the robot has one policy at a time.
 pub struct Admission {
@@ -36,7 +40,8 @@ pub(super) struct AdmissionState {
     pub(super) shutting_down: bool,
     /// Requests made so far.
     requests: u64,
-    log: LogLimit,
+    refusals: LogLimit,
+    accept_errors: LogLimit,
     wrong_tokens: WrongTokens,
 }
 
@@ -67,6 +72,9 @@ pub enum Refusal {
     /// The newest policy takes the robot over, and this one is older.
     #[error("a newer policy takes this robot over")]
     Superseded,
+    /// Others have come since, more than the server lets wait.
+    #[error("too many others wait for this robot; try again")]
+    Evicted,
     /// The server is shutting down.
     #[error("the robot's server is shutting down")]
     ShuttingDown,
@@ -78,7 +86,7 @@ impl Refusal {
     pub fn status(&self) -> u16 {
         match self {
             Self::Superseded => 409,
-            Self::Taken | Self::Busy | Self::ShuttingDown => 503,
+            Self::Taken | Self::Busy | Self::Evicted | Self::ShuttingDown => 503,
         }
     }
 }
@@ -97,6 +105,8 @@ impl Refusal {
 pub struct AdmissionRequest {
     /// Counts the requests; the newest has the highest.
     number: u64,
+    /// The connection that makes it.
+    arrival: u64,
     phase: Phase,
     /// When this phase is over.
     until: Instant,
@@ -143,18 +153,18 @@ impl Admission {
         result
     }
 
-    /// Notes that a connection has come, which is not admitted yet.
-    pub fn arrive(self: &Arc<Self>, source: String) -> Arrival {
-        Arrival::new(self, source)
+    /// Notes that a connection has come from a peer, which is not admitted yet.
+    pub fn arrive(self: &Arc<Self>, peer: &str) -> Arrival {
+        Arrival::new(self, source_of(peer).to_owned())
     }
 
     /// Looks at a request for a WebSocket: first whether it has the server's token, then what the
-    /// program says to it. `source` is the host that it comes from.
+    /// program says to it.
     ///
     /// # Errors
     /// When it is rejected.
-    pub fn check(&self, request: &Request, source: &str) -> Result<(), Rejection> {
-        self.check_token(request, source)?;
+    pub fn check(&self, request: &Request, peer: &str) -> Result<(), Rejection> {
+        self.check_token(request, source_of(peer))?;
         self.config.accept.check(request)
     }
 
@@ -163,29 +173,37 @@ impl Admission {
         let now = Instant::now();
         let mut state = self.lock();
         if state.wrong_tokens.are_too_many(now, source) {
-            let reason =
-                "too many requests without the right token came from this host: wait a minute";
+            let reason = "too many requests with a wrong token came from this host: wait a minute";
             return Err(Rejection::new(429, reason));
         }
         let found = request.header("Authorization");
         if found.is_some_and(|found| token.is_in(found)) {
             return Ok(());
         }
-        state.wrong_tokens.note(now, source);
-        let problem = if found.is_some() { "found another" } else { "found none" };
+        // A request without one is no guess: a web page can make it, and would lock its host out.
+        let is_guess = found.is_some_and(Token::is_claimed_in);
+        if is_guess {
+            state.wrong_tokens.note(now, source);
+        }
+        let problem = if is_guess { "found another" } else { "found none" };
         let reason =
             format!("{problem}, expected the token of this robot: give the client that one");
         Err(Rejection::new(401, reason))
     }
 
     /// A request for the robot, which begins now.
-    pub fn request(&self) -> AdmissionRequest {
+    pub fn request(&self, arrival: &Arrival) -> AdmissionRequest {
         let number = {
             let mut state = self.lock();
             state.requests += 1;
             state.requests
         };
-        AdmissionRequest { number, phase: Phase::Waiting, until: Instant::now() + HANDOVER_TIMEOUT }
+        AdmissionRequest {
+            number,
+            arrival: arrival.id(),
+            phase: Phase::Waiting,
+            until: Instant::now() + HANDOVER_TIMEOUT,
+        }
     }
 
     /// Takes the robot for a new connection, if it is free or is becoming so. Whether the one
@@ -206,6 +224,9 @@ impl Admission {
             state.robot = Robot::Leased(Arc::clone(&connection));
             return Admitting::Admitted(Lease { admission: Arc::clone(self), connection });
         };
+        if state.arrivals.is_evicted(request.arrival) {
+            return Admitting::Refused(Refusal::Evicted);
+        }
         let has_gone = before.error().is_some();
         let is_over = request.until <= now;
         let next = match request.phase {
@@ -254,14 +275,18 @@ impl Admission {
     /// When the policy is not let in.
     pub async fn admit<R: Runtime>(
         self: &Arc<Self>,
+        arrival: &Arrival,
         machine: impl Fn(&ServerConfig) -> Server,
     ) -> Result<Lease, Refusal> {
-        let mut request = self.request();
+        let mut request = self.request(arrival);
         loop {
             match self.poll_admit(&mut request, &machine) {
                 Admitting::Admitted(lease) => return Ok(lease),
                 Admitting::Refused(refusal) => return Err(refusal),
-                Admitting::Wait(listener, at) => drop(until::<R, _>(at, listener).await),
+                Admitting::Wait(listener, at) => {
+                    let changed = or(listener, arrival.wait_until_evicted());
+                    until::<R, _>(at, changed).await;
+                }
             }
         }
     }
@@ -272,14 +297,17 @@ impl Admission {
     /// When the policy is not let in.
     pub fn admit_blocking(
         self: &Arc<Self>,
+        arrival: &Arrival,
         machine: impl Fn(&ServerConfig) -> Server,
     ) -> Result<Lease, Refusal> {
-        let mut request = self.request();
+        let mut request = self.request(arrival);
         loop {
             match self.poll_admit(&mut request, &machine) {
                 Admitting::Admitted(lease) => return Ok(lease),
                 Admitting::Refused(refusal) => return Err(refusal),
-                Admitting::Wait(listener, at) => drop(listener.wait_deadline(at)),
+                Admitting::Wait(listener, at) => {
+                    listener.wait_deadline(at.min(Instant::now() + EVICTION_STEP));
+                }
             }
         }
     }
@@ -362,16 +390,29 @@ impl Admission {
         state.extension.clone()
     }
 
+    /// Logs that no connection could be taken from the system, but not each time.
+    pub fn log_accept_error(&self, error: &std::io::Error) {
+        let allowed = self.lock().accept_errors.allow(Instant::now());
+        if allowed.is_some() {
+            tracing::warn!("no connection could be accepted: {error}");
+        }
+    }
+
     /// Logs what happened to somebody who was not let in, but not more than a few times a second,
     /// however many come.
     pub fn log_refusal(&self, peer: &str, what: std::fmt::Arguments<'_>) {
-        let allowed = self.lock().log.allow(Instant::now());
+        let allowed = self.lock().refusals.allow(Instant::now());
         match allowed {
             Some(0) => tracing::info!("{peer} {what}"),
             Some(passed_over) => tracing::info!("{peer} {what} (and {passed_over} like it before)"),
             None => {}
         }
     }
+}
+
+/// The host of a peer that is named by its socket's address.
+fn source_of(peer: &str) -> &str {
+    peer.rsplit_once(':').map_or(peer, |(host, _)| host)
 }
 
 impl AdmissionState {
@@ -428,11 +469,18 @@ mod tests {
 
     use super::*;
 
+    fn machine(config: &ServerConfig) -> Server {
+        Server::new(Instant::now(), config.machine.clone())
+    }
+
+    fn admit(admission: &Arc<Admission>) -> Result<Lease, Refusal> {
+        admission.admit_blocking(&admission.arrive("robot:1"), machine)
+    }
+
     #[test]
     fn a_policy_that_is_given_up_before_it_is_driven_holds_no_shutdown_up() {
         let admission = Admission::new(ServerConfig::default());
-        let machine = |config: &ServerConfig| Server::new(Instant::now(), config.machine.clone());
-        let lease = admission.admit_blocking(machine).expect("the robot is free");
+        let lease = admit(&admission).expect("the robot is free");
         admission.start_shutdown(Duration::ZERO);
         let mut waiting = Box::pin(admission.wait_until_free());
         assert!(block_on(poll_once(&mut waiting)).is_none(), "the robot has a policy");
@@ -443,9 +491,9 @@ mod tests {
     #[test]
     fn who_waits_for_a_robot_that_another_one_gets_is_refused() {
         let admission = Admission::new(ServerConfig::default());
-        let machine = |config: &ServerConfig| Server::new(Instant::now(), config.machine.clone());
-        let _lease = admission.admit_blocking(machine).expect("the robot is free");
-        let mut late = admission.request();
+        let _lease = admit(&admission).expect("the robot is free");
+        let arrival = admission.arrive("robot:1");
+        let mut late = admission.request(&arrival);
         late.phase = Phase::Settling;
         let outcome = admission.poll_admit(&mut late, machine);
         assert!(matches!(outcome, Admitting::Refused(Refusal::Taken)));
@@ -455,9 +503,9 @@ mod tests {
     fn the_newest_policy_takes_the_robot_over() {
         let config = ServerConfig { take_over: true, ..ServerConfig::default() };
         let admission = Admission::new(config);
-        let machine = |config: &ServerConfig| Server::new(Instant::now(), config.machine.clone());
-        let first = admission.admit_blocking(machine).expect("the robot is free");
-        let (mut second, mut third) = (admission.request(), admission.request());
+        let first = admit(&admission).expect("the robot is free");
+        let arrival = admission.arrive("robot:1");
+        let (mut second, mut third) = (admission.request(&arrival), admission.request(&arrival));
         let outcome = admission.poll_admit(&mut second, machine);
         assert!(matches!(outcome, Admitting::Refused(Refusal::Superseded)), "there is a newer one");
         assert_eq!(first.connection().error(), None);
@@ -473,11 +521,37 @@ mod tests {
     #[test]
     fn a_robot_that_is_not_done_with_a_policy_that_has_gone_is_busy() {
         let admission = Admission::new(ServerConfig::default());
-        let machine = |config: &ServerConfig| Server::new(Instant::now(), config.machine.clone());
-        let lease = admission.admit_blocking(machine).expect("the robot is free");
+        let lease = admit(&admission).expect("the robot is free");
         lease.connection().finish(chiral_proto::ConnectionError::Reset);
-        assert_eq!(admission.admit_blocking(machine).err(), Some(Refusal::Busy));
+        assert_eq!(admit(&admission).err(), Some(Refusal::Busy));
         drop(lease);
-        admission.admit_blocking(machine).expect("the robot is at rest");
+        admit(&admission).expect("the robot is at rest");
+    }
+
+    #[test]
+    fn who_waits_for_the_robot_makes_room_for_those_who_come_later() {
+        let admission = Admission::new(ServerConfig::default());
+        let _lease = admit(&admission).expect("the robot is free");
+        let first = admission.arrive("10.0.0.1:1");
+        let mut request = admission.request(&first);
+        assert!(matches!(admission.poll_admit(&mut request, machine), Admitting::Wait(..)));
+        let others: Vec<_> =
+            (0..64).map(|port| admission.arrive(&format!("10.0.0.1:{port}"))).collect();
+        let outcome = admission.poll_admit(&mut request, machine);
+        assert!(matches!(outcome, Admitting::Refused(Refusal::Evicted)));
+        let last = others.last().expect("there are some");
+        let mut request = admission.request(last);
+        assert!(matches!(admission.poll_admit(&mut request, machine), Admitting::Wait(..)));
+    }
+
+    #[test]
+    fn the_connection_of_a_policy_that_was_evicted_is_admitted_if_the_robot_is_free() {
+        let admission = Admission::new(ServerConfig::default());
+        let first = admission.arrive("10.0.0.1:1");
+        let mut request = admission.request(&first);
+        let _others: Vec<_> =
+            (0..64).map(|port| admission.arrive(&format!("10.0.0.1:{port}"))).collect();
+        assert!(first.is_evicted());
+        assert!(matches!(admission.poll_admit(&mut request, machine), Admitting::Admitted(_)));
     }
 }

@@ -57,7 +57,7 @@ impl Arrivals {
         self.open.retain(|entry| entry.id != id);
     }
 
-    fn is_evicted(&self, id: u64) -> bool {
+    pub(super) fn is_evicted(&self, id: u64) -> bool {
         self.open.iter().any(|entry| entry.id == id && entry.evicted)
     }
 
@@ -78,6 +78,10 @@ impl Arrival {
     pub(super) fn new(admission: &Arc<Admission>, source: String) -> Self {
         let id = admission.lock().arrivals.add(source);
         Self { admission: Arc::clone(admission), id }
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id
     }
 
     /// Whether it is not worth going on with.

@@ -27,7 +27,7 @@ use futures_lite::future::or;
 
 pub use accept::{
     ACCEPT_RETRY, DRAIN_LIMIT, FIRST_MESSAGE_TIMEOUT, HANDSHAKE_TIMEOUT, ServeError,
-    finish_refused, session, source_of, warn_if_mute,
+    finish_refused, session, warn_if_mute,
 };
 pub use accept_hook::{Accept, Rejection};
 pub use admission::{Admission, AdmissionRequest, Admitting, Lease, Refusal};
@@ -38,8 +38,6 @@ pub use listening::{
 };
 pub use operate::machine_of_callbacks;
 pub use state::ServerState;
-
-pub(crate) use state::Motion;
 
 use crate::address::StreamAddress;
 use crate::robot::{CommandSlot, Commands, Robot};
@@ -229,8 +227,9 @@ impl<R: Runtime> PolicyServer<R> {
 
     /// Serves the robot over any ordered byte stream that is connected already, until the
     /// connection ends, and returns why it did: a TLS connection, an HTTP server's upgrade, a pipe,
-    /// a socket of your own. The client's WebSocket handshake is read from it. `peer` is for the
-    /// log. Dropping the future closes the connection.
+    /// a socket of your own. The client's WebSocket handshake is read from it. `peer` is its address,
+    /// `host:port`: for the log, and because each host may only guess so many tokens and have so
+    /// many connections that wait. Dropping the future closes the connection.
     ///
     /// # Errors
     /// When the handshake fails or another policy is connected; the client has been told.
@@ -244,9 +243,9 @@ impl<R: Runtime> PolicyServer<R> {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let admission = self.admission();
-        let arrival = admission.arrive(peer.to_owned());
+        let arrival = admission.arrive(peer);
         let robot = Callbacks::<R, _>::new(Arc::new(robot));
-        serve_stream::<R, _>(&admission, &arrival, stream, peer, robot).await
+        serve_stream::<R, _>(&admission, arrival, stream, peer, robot).await
     }
 
     /// As [`serve_stream`](Self::serve_stream), over a transport that is connected already.
@@ -259,13 +258,10 @@ impl<R: Runtime> PolicyServer<R> {
         peer: &str,
         robot: impl Robot,
     ) -> Result<ConnectionError, Refusal> {
-        serve_transport::<R>(
-            &self.admission(),
-            transport,
-            peer,
-            Callbacks::<R, _>::new(Arc::new(robot)),
-        )
-        .await
+        let admission = self.admission();
+        let arrival = admission.arrive(peer);
+        let robot = Callbacks::<R, _>::new(Arc::new(robot));
+        serve_transport::<R>(&admission, arrival, transport, peer, robot).await
     }
 
     /// As [`serve_stream`](Self::serve_stream), over a WebSocket that is already open.

@@ -4,7 +4,7 @@ use std::mem::discriminant;
 use std::time::Instant;
 
 use chiral_proto::ActionError;
-use chiral_proto::server::{DropReason, Server};
+use chiral_proto::server::{self, DropReason, Server};
 use event_listener::{Event, EventListener};
 
 use super::log_limit::Repeated;
@@ -14,8 +14,9 @@ use crate::transport::Extension;
 /// The server's machine, and what those who work for it wait for.
 pub struct ServerState {
     pub(crate) machine: Server,
-    /// What moves the robot now.
-    pub(crate) motion: Motion,
+    /// The robot is moving: an action, a reset or a step, or its answer to an alarm, has begun and is
+    /// not done.
+    is_moving: bool,
     /// What the transport has beyond its frames.
     pub(crate) extension: Option<Extension>,
     /// For which reasons actions were dropped, and what of theirs was clamped, as far as the log has
@@ -26,69 +27,21 @@ pub struct ServerState {
     on_motion: Event,
     /// Notified when there may be something to do with requests.
     on_request: Event,
-    /// Notified when what moved the robot is done, and when the connection has ended.
-    on_motion_end: Event,
-}
-
-/// What moves the robot: one thing at a time.
-///
-/// ```text
-///   ┌──────── done ────────┐           ┌─────────────── done ──────────────┐
-///   ▼                      │           ▼                                   │
-/// Idle ──action, alarm──► Moving    Claimed ──a reset or step begins──► Moving
-///   │                      │           ▲
-///   │                      └─claim──► MovingClaimed ──done──┐
-///   └──claim────────────────────────► Claimed ◄─────────────┘
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Motion {
-    /// Nothing.
-    Idle,
-    /// An action, a reset or a step, or the robot's answer to an alarm.
-    Moving,
-    /// The same, and a reset or a step is next: what came behind it waits.
-    MovingClaimed,
-    /// Nothing, and a reset or a step is next.
-    Claimed,
-}
-
-impl Motion {
-    /// A reset or a step is to be next.
-    pub(crate) fn claim(&mut self) {
-        *self = match self {
-            Self::Idle | Self::Claimed => Self::Claimed,
-            Self::Moving | Self::MovingClaimed => Self::MovingClaimed,
-        };
-    }
-
-    /// The reset or step that was next will not be.
-    pub(crate) fn unclaim(&mut self) {
-        *self = match self {
-            Self::Idle | Self::Claimed => Self::Idle,
-            Self::Moving | Self::MovingClaimed => Self::Moving,
-        };
-    }
-
-    /// What moved the robot is done.
-    pub(crate) fn finish_motion(&mut self) {
-        *self = match self {
-            Self::Idle | Self::Moving => Self::Idle,
-            Self::Claimed | Self::MovingClaimed => Self::Claimed,
-        };
-    }
+    /// Notified when the connection has ended.
+    on_end: Event,
 }
 
 impl ServerState {
     pub(crate) fn new(machine: Server) -> Self {
         Self {
             machine,
-            motion: Motion::Idle,
+            is_moving: false,
             extension: None,
             dropped: Repeated::new(),
             clamped: Repeated::new(),
             on_motion: Event::new(),
             on_request: Event::new(),
-            on_motion_end: Event::new(),
+            on_end: Event::new(),
         }
     }
 
@@ -105,8 +58,35 @@ impl ServerState {
         self.on_request.listen()
     }
 
-    pub(crate) fn listen_motion_end(&self) -> EventListener {
-        self.on_motion_end.listen()
+    pub(crate) fn listen_end(&self) -> EventListener {
+        self.on_end.listen()
+    }
+
+    /// What the robot is to be told next of its motion: nothing before
+    /// [it is done](Self::finish_motion) with what it was told last.
+    pub(crate) fn poll_motion(&mut self) -> Option<server::Event> {
+        if self.is_moving {
+            return None;
+        }
+        let event = self.machine.poll_motion(Instant::now());
+        self.is_moving = event.is_some();
+        event
+    }
+
+    /// The next request. A reset or a step stays with the machine until the robot is done with what
+    /// moves it: a stop may come meanwhile.
+    pub(crate) fn poll_request(&mut self) -> Option<server::Event> {
+        if self.is_request_held_back() {
+            return None;
+        }
+        let request = self.machine.poll_request();
+        self.is_moving |=
+            matches!(request, Some(server::Event::Reset(_) | server::Event::Step(..)));
+        request
+    }
+
+    fn is_request_held_back(&self) -> bool {
+        self.is_moving && self.machine.has_motion_request()
     }
 
     /// Of how many dropped actions the log is to be told now, if of any: of the first for each reason,
@@ -122,11 +102,10 @@ impl ServerState {
         self.clamped.note(Instant::now(), count, error, is_like)
     }
 
-    /// What moved the robot is done: a reset or a step may be waiting for just this.
+    /// What moved the robot is done: more of it may be waiting for just this.
     pub(crate) fn finish_motion(&mut self) {
-        self.motion.finish_motion();
+        self.is_moving = false;
         self.dispatch_events();
-        self.on_motion_end.notify(usize::MAX);
     }
 }
 
@@ -162,15 +141,15 @@ impl State for ServerState {
 
     fn dispatch_events(&mut self) {
         // Waking a task for nothing, several times an observation, would cost more than asking.
-        if self.machine.has_motion() && self.motion == Motion::Idle {
+        if self.machine.has_motion() && !self.is_moving {
             self.on_motion.notify(usize::MAX);
         }
         let has_ended = self.machine.error().is_some();
-        if self.machine.has_request() || has_ended {
+        if (self.machine.has_request() && !self.is_request_held_back()) || has_ended {
             self.on_request.notify(usize::MAX);
         }
         if has_ended {
-            self.on_motion_end.notify(usize::MAX);
+            self.on_end.notify(usize::MAX);
         }
     }
 }

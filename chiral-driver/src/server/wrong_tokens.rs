@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
-/// Requests with a wrong token, or without, that one source may make in each interval.
+/// Requests with a wrong token that one source may make in each interval.
 const ALLOWED: u32 = 10;
 const INTERVAL: Duration = Duration::from_secs(60);
 /// Sources that are remembered.
@@ -56,7 +56,9 @@ impl Interval {
 
 /// A source's host or, with IPv6, its network: there a host has as many addresses as it likes.
 fn network_of(source: &str) -> String {
-    match source.trim_matches(['[', ']']).parse::<Ipv6Addr>() {
+    let host = source.trim_matches(['[', ']']);
+    // Behind `%` is the link, of an address that is one of a link.
+    match host.split('%').next().unwrap_or(host).parse::<Ipv6Addr>() {
         Ok(address) if address.to_ipv4_mapped().is_none() && !address.is_loopback() => {
             format!("{:x?}", &address.segments()[..4])
         }
@@ -92,6 +94,10 @@ mod tests {
         }
         assert!(wrong.are_too_many(now, "[2001:db8:1:2:3::4]"));
         assert!(!wrong.are_too_many(now, "[2001:db8:1:3::1]"));
+        for host in 0..ALLOWED {
+            wrong.note(now, &format!("[fe80::{host}%2]"));
+        }
+        assert!(wrong.are_too_many(now, "[fe80::ff%2]"));
     }
 
     #[test]
