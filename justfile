@@ -40,7 +40,8 @@ loom:
 fuzz target seconds="60":
     mkdir -p fuzz/work/{{ target }}
     RUSTC_BOOTSTRAP=1 cargo fuzz run {{ target }} fuzz/work/{{ target }} fuzz/corpus/{{ target }} -- \
-        -dict=fuzz/chiral.dict -malloc_limit_mb=2 -max_total_time={{ seconds }} -print_final_stats=1
+        $(test ! -f fuzz/options/{{ target }}.options || echo -dict=fuzz/chiral.dict -malloc_limit_mb=2) \
+        -max_total_time={{ seconds }} -print_final_stats=1
 
 # The documentation, in a browser.
 doc:

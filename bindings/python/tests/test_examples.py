@@ -30,7 +30,7 @@ def test_the_programs_of_the_readme_run_against_each_other(capsys):
         for block in re.findall(r"```python\n(.*?)```", (HERE / "README.md").read_text(), re.S)
         if "class Arm" in block or "PolicyClient(" in block
     ][:2]
-    names = {}
+    names = {"__name__": "__main__"}
     exec(robot_source.replace('"127.0.0.1"', '"127.0.0.1", 0').replace("arm.run()", ""), names)
     with names["arm"] as arm:
         policy = policy_source.replace("ws://localhost:8765", arm.uri).replace("(100)", "(10)")

@@ -68,8 +68,6 @@ fn receive(state: &TransportState, waiting: &mut VecDeque<Vec<u8>>, pieces: &[Ve
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
     #[test]
     fn messages_come_out_as_they_were_sent_until_the_connection_ends(steps in vec(step(), 0..60)) {
         let state = TransportState::new(Limits { frame_len: LONGEST, ..Limits::default() });
