@@ -27,7 +27,7 @@ pub(crate) struct Signer {
 }
 
 impl Signer {
-    pub(super) fn new(key: [u8; 32], covers_pixels: bool) -> Self {
+    pub(crate) fn new(key: [u8; 32], covers_pixels: bool) -> Self {
         Self { key, next: 0, covers_pixels }
     }
 
@@ -69,7 +69,7 @@ pub(crate) enum Unauthentic {
 }
 
 impl Verifier {
-    pub(super) fn new(key: [u8; 32]) -> Self {
+    pub(crate) fn new(key: [u8; 32]) -> Self {
         Self { key, next: Mutex::new(0) }
     }
 

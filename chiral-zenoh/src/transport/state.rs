@@ -183,7 +183,9 @@ impl TransportState {
                     "found message {found}, expected {expected}: the network has lost what is \
                      between them"
                 );
-                self.violated(&mut self.lock(), why);
+                // Not a fault of the peer's: another connection may last.
+                let message = CloseMessage { code: 1011, reason: why.clone() };
+                self.end_with(&mut self.lock(), message, ConnectionError::Lost(why));
                 false
             }
             Err(why @ (Unauthentic::Foreign | Unauthentic::Replayed)) => {
@@ -205,8 +207,13 @@ impl TransportState {
 
     /// Ends the connection over what the peer has sent.
     fn violated(&self, state: &mut State, why: String) {
-        state.close(CloseMessage { code: 1008, reason: why.clone() }, Then::AwaitAnswer);
-        state.end(ConnectionError::TransportViolation(why));
+        let message = CloseMessage { code: 1008, reason: why.clone() };
+        self.end_with(state, message, ConnectionError::TransportViolation(why));
+    }
+
+    fn end_with(&self, state: &mut State, message: CloseMessage, error: ConnectionError) {
+        state.close(message, Then::AwaitAnswer);
+        state.end(error);
         self.changed.notify_all();
     }
 
@@ -567,8 +574,11 @@ fn store_waker(slot: &mut Option<Waker>, waker: &Waker) {
 #[cfg(test)]
 mod tests {
     use chiral_proto::wire::ClientMessage;
+    use zenoh::key_expr::KeyExpr;
+    use zenoh::sample::SampleBuilder;
 
     use super::*;
+    use crate::authentication::Signer;
 
     fn with_frame_to_write() -> TransportState {
         let state = TransportState::new(Limits::default());
@@ -602,6 +612,23 @@ mod tests {
         assert!(state.end().is_none());
         state.subscription_reported(false, "policy");
         assert!(matches!(state.end(), Some(ConnectionError::Lost(_))));
+    }
+
+    #[test]
+    fn a_message_behind_one_that_is_missing_ends_the_connection_as_lost() {
+        let verifiers = [Verifier::new([1; 32]), Verifier::new([2; 32])];
+        let state = TransportState::authenticated(Limits::default(), verifiers);
+        state.subscription_reported(true, "policy");
+        let mut signer = Signer::new([1; 32], true);
+        signer.sign(&[b"missing"], false);
+        let key = KeyExpr::try_from("chiral/c2s").expect("a key");
+        let tag = signer.sign(&[b"next"], false);
+        state.receive(&SampleBuilder::put(key, &b"next"[..]).attachment(tag).into());
+        let end = state.end().expect("it has ended");
+        assert!(end.may_pass(), "a client that connects again is to do so: {end}");
+        let start = Instant::now();
+        let task = state.next_task(start + CLOSE_TIMEOUT, &mut { start });
+        assert!(matches!(task, Task::Close(CloseMessage { code: 1011, .. })));
     }
 
     #[test]
