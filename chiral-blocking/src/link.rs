@@ -188,7 +188,9 @@ impl<S: State> Link<S> {
                 0
             });
             reader.bytes_read(count);
-            self.connection.note_activity(Instant::now());
+            if self.connection.note_activity(Instant::now()) {
+                self.signal.raise();
+            }
         }
     }
 

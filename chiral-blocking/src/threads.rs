@@ -11,7 +11,7 @@ pub(crate) struct Threads {
 }
 
 impl Threads {
-    /// Starts a thread.
+    /// Starts a thread. That the system has none is no timeout, as its own error would be taken for.
     pub(crate) fn spawn(
         self: &Arc<Self>,
         name: &'static str,
@@ -20,7 +20,9 @@ impl Threads {
         // Held over the start, so that nobody misses a thread that has begun.
         let mut running = self.lock();
         running.retain(|thread| !thread.is_finished());
-        running.push(thread::Builder::new().name(name.to_owned()).spawn(work)?);
+        let started = thread::Builder::new().name(name.to_owned()).spawn(work);
+        let no_thread = |error| io::Error::other(format!("no thread could be started: {error}"));
+        running.push(started.map_err(no_thread)?);
         Ok(())
     }
 

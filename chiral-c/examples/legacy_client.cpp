@@ -12,9 +12,9 @@ int main(int argc, char** argv) try {
     float total = 0;
     for (bool done = false; !done;) {
         chiral::Action action;
-        action.N = 1;
-        action.D = 7;
         action.data = obs.proprio("joint_pos").data;  // in the place of your model
+        action.N = 1;
+        action.D = static_cast<int>(action.data.size());
         chiral::StepResult result = env.step(action);
         total += result.reward;
         done = result.terminated || result.truncated;

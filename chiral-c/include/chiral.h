@@ -1250,6 +1250,9 @@ chiral_status chiral_map_set(struct chiral_map *map, const char *key, const char
 // Sets the value of a key to what a JSON text says: `50`, `true`, `[1, 7]`, `{"force": 12.5}`.
 chiral_status chiral_map_set_json(struct chiral_map *map, const char *key, const char *json);
 
+// Removes a key and its value; does nothing where there is no such key.
+chiral_status chiral_map_remove(struct chiral_map *map, const char *key);
+
 // An entry of a map, counted from 0, in their order: its key and its value as a text. What is not
 // a text is given as JSON. `CHIRAL_NOTHING` when there are not so many. The texts are valid until
 // the map is changed or freed.

@@ -2,6 +2,7 @@
 
 use std::ffi::{c_char, c_void};
 use std::fmt::{self, Write};
+use std::io::{self, Write as _};
 
 use chiral_blocking::monotonic_seconds;
 use tracing::field::{Field, Visit};
@@ -68,7 +69,9 @@ impl Subscriber for Log {
         event.record(&mut text);
         let level = *event.metadata().level();
         let Some(call) = self.call else {
-            eprintln!("{:.3} {level:5} {}", monotonic_seconds(), text.0);
+            // `eprintln!` would panic where this cannot be written.
+            let _ =
+                writeln!(io::stderr().lock(), "{:.3} {level:5} {}", monotonic_seconds(), text.0);
             return;
         };
         let number = match level {

@@ -103,6 +103,24 @@ pub unsafe extern "C" fn chiral_map_set_json(
     })
 }
 
+/// Removes a key and its value; does nothing where there is no such key.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chiral_map_remove(
+    map: *mut chiral_map,
+    key: *const c_char,
+) -> chiral_status {
+    guard(|| {
+        // SAFETY: as the header asks of callers.
+        let map = unsafe { memory::borrow_mut(map, "map")? };
+        // SAFETY: as the header asks of callers.
+        let key = unsafe { memory::text(key, "key")? };
+        if map.map.get(key).is_some() {
+            *map = map.map.iter().filter(|(found, _)| found != key).collect::<Map>().into();
+        }
+        Ok(CHIRAL_OK)
+    })
+}
+
 /// An entry of a map, counted from 0, in their order: its key and its value as a text. What is not
 /// a text is given as JSON. `CHIRAL_NOTHING` when there are not so many. The texts are valid until
 /// the map is changed or freed.

@@ -8,7 +8,8 @@ use chiral_c::{
     CHIRAL_MISUSE, CHIRAL_NOTHING, CHIRAL_OK, chiral_client, chiral_client_close,
     chiral_client_connect, chiral_client_free, chiral_client_queued, chiral_client_send,
     chiral_commands, chiral_commands_action, chiral_commands_free, chiral_commands_must_hold,
-    chiral_last_error, chiral_map_json, chiral_sensors, chiral_sensors_free, chiral_sensors_new,
+    chiral_last_error, chiral_map_free, chiral_map_json, chiral_map_new, chiral_map_remove,
+    chiral_map_set, chiral_map_set_json, chiral_sensors, chiral_sensors_free, chiral_sensors_new,
     chiral_sensors_publish, chiral_server, chiral_server_bind, chiral_server_free,
     chiral_server_pull, chiral_server_uri, chiral_status,
 };
@@ -124,6 +125,20 @@ fn an_action_of_another_width_is_told() {
     pair.next();
     // SAFETY: a handle.
     assert!(!unsafe { chiral_commands_must_hold(pair.commands) });
+}
+
+#[test]
+fn a_key_is_removed_from_a_map_and_the_others_stay() {
+    let map = chiral_map_new();
+    // SAFETY: a handle, and texts.
+    unsafe {
+        done(chiral_map_set(map, c"phase".as_ptr(), c"lift".as_ptr()));
+        done(chiral_map_set_json(map, c"shape".as_ptr(), c"[1,2]".as_ptr()));
+        done(chiral_map_remove(map, c"phase".as_ptr()));
+        done(chiral_map_remove(map, c"phase".as_ptr()));
+        assert_eq!(CStr::from_ptr(chiral_map_json(map)), c"{\"shape\":[1,2]}");
+        chiral_map_free(map);
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use chiral_proto::{Action, Array, Map, Rate, Value};
+use chiral_proto::{Action, ActionError, ActionSpec, Array, Map, OnViolation, Rate, Value};
 use clap::Args;
 
 use crate::access::ClientAccess;
@@ -76,6 +76,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     if shape.is_none() {
         output::note("the robot does not say what shape its actions have: they are not checked");
     }
+    for (index, action) in actions.iter().enumerate() {
+        judge(&robot.contract(), index, action)?;
+    }
     let mut ticks = Ticks::starting(Instant::now(), options.rate);
     let mut wait_for_tick = move || {
         let now = Instant::now();
@@ -105,6 +108,16 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         robot.metadata().context("the robot did not take the actions")?;
     }
     client::close(robot)
+}
+
+/// Refuses an action that the robot would refuse, and tells of one that it would clamp.
+fn judge(contract: &ActionSpec, index: usize, action: &Action) -> anyhow::Result<()> {
+    let Err(error) = contract.check(action) else { return Ok(()) };
+    let is_clamped = contract.declaration().on_violation == OnViolation::Clamp
+        && matches!(error, ActionError::OutOfBounds { .. } | ActionError::TooLong { .. });
+    ensure_usage!(is_clamped, "action {index}: {error}");
+    output::note(&format!("action {index} is clamped: {error}"));
+    Ok(())
 }
 
 /// The shape of an action, where the metadata has one: `action: {shape: […]}`, as robots of this

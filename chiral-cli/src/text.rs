@@ -35,6 +35,14 @@ pub(crate) fn name(name: &str) -> String {
     }
 }
 
+/// A text that stands in the place of a name: cut where it is very long.
+pub(crate) fn cut(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MAX_NAME_CHARS) {
+        text.replace_range(end.., "…");
+    }
+    text
+}
+
 /// Rows of cells whose columns line up.
 #[derive(Debug, Default)]
 pub(crate) struct Table(Vec<Vec<String>>);
@@ -53,9 +61,11 @@ impl fmt::Display for Table {
         let widths: Vec<usize> = (0..columns).filter_map(width).collect();
         for row in &self.0 {
             let mut line = String::new();
-            for (cell, width) in row.iter().zip(&widths) {
+            for (index, (cell, width)) in row.iter().zip(&widths).enumerate() {
                 line.push_str(cell);
-                line.extend(std::iter::repeat_n(' ', width - len(cell) + 2));
+                if index + 1 < row.len() {
+                    line.extend(std::iter::repeat_n(' ', width - len(cell) + 2));
+                }
             }
             writeln!(f, "{}", line.trim_end())?;
         }
@@ -80,6 +90,8 @@ mod tests {
     fn long_names_are_truncated_at_a_character_boundary() {
         assert_eq!(name(&"é".repeat(64)), format!("\"{}\"", "é".repeat(64)));
         assert_eq!(name(&"é".repeat(9999)), format!("\"{}\"…", "é".repeat(64)));
+        assert_eq!(cut("é".repeat(9999)), format!("{}…", "é".repeat(64)));
+        assert_eq!(cut("[1, 2]".to_owned()), "[1, 2]");
     }
 
     #[test]

@@ -79,10 +79,23 @@ fn an_action_of_another_shape_than_the_robots_is_not_sent() {
 }
 
 #[test]
+fn a_robot_with_more_cameras_than_a_client_takes_does_not_begin() {
+    for count in ["257", "100000000000", "1000000000000000000"] {
+        let output = chiral().args(["serve", "--cameras", count]).output().expect("it runs");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains("cameras, clients take at most"), "{error}");
+    }
+}
+
+#[test]
 fn a_dry_run_sends_nothing() {
     let served = Served::start(&["--cameras", "1"]);
     let before = first_joint(&served);
-    let text = stdout(send(&[&served.uri, "--action", "1,1,1,1,1,1,1", "--dry-run"]));
-    assert!(text.starts_with("would send float32 [7]: [1.0, "), "{text}");
+    let output = send(&[&served.uri, "--action", "9,1,1,1,1,1,1", "--dry-run"]);
+    let note = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(note.contains("action 0 is clamped: element 0 of the action is 9, expected"), "{note}");
+    let text = stdout(output);
+    assert!(text.starts_with("would send float32 [7]: [9.0, "), "{text}");
     assert!((first_joint(&served) - before).abs() < 1e-3);
 }

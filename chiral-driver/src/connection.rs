@@ -185,11 +185,14 @@ impl<S: State> Connection<S> {
         wake
     }
 
-    /// Notes a sign of life of the peer: some bytes, whatever they are.
-    pub fn note_activity(&self, now: Instant) {
-        self.lock().machine().note_activity(now);
+    /// Notes a sign of life of the peer: some bytes, whatever they are. Says whether a driver in
+    /// another thread must be woken.
+    pub fn note_activity(&self, now: Instant) -> bool {
+        // Time passes, too.
+        let ((), wake) = self.change(|state, _| state.machine().note_activity(now));
         self.received.fetch_add(1, Ordering::Relaxed);
         self.activity.notify(usize::MAX);
+        wake
     }
 
     /// Whether the transport is to be [probed](crate::Transport::probe) now; said once.
@@ -200,6 +203,7 @@ impl<S: State> Connection<S> {
     /// The next frame to send. To be called only when the transport can take one.
     pub fn poll_transmit(&self, now: Instant) -> Option<Frame> {
         let mut state = self.lock();
+        let was_held_up = !state.wants_message();
         let machine = state.machine();
         // It may take an observation, with code of the robot's.
         let frame = catch_unwind(AssertUnwindSafe(|| machine.poll_transmit(now)));
@@ -210,7 +214,7 @@ impl<S: State> Connection<S> {
             None
         });
         state.dispatch_events();
-        self.read_on_at_end(&mut state);
+        self.read_on(&mut state, was_held_up);
         frame
     }
 
@@ -223,14 +227,16 @@ impl<S: State> Connection<S> {
     /// Lets time pass.
     pub fn handle_timeout(&self, now: Instant) {
         let mut state = self.lock();
+        let was_held_up = !state.wants_message();
         state.machine().handle_timeout(now);
         state.dispatch_events();
-        self.read_on_at_end(&mut state);
+        self.read_on(&mut state, was_held_up);
     }
 
-    /// Nothing is held up any more once the machine has ended.
-    fn read_on_at_end(&self, state: &mut S) {
-        if state.machine().error().is_some() {
+    /// Time may end what held the peer up: the robot is stopped, or the machine has ended.
+    fn read_on(&self, state: &mut S, was_held_up: bool) {
+        let reads_on = was_held_up && state.wants_message();
+        if reads_on || state.machine().error().is_some() {
             self.on_wake.notify(usize::MAX);
         }
     }
@@ -314,5 +320,59 @@ impl<S: State> Connection<S> {
 impl<S: State> std::fmt::Debug for Connection<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connection").field("error", &self.error()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use chiral_proto::server::{ActionQueue, Config, Event, Server};
+    use chiral_proto::wire::ClientMessage;
+    use chiral_proto::{Action, ActionSpec, Rate};
+    use futures_lite::future::{block_on, poll_once};
+
+    use super::*;
+    use crate::server::ServerState;
+
+    const PERIOD: Duration = Duration::from_millis(10);
+
+    /// The connection of a robot that is stopped after three missed periods, and has begun to move.
+    fn moving(action_queue: ActionQueue) -> Arc<Connection<ServerState>> {
+        let rate = Rate::hz(100).expect("a rate");
+        let action_spec = ActionSpec::vector(1).rate(rate).stop_after(3);
+        let config = Config { action_spec, action_queue, queue_bytes: 1024, ..Config::default() };
+        let connection = Connection::new(ServerState::new(Server::new(Instant::now(), config)));
+        send_action(&connection);
+        let given = connection.take(ServerState::poll_motion);
+        assert!(matches!(given, Some(Event::Action(_))));
+        connection
+    }
+
+    fn send_action(connection: &Connection<ServerState>) {
+        let action = ClientMessage::ApplyAction(Action::from([0.5]));
+        connection.receive(Message::Whole(action.encode().to_bytes()));
+    }
+
+    #[test]
+    fn a_peer_that_was_held_up_is_read_again_when_silence_stops_the_robot() {
+        let connection = moving(ActionQueue::InOrder { capacity: 1 });
+        send_action(&connection);
+        assert!(!connection.wants_message(), "the robot is not done with the first one");
+        let wake = connection.on_wake.listen();
+        connection.handle_timeout(Instant::now() + 10 * PERIOD);
+        assert!(connection.wants_message(), "what waited was dropped");
+        assert!(block_on(poll_once(wake)).is_some(), "whoever reads is not woken");
+    }
+
+    #[test]
+    fn an_alarm_that_bytes_of_the_peer_let_time_raise_is_told_at_once() {
+        let connection = moving(ActionQueue::Latest);
+        connection.lock().finish_motion();
+        let news = connection.lock().listen_motion();
+        connection.note_activity(Instant::now() + 2 * PERIOD);
+        assert!(block_on(poll_once(news)).is_some(), "whoever moves the robot is not woken");
+        let told = connection.take(ServerState::poll_motion);
+        assert!(matches!(told, Some(Event::Watchdog { .. })), "{told:?}");
     }
 }

@@ -181,8 +181,11 @@ impl<S: State, T: Transport> Driver<S, T> {
     fn exchange(&mut self, cx: &mut Context<'_>) -> bool {
         let mut progress = self.read(cx);
         self.poll_robot(cx);
+        let was_held_up = !self.connection.wants_message();
         progress |= self.write(cx);
         progress |= self.pass_time();
+        // Time may have ended what held the peer up: it is to be read again.
+        progress |= was_held_up && self.connection.wants_message();
         if let Phase::Open = self.phase
             && let Some(reason) = self.connection.error()
         {

@@ -165,7 +165,7 @@ pub use bytes;
 pub use connection::ConnectionError;
 pub use machine::Machine;
 pub use nalgebra;
-pub use pacer::{BadRate, Rate};
+pub use pacer::{BadRate, Rate, instant_after};
 pub use text::printable;
 pub use types::*;
 

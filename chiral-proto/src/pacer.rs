@@ -59,7 +59,7 @@ pub struct BadRate(f64);
 
 /// `now + wait`; of a wait beyond what an `Instant` can tell, such as `Duration::MAX`, an instant
 /// that never comes.
-pub(crate) fn after(now: Instant, wait: Duration) -> Instant {
+pub fn instant_after(now: Instant, wait: Duration) -> Instant {
     const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     now + wait.min(CENTURY)
 }

@@ -176,8 +176,9 @@ impl Rig {
         }
         let built = builder.cameras(cameras.clone()).proprios(proprios.clone()).build();
         let fits = |dtype: Dtype, shape: &Shape| {
-            let len = shape.element_count().and_then(|count| count.checked_mul(dtype.size()));
-            len.is_some_and(|len| len <= LARGEST)
+            let others = shape.iter().filter(|dim| **dim != 0);
+            let len = others.copied().try_fold(dtype.size(), usize::checked_mul);
+            len.is_some_and(|len| shape.contains(&0) || len <= LARGEST)
         };
         let all_fit = cameras.iter().all(|camera| {
             let depth = camera.depth.as_ref();

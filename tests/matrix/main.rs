@@ -296,6 +296,7 @@ macro_rules! connected_cases {
                 a_policy_goes_on_with_a_restarted_robot
                 requests_in_flight_fail_once_when_the_network_drops_the_connection
                 a_supervised_policy_does_not_notice_a_restart
+                no_plan_is_asked_for_while_the_robot_is_away
                 a_robot_that_stays_away_is_given_up
                 a_policy_is_closed_at_once_in_a_pause_between_two_tries
             }

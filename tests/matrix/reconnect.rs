@@ -199,6 +199,18 @@ pub(crate) fn a_supervised_policy_does_not_notice_a_restart(pair: Pair) {
     assert_eq!(policy.stats().reconnects, 2);
 }
 
+pub(crate) fn no_plan_is_asked_for_while_the_robot_is_away(pair: Pair) {
+    let served = pair.server.serve(Recorder::small());
+    let policy = connect(pair, &served.uri, Reconnect { hold_calls: true, ..quick() });
+    let address = stop(served);
+    wait_for_interruption(&policy);
+    let planning = ask(&policy, |policy| policy.plan_low());
+    std::thread::sleep(A_WHILE);
+    assert!(!planning.is_done());
+    let _served = pair.server.serve_at(&address, Recorder::small());
+    planning.done().expect("it waits for the robot");
+}
+
 pub(crate) fn a_robot_that_stays_away_is_given_up(pair: Pair) {
     let served = pair.server.serve(Recorder::small());
     let give_up_after = Some(Duration::from_millis(300));

@@ -129,9 +129,13 @@ class PolicyClient:
     # ---- the connection -------------------------------------------------------------------------
 
     def connect(self) -> PolicyClient:
-        """Connects, waits for a robot that is not there yet, and returns this client."""
+        """Connects, waits for a robot that is not there yet, and returns this client. Does nothing while
+        there is a connection, or it is being made again. After its end a new one is made: streams,
+        dispatch and queue are then as at the beginning."""
         if self._client is not None:
-            return self
+            if self._client.connection_state() != "ended":
+                return self
+            self.close()
         connecting = _core.Connecting(self.uri, **self._options)
         notice = _Notice(_core.redacted(self.uri))
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator, MutableMapping, Sequence
 from typing import Any, Literal
@@ -47,6 +48,9 @@ class PolicyServer:
     :meth:`serve`. What moves the robot is called one at a time, in the order in which the policy sent
     it; ``get_metadata`` and ``get_obs`` run beside that.
 
+    A method that raises ends the connection: the log has the traceback, and the next policy is let in
+    after :meth:`on_disconnect`. Of ``on_disconnect`` and ``on_actions_dropped`` it is only logged.
+
     ``super().__init__()`` makes the sensors: after it threads may write them.
 
     :param host: the address to listen on; ``unix:/path`` for a Unix socket.
@@ -59,7 +63,8 @@ class PolicyServer:
         arms the robot; see :class:`ActionSpec`.
     :param action_queue: of actions that come faster than ``apply_action`` returns, ``"latest"`` applies
         the newest only, ``"all"`` each in order.
-    :param max_obs_age: seconds; an action that was decided on an older observation is dropped.
+    :param max_obs_age: seconds; an action that was decided on an older observation is dropped. The age is
+        that of the newest image in it; None: none is too old.
     :param keepalive: seconds between pings, and for an answer to one; None for no pings.
     :param shutdown_timeout: seconds that requests which are being answered get at the end.
     :param token: the secret that a policy must show, a text of 16 to 1024 characters or a
@@ -72,7 +77,8 @@ class PolicyServer:
         connection; the policy waits. Without it web pages, known by the field ``Origin``, are refused,
         and all others let in; with it, it decides about web pages too. Not with Zenoh.
     :param failure_text: what a policy is told of a method of the robot that raised: ``"errors"``, the
-        exception's text; ``"nothing"``, only that it failed; ``"everything"``, also the text of a
+        exception's text, but of ``on_connect``, ``on_watchdog`` and ``on_stop`` only that they failed;
+        ``"nothing"``, only that it failed; ``"everything"``, the text of those three too, and that of a
         panic, which is a fault of this package. The log has all of it in any case.
     """
 
@@ -86,7 +92,7 @@ class PolicyServer:
         on_second: Literal["refuse", "replace"] = "refuse",
         action_spec: ActionSpec | None = None,
         action_queue: Literal["latest", "all"] = "latest",
-        max_obs_age: float | None = None,
+        max_obs_age: float | None = 5.0,
         keepalive: float | None = 20.0,
         shutdown_timeout: float = 5.0,
         token: Token | str | None = None,
@@ -168,20 +174,23 @@ class PolicyServer:
         raise NotImplementedError
 
     def on_connect(self) -> Any:
-        """A policy has connected."""
+        """A policy has connected: nothing else is asked before this has returned. Where it raises, the
+        connection ends."""
 
     def on_disconnect(self, reason: str) -> Any:
-        """The policy has gone, in whatever way: hold still. The next one is let in after this."""
+        """The policy has gone, in whatever way: hold still. The next one is let in after this, also where
+        it raises, which is logged."""
 
     def on_watchdog(self, seconds: float) -> Any:
-        """No action has come for so long: hold still."""
+        """No action has come for so long: hold still. Where it raises, the connection ends."""
 
     def on_stop(self, reason: str) -> Any:
         """The robot is stopped: hold still. No action comes until it is armed again, by what its
-        ``action_spec`` says or by :meth:`arm`. Default: :meth:`on_watchdog`."""
+        ``action_spec`` says or by :meth:`arm`. Where it raises, the connection ends. Default:
+        :meth:`on_watchdog`."""
 
     def on_actions_dropped(self, count: int, reason: str) -> Any:
-        """Actions came that were not applied, and why."""
+        """Actions came that were not applied, and why. Where it raises, that is logged."""
 
     # ---- sensors --------------------------------------------------------------------------------
     # All may be called from any thread.
@@ -272,7 +281,7 @@ class PolicyServer:
 
     async def serve(self) -> None:
         """Serves in the running event loop, until it is cancelled or :meth:`shutdown` is called."""
-        serving = _Serving(asyncio.get_running_loop())
+        serving = _Serving(asyncio.get_running_loop(), self._core)
         await self._serve(serving, lambda: None)
 
     def start(self) -> PolicyServer:
@@ -282,7 +291,8 @@ class PolicyServer:
         failed: list[BaseException] = []
 
         async def serve() -> None:
-            await self._serve(_Serving(asyncio.get_running_loop()), listening.set)
+            serving = _Serving(asyncio.get_running_loop(), self._core)
+            await self._serve(serving, listening.set)
 
         def run() -> None:
             try:
@@ -300,13 +310,9 @@ class PolicyServer:
 
     def shutdown(self) -> None:
         """Stops listening, tells the policy, and waits until the robot is at rest; called from a
-        method of the robot or in the event loop, it does not wait."""
-        serving = self._serving
-        if serving is None:
-            return
-        serving.stop()
-        if not _core.in_handler() and not serving.is_own_loop():
-            _wait(serving.ended)
+        method of the robot or in the event loop, it does not wait. An event loop that Ctrl-C has stopped
+        is run for that long. In a fork of the process that serves it does nothing."""
+        self._shut_down(at_exit=False)
 
     def arm(self) -> bool:
         """Arms the robot: lets the actions of the policy that is connected move it, after a stop too. What
@@ -325,7 +331,16 @@ class PolicyServer:
         return self._core.stats()
 
     def _close_at_exit(self) -> None:
-        self.shutdown()
+        self._shut_down(at_exit=True)
+
+    def _shut_down(self, at_exit: bool) -> None:
+        serving = self._serving
+        if serving is None or serving.process != os.getpid():
+            return
+        serving.stop()
+        if not _core.in_handler() and not serving.is_own_loop():
+            serving.wait_for_end(at_exit)
+            self._end(serving)
 
     def __enter__(self) -> PolicyServer:
         return self.start()
@@ -342,16 +357,24 @@ class PolicyServer:
         ]
         self._serving = serving
         try:
+            self.action_clamped = False
             self._uri = self._core.start(self, self._address(), overridden, self._options)
             _lifecycle.opened(self)
             listening()
             await serving.stopped.wait()
         finally:
-            await serving.shut_down(self._core)
+            # In a loop that was closed nothing can be awaited; then `_shut_down` has ended the server.
+            if not serving.loop.is_closed():
+                await serving.shut_down()
+            self._end(serving)
+            serving.finished.set_result(None)
+
+    def _end(self, serving: _Serving) -> None:
+        if self._serving is serving:
             _lifecycle.closed(self)
             self._serving = None
             self._uri = None
-            serving.ended.set()
+        serving.ended.set()
 
     def _address(self) -> str:
         if self.host.startswith("unix:"):
@@ -382,18 +405,50 @@ class PolicyServer:
 class _Serving:
     """One time of serving: the event loop, and what runs in it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, core: _core.Server) -> None:
         self.loop = loop
+        self.process = os.getpid()
         self.stopped = asyncio.Event()
         self.ended = threading.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        # `ended`, for whoever runs the loop.
+        self.finished: asyncio.Future[None] = loop.create_future()
+        self._core = core
+        self._thread = threading.current_thread()
+        self._replies: dict[asyncio.Task[None], _core.Reply] = {}
         self._waiting: set[asyncio.Task[None]] = set()
 
     def stop(self) -> None:
         try:
             self.loop.call_soon_threadsafe(self.stopped.set)
-        except RuntimeError:  # The loop was closed: it has ended.
-            self.ended.set()
+        except RuntimeError:  # The loop was closed, perhaps under the server.
+            self._end_without_loop()
+
+    def wait_for_end(self, at_exit: bool) -> None:
+        """Waits until the robot is at rest. A loop that was stopped under the server, as Ctrl-C does it,
+        is run here where nobody else is to run it."""
+        # In pieces: on Windows a wait without an end cannot be interrupted.
+        while not self.ended.wait(0.1):
+            if self.loop.is_running():
+                continue
+            is_left = self._thread is threading.current_thread() or not self._thread.is_alive()
+            if self.loop.is_closed():
+                self._end_without_loop()
+            elif is_left or at_exit:
+                self._run_to_end()
+            if self._core.is_at_rest():
+                return
+
+    def _run_to_end(self) -> None:
+        try:
+            self.loop.run_until_complete(self.finished)
+        except RuntimeError:  # Another thread runs it by now, or this one runs another loop.
+            self._core.shutdown()
+
+    def _end_without_loop(self) -> None:
+        """Ends the server when its loop was closed: no coroutine goes on."""
+        for reply in list(self._replies.values()):
+            reply.fail(RuntimeError("the event loop was closed"))
+        self._core.shutdown()
 
     def is_own_loop(self) -> bool:
         try:
@@ -404,9 +459,11 @@ class _Serving:
     def run(self, coroutine: Coroutine[Any, Any, Any], reply: _core.Reply, waits: bool) -> None:
         def start() -> None:
             task = self.loop.create_task(_answer(coroutine, reply))
-            for tasks in (self._tasks, self._waiting) if waits else (self._tasks,):
-                tasks.add(task)
-                task.add_done_callback(tasks.discard)
+            self._replies[task] = reply
+            task.add_done_callback(self._replies.pop)
+            if waits:
+                self._waiting.add(task)
+                task.add_done_callback(self._waiting.discard)
 
         try:
             self.loop.call_soon_threadsafe(start)
@@ -424,21 +481,13 @@ class _Serving:
         except RuntimeError:
             pass  # The loop was closed: nothing runs in it.
 
-    async def shut_down(self, core: _core.Server) -> None:
+    async def shut_down(self) -> None:
         """Waits for the server's end while the loop goes on: the robot's methods may need it."""
-        ended = asyncio.Event()
-
-        def end() -> None:
+        self._core.shutdown()
+        # Looked up and not told: the interpreter might end under a thread that calls Python.
+        while not self._core.is_at_rest():
             try:
-                core.shutdown()
-            finally:
-                self.loop.call_soon_threadsafe(ended.set)
-
-        # No executor: those take no work any more when the interpreter ends.
-        threading.Thread(target=end, name="chiral-end", daemon=True).start()
-        while not ended.is_set():
-            try:
-                await ended.wait()
+                await asyncio.sleep(0.005)
             except asyncio.CancelledError:
                 continue
 

@@ -145,6 +145,8 @@ class EnvServer(PolicyServer):
         options.setdefault("action_spec", ActionSpec(size=size))
         # Each action is a step: none may be left out.
         options.setdefault("action_queue", "all")
+        # Between two steps time stands still: the last image is as good as new.
+        options.setdefault("max_obs_age", None)
         super().__init__(host, port, **options)
         self._show(observation)
 

@@ -41,6 +41,11 @@ class Camera(chiral.PolicyServer):
             if not found:
                 break
             image = self.image_buffer("camera")
+            if (frame.shape, frame.dtype) != (image.shape, image.dtype):
+                # `cvtColor` would write to an array of its own, and leave the earlier image in this one.
+                raise ValueError(
+                    f"found a frame of {frame.shape}, {frame.dtype}, expected {image.shape}, {image.dtype}"
+                )
             cv2.cvtColor(frame, cv2.COLOR_BGR2RGB, dst=image)
             self.update_image("camera", image, captured_at)
 

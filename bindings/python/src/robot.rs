@@ -158,6 +158,14 @@ impl PythonRobot {
             },
         )
     }
+
+    /// Calls a method that cannot fail for the driver: its failure ends the connection as a panic would.
+    fn notify(&self, name: &str, args: impl FnOnce(Python<'_>) -> PyResult<Py<PyTuple>>) {
+        if let Err(error) = self.call(name, args, |_| Ok(())) {
+            // No panic hook prints this: the driver logs it, and tells the policy.
+            std::panic::resume_unwind(Box::new(error.to_string()));
+        }
+    }
 }
 
 /// The coroutine was given up: its policy has gone, or the program ends. It is no fault of the robot's.
@@ -274,8 +282,7 @@ impl Robot for PythonRobot {
 
     fn on_connect(&self) {
         if self.overridden.on_connect {
-            // What goes wrong is in the log, here and below.
-            let _ = self.call("on_connect", nothing, |_| Ok(()));
+            self.notify("on_connect", nothing);
         }
     }
 
@@ -286,6 +293,7 @@ impl Robot for PythonRobot {
         if self.overridden.on_disconnect {
             let reason = reason.to_string();
             let args = |py: Python<'_>| Ok(PyTuple::new(py, [&reason])?.unbind());
+            // What goes wrong is in the log: no connection is left to end.
             let _ = self.call("on_disconnect", args, |_| Ok(()));
         }
     }
@@ -298,6 +306,7 @@ impl Robot for PythonRobot {
                     [count.into_pyobject(py)?.into_any(), reason.into_pyobject(py)?.into_any()];
                 Ok(PyTuple::new(py, args)?.unbind())
             };
+            // Likewise: nothing moves that was to be stopped.
             let _ = self.call("on_actions_dropped", args, |_| Ok(()));
         }
     }
@@ -305,7 +314,7 @@ impl Robot for PythonRobot {
     fn on_watchdog(&self, silent_for: Duration) {
         if self.overridden.on_watchdog {
             let args = |py: Python<'_>| Ok(PyTuple::new(py, [silent_for.as_secs_f64()])?.unbind());
-            let _ = self.call("on_watchdog", args, |_| Ok(()));
+            self.notify("on_watchdog", args);
         }
     }
 
@@ -315,7 +324,7 @@ impl Robot for PythonRobot {
         }
         let reason = reason.to_string();
         let args = |py: Python<'_>| Ok(PyTuple::new(py, [&reason])?.unbind());
-        let _ = self.call("on_stop", args, |_| Ok(()));
+        self.notify("on_stop", args);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The robot's server: sensors that Python writes, and a robot whose methods Python has.
 
 use std::io::ErrorKind;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ use crate::{accept, client, contract, error, log, security, stats, wait};
 pub(crate) struct Server {
     sensors: Arc<InPlace>,
     serving: OfProcess<Mutex<Option<PolicyServer>>>,
+    /// Whether a server that is shut down has not come to its end yet.
+    is_ending: Arc<AtomicBool>,
 }
 
 #[pymethods]
@@ -52,7 +54,8 @@ impl Server {
             .build()
             .map_err(|error| error::of_sensor(py, &error))?;
         let sensors = Arc::new(InPlace::new(sensors));
-        Ok(Self { sensors, serving: OfProcess::new(Mutex::new(None)) })
+        let serving = OfProcess::new(Mutex::new(None));
+        Ok(Self { sensors, serving, is_ending: Arc::default() })
     }
 
     // ---- sensors ------------------------------------------------------------------------------
@@ -259,19 +262,37 @@ impl Server {
         Ok(serving.as_ref().is_some_and(PolicyServer::stop_motion))
     }
 
-    /// Stops listening, tells the policy, and waits until the robot is at rest.
+    /// Stops listening and tells the policy, without waiting: see `is_at_rest`.
     fn shutdown(&self, py: Python<'_>) {
         if !self.serving.is_usable() {
             return;
         }
-        let server = self.serving.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(server) = server {
-            // Its threads may be waiting for the interpreter's lock.
-            py.detach(move || {
-                server.shutdown();
-                drop(server);
-            });
+        let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(server) = serving.take() else { return };
+        self.is_ending.store(true, Ordering::Release);
+        drop(serving);
+        let is_ending = Arc::clone(&self.is_ending);
+        let end = move || {
+            server.shutdown();
+            drop(server);
+            is_ending.store(false, Ordering::Release);
+        };
+        // None of Python's threads: 3.12 starts no more of those when the interpreter ends.
+        let thread = std::thread::Builder::new().name("chiral-end".to_owned());
+        // Without a thread the server is dropped here, and waits for threads that may need the
+        // interpreter's lock.
+        if py.detach(move || thread.spawn(end)).is_err() {
+            self.is_ending.store(false, Ordering::Release);
         }
+    }
+
+    /// Whether nothing calls the robot: it is not served, or its end was waited for.
+    fn is_at_rest(&self) -> bool {
+        if !self.serving.is_usable() {
+            return true;
+        }
+        let serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        serving.is_none() && !self.is_ending.load(Ordering::Acquire)
     }
 }
 

@@ -47,6 +47,7 @@ def test_constructors_and_calls_have_the_documented_defaults():
     server = parameters(chiral.PolicyServer.__init__)
     assert list(server)[:3] == ["host", "port", "protocol"]
     assert (server["host"], server["protocol"]) == ("0.0.0.0", "websocket")
+    assert server["max_obs_age"] == 5.0
     assert parameters(chiral.PolicyClient.start_obs_stream) == {"hz": 30.0}
     assert parameters(chiral.PolicyClient.start_action_dispatch) == {"hz": 10.0}
     assert parameters(chiral.PolicyServer._make_obs) == {"timestamp": 0.0, "copy": False}

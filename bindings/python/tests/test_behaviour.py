@@ -95,6 +95,50 @@ def test_ctrl_c_interrupts_every_wait_at_once(wait):
     assert process.returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("method", "then"),
+    [
+        ("def", "pass"),
+        ("async def", "pass"),
+        ("async def", "robot.shutdown()"),
+        ("def", "loop.close()"),
+    ],
+)
+def test_a_robot_in_a_loop_that_ctrl_c_has_stopped_is_told_of_the_end(method, then):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    source = f"""
+        import asyncio, signal, threading
+        from robots import Arm
+        observing = threading.Event()
+        class Interrupted(Arm):
+            async def get_obs(self):
+                observing.set()
+                await asyncio.Event().wait()
+            def apply_action(self, action):
+                observing.wait(20)
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            {method} on_disconnect(self, reason):
+                print("at rest", flush=True)
+        loop = asyncio.new_event_loop()
+        robot = Interrupted(port={port}, shutdown_timeout=0.2)
+        try:
+            loop.run_until_complete(robot.serve())
+        except KeyboardInterrupt:
+            print("interrupted", flush=True)
+            {then}
+    """
+    with program(source) as process:
+        try:
+            with chiral.PolicyClient(f"ws://127.0.0.1:{port}", connect_timeout=SOON) as client:
+                client.start_obs_stream(hz=100)
+                client.send_action([0.0])
+                out, err = process.communicate(timeout=SOON)
+        finally:
+            process.kill()
+    assert (process.returncode, sorted(out.split("\n"))) == (0, ["", "at rest", "interrupted"]), err
+
+
 # ---- exceptions ---------------------------------------------------------------------------------
 
 
@@ -132,6 +176,47 @@ def test_an_exception_of_the_robot_reaches_the_policy_as_text_and_the_log_as_a_t
         with chiral.PolicyClient(robot.uri) as client:
             with pytest.raises(chiral.ConnectionClosed, match="OSError: camera unplugged"):
                 client.get_obs()
+
+
+@pytest.mark.parametrize("told", ["errors", "everything"])
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("hook", ["on_connect", "on_watchdog", "on_stop"])
+def test_a_robot_that_fails_to_brake_or_to_hold_ends_the_connection(hook, is_async, told, caplog):
+    def fail(self, *args):
+        raise RuntimeError("the brake is stuck")
+
+    async def fail_later(self, *args):
+        await asyncio.sleep(0)
+        raise RuntimeError("the brake is stuck")
+
+    class Stuck(Arm):
+        on_watchdog = chiral.PolicyServer.on_watchdog
+
+    setattr(Stuck, hook, fail_later if is_async else fail)
+    watchdog = 0.05 if hook == "on_watchdog" else None
+    with Stuck(watchdog=watchdog, failure_text=told) as robot:
+        with chiral.PolicyClient(robot.uri, connect_timeout=SOON) as client:
+            if hook == "on_stop":
+                client.get_metadata()
+                robot.stop_motion()
+            with pytest.raises(chiral.ConnectionClosed) as caught:
+                client.next_obs(timeout=5)
+        assert caught.value.code == 1011
+        assert ("RuntimeError: the brake is stuck" in str(caught.value)) == (told == "everything")
+        assert robot.event.wait(SOON), "it is told of the end"
+    assert f"{hook} failed" in caplog.text and "Traceback" in caplog.text
+
+
+def test_a_robot_that_fails_to_take_note_of_dropped_actions_goes_on(caplog):
+    class Forgetful(Arm):
+        def on_actions_dropped(self, count, reason):
+            raise RuntimeError("no paper")
+
+    with Forgetful() as robot, chiral.PolicyClient(robot.uri) as client:
+        client.send_action([float("nan")])
+        wait_until(lambda: "on_actions_dropped failed" in caplog.text)
+        client.send_action([1.0])
+        assert robot.acted.wait(SOON) and client.is_connected
 
 
 @pytest.mark.parametrize("told", ["nothing", "errors", "everything"])
@@ -396,6 +481,26 @@ def test_a_forked_child_can_connect_anew_and_not_use_what_it_inherited():
     assert out == "arm-3\n"
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_does_not_wait_for_the_end_of_a_server_that_it_inherited():
+    run("""
+        import os, signal, warnings
+        warnings.simplefilter("ignore")
+        import chiral
+        from robots import Arm
+        server = Arm().start()
+        with chiral.PolicyClient(server.uri) as client:
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(10)
+                server.shutdown()
+                server.__exit__(None, None, None)
+                os._exit(0)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+            assert client.get_metadata()["robot"] == "arm-3"
+    """)
+
+
 def test_connections_that_are_not_closed_are_closed_when_they_are_collected(arm):
     client = chiral.PolicyClient(arm.uri).connect()
     client.start_obs_stream(100)
@@ -461,7 +566,7 @@ def test_observations_and_actions_go_on_while_the_lock_is_held():
         class Moving(Arm):
             def apply_action(self, action):
                 super().apply_action(action)
-        with Moving() as robot:
+        with Moving(max_obs_age=None) as robot:
             print(robot.uri, flush=True)
             while True:
                 robot.update_image("wrist_cam", 1)

@@ -75,6 +75,31 @@ def test_a_robot_clamps_and_is_told_which_actions_are_not_the_policys():
             assert client.stats().actions_clamped == 1
 
 
+def test_a_robot_that_serves_again_begins_with_an_action_that_is_not_clamped():
+    robot = Declared(low=LOW, high=HIGH, on_violation="clamp")
+    for value in (2.5, -1.0):
+        robot.acted.clear()
+        with robot, chiral.PolicyClient(robot.uri) as client:
+            client.send_action([0.0, 0.0, value])
+            assert robot.acted.wait(SOON)
+    assert robot.clamped == [True, False]
+
+
+@pytest.mark.parametrize(("options", "limit"), [({}, 5.0), ({"max_obs_age": None}, None)])
+def test_an_action_on_an_observation_of_long_ago_is_dropped_unless_age_does_not_matter(options, limit):
+    with Declared(**options) as robot, chiral.PolicyClient(robot.uri) as client:
+        robot.update_image("wrist_cam", 0, captured_at=100.0)
+        observation = client.get_obs()
+        robot.update_image("wrist_cam", 1, captured_at=110.0)
+        client.start_action_dispatch(hz=200)
+        client.put_chunk(observation, [[0.0, 0.0, 0.0]])
+        wait_until(lambda: robot.actions or robot.dropped)
+        assert bool(robot.actions) == (limit is None)
+        assert robot.stats().actions_dropped["stale_observation"] == (0 if limit is None else 1)
+        client.get_metadata()
+        assert client.action_spec.max_obs_age == limit
+
+
 def test_a_step_is_measured_from_the_last_action_and_the_first_from_where_the_robot_is():
     spec = {"kind": "absolute", "max_step": 0.5, "measured_by": "place"}
 

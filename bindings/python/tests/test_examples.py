@@ -6,11 +6,12 @@ import importlib.util
 import re
 import sys
 import threading
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
-from robots import Arm, wait_until
+from robots import SOON, Arm, wait_until
 
 import chiral
 
@@ -24,18 +25,36 @@ def example(name):
     return module
 
 
-def test_the_programs_of_the_readme_run_against_each_other(capsys):
+def test_the_programs_of_the_readme_run_against_each_other():
     robot_source, policy_source = [
         block
         for block in re.findall(r"```python\n(.*?)```", (HERE / "README.md").read_text(), re.S)
         if "class Arm" in block or "PolicyClient(" in block
     ][:2]
-    names = {"__name__": "__main__"}
-    exec(robot_source.replace('"127.0.0.1"', '"127.0.0.1", 0').replace("arm.run()", ""), names)
-    with names["arm"] as arm:
-        policy = policy_source.replace("ws://localhost:8765", arm.uri).replace("(100)", "(10)")
-        exec(policy, {})
-    assert "joint targets" in capsys.readouterr().out
+    ended = threading.Event()
+    said = []
+    names = {
+        "__name__": "__main__",
+        "print": lambda *words: said.append(" ".join(map(str, words))),
+        "ended": ended,
+    }
+    robot = robot_source.replace('"127.0.0.1"', '"127.0.0.1", 0').replace("arm.run()", "")
+    assert "while True:" in robot
+    exec(robot.replace("while True:", "while not ended.wait(0):"), names)
+
+    def has_said(text):
+        return any(line.startswith(text) for line in said)
+
+    try:
+        with names["arm"] as arm:
+            policy = policy_source.replace("ws://localhost:8765", arm.uri).replace("(100)", "(10)")
+            exec(policy, {})
+            wait_until(lambda: has_said("joint targets"))
+            # It holds still under a policy that says nothing.
+            with chiral.PolicyClient(arm.uri, connect_timeout=SOON):
+                wait_until(lambda: has_said("hold still: no action for"), timeout=5)
+    finally:
+        ended.set()
 
 
 def test_the_lerobot_loop_records_an_episode(capsys):
@@ -93,6 +112,47 @@ def test_an_opencv_camera_is_served(tmp_path):
         with chiral.PolicyClient(camera.uri) as client:
             pixel = client.get_obs()["camera"].image[24, 32]
     assert pixel[2] > 200 and pixel[0] < 60, "blue, in RGB"
+
+
+def test_a_frame_of_another_size_than_the_declared_one_is_not_published(monkeypatch):
+    class Video:
+        def __init__(self, source):
+            self.frames = iter([np.full(size, 9, np.uint8) for size in ((48, 64, 3), (24, 32, 3))])
+
+        def isOpened(self):
+            return True
+
+        def get(self, what):
+            return {"height": 48.0, "width": 64.0}[what]
+
+        def grab(self):
+            self.frame = next(self.frames, None)
+            return self.frame is not None
+
+        def retrieve(self):
+            return True, self.frame
+
+    def convert(frame, code, dst):
+        # As OpenCV does it: into another array where `dst` does not fit.
+        converted = dst if dst.shape == frame.shape else np.empty_like(frame)
+        converted[:] = frame[..., ::-1]
+        return converted
+
+    fake = types.SimpleNamespace(
+        VideoCapture=Video,
+        CAP_PROP_FRAME_HEIGHT="height",
+        CAP_PROP_FRAME_WIDTH="width",
+        COLOR_BGR2RGB=4,
+        cvtColor=convert,
+    )
+    failed = []
+    monkeypatch.setitem(sys.modules, "cv2", fake)
+    monkeypatch.setattr(threading, "excepthook", lambda args: failed.append(str(args.exc_value)))
+    camera = example("opencv_camera").Camera("video", port=0)
+    wait_until(lambda: failed, timeout=5)
+    assert failed[0].startswith("found a frame of (24, 32, 3), uint8, expected (48, 64, 3)")
+    assert camera.wait_next_frame("camera", timeout=SOON) == 1
+    assert camera.wait_next_frame("camera", after=1, timeout=0.02) is None
 
 
 def test_a_mujoco_robot_is_solved_over_the_wire(monkeypatch):

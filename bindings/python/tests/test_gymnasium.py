@@ -68,6 +68,9 @@ def test_actions_that_are_streamed_step_the_environment():
         wait_until(lambda: client.get_obs().proprios["state"][0] > start + 0.95)
         extra = client.get_obs().extra
         assert extra["terminated"] is False and extra["reward"] < 0
+        # The picture stays as it is until the next action, however long a policy takes.
+        client.get_metadata()
+        assert client.action_spec.max_obs_age is None
 
 
 def test_a_real_environment_with_discrete_actions():

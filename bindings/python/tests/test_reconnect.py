@@ -177,6 +177,26 @@ def test_another_contract_after_a_restart_is_told(port):
         client.close()
 
 
+def test_connect_makes_a_new_connection_after_the_end_and_otherwise_does_nothing(port):
+    with Arm(port=port) as robot:
+        client = again(robot.uri, reconnect=None).connect()
+        first = client._client
+        assert client.connect() is client and client._client is first
+    wait_until(lambda: client.connection_state == "ended")
+    with Arm(port=port) as robot:
+        assert client.connect() is client and client.is_connected
+        assert client.get_metadata()["robot"] == "arm-3"
+        client.send_action([0.0])
+        assert robot.acted.wait(SOON)
+        client.close()
+    with Arm(port=port) as robot:
+        client = again(robot.uri).connect()
+        first = client._client
+    wait_until(lambda: client.connection_state == "interrupted")
+    assert client.connect() is client and client._client is first
+    client.close()
+
+
 def test_without_reconnect_the_end_is_told_once_and_a_function_that_fails_is_logged(caplog):
     lost = []
 

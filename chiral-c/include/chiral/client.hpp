@@ -372,7 +372,10 @@ public:
     }
 
     /// The coupled step: sends an action of `N` rows of `D` values and waits for what comes of it.
-    StepResult step(const Action& action) { return step(action.data.data(), action.N, action.D); }
+    StepResult step(const Action& action) {
+        check_shape(action);
+        return step(action.data.data(), action.N, action.D);
+    }
 
     /// The same, of one row.
     StepResult step(const std::vector<float>& action) {
@@ -448,6 +451,7 @@ public:
     }
     template <class Rows, class = detail::OnlyAction<Rows>>
     void put_chunk(const Observation& obs, const Rows& rows) {
+        check_shape(rows);
         put_chunk(obs, rows.data.data(), static_cast<std::size_t>(rows.N), static_cast<std::size_t>(rows.D));
     }
     void put_chunk(const Observation& obs, const float* values, std::size_t rows, std::size_t width) {
@@ -473,6 +477,7 @@ public:
     }
     template <class Rows, class = detail::OnlyAction<Rows>>
     Placement follow(const Observation& obs, const Rows& rows, const FollowOptions& options = {}) {
+        check_shape(rows);
         return follow(obs, rows.data.data(), static_cast<std::size_t>(rows.N),
                       static_cast<std::size_t>(rows.D), options);
     }
@@ -647,6 +652,18 @@ private:
             throw Error(CHIRAL_MISUSE, "0 Hz is no rate: give one above, or stop");
         }
         return hz;
+    }
+
+    static void check_shape(const Action& action) {
+        // Of two that are not negative the product fits.
+        if (action.N < 0 || action.D < 0 ||
+            static_cast<std::uint64_t>(action.N) * static_cast<std::uint64_t>(action.D) !=
+                action.data.size()) {
+            throw Error(CHIRAL_MISUSE, "the action has " + std::to_string(action.data.size()) +
+                                           " values, expected N rows of D: N is " +
+                                           std::to_string(action.N) + ", D is " +
+                                           std::to_string(action.D));
+        }
     }
 
     static std::pair<std::vector<float>, std::size_t> flatten(

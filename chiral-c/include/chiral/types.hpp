@@ -208,13 +208,17 @@ namespace detail {
 /// What marks a value as JSON. It begins with a control character, with which no text begins.
 constexpr char json_mark = '\x01';
 
+inline void write_value(chiral_map* to, const std::string& key, const std::string& value) {
+    if (!value.empty() && value.front() == json_mark) {
+        check(chiral_map_set_json(to, key.c_str(), value.c_str() + 1));
+    } else {
+        check(chiral_map_set(to, key.c_str(), value.c_str()));
+    }
+}
+
 inline void write_map(const InfoMap& from, chiral_map* to) {
     for (const auto& [key, value] : from) {
-        if (!value.empty() && value.front() == json_mark) {
-            check(chiral_map_set_json(to, key.c_str(), value.c_str() + 1));
-        } else {
-            check(chiral_map_set(to, key.c_str(), value.c_str()));
-        }
+        write_value(to, key, value);
     }
 }
 
@@ -548,7 +552,7 @@ public:
         spec.on_violation = static_cast<std::int32_t>(on_violation_);
         spec.arming = static_cast<std::int32_t>(arming_);
         spec.rate = rate_;
-        spec.hold_after = !hold_after_ ? 0 : *hold_after_ == 0 ? -1 : *hold_after_;
+        spec.hold_after = !hold_after_ ? 0 : *hold_after_ == 0 ? -1 : std::int64_t{*hold_after_};
         spec.stop_after = stop_after_;
         spec.allow_empty = allow_empty_;
         spec.allow_non_finite = allow_non_finite_;
@@ -747,7 +751,8 @@ struct Observation {
     std::vector<CameraInfo> cameras{};
     std::vector<ProprioInfo> proprios{};
     double timestamp{0};
-    /// What else the robot says; as JSON where it is not a text.
+    /// What else the robot says; as JSON where it is not a text. A robot that leaves a value as it is
+    /// sends it as what it was.
     InfoMap extra{};
     /// What it was made from, which `follow` and the like need: where in the timeline it was taken.
     detail::Shared handle{};
@@ -890,6 +895,26 @@ inline std::vector<std::size_t> to_sizes(const std::vector<int>& shape) {
     return sizes;
 }
 
+/// What an observation says as its `extra`. What is as it was read stays what it was: a number or a map
+/// does not become a text.
+inline Handle<chiral_map> write_extra(const Observation& observation) {
+    Handle<chiral_map> extra(observation.handle ? chiral_observation_extra(observation.handle.get())
+                                                : chiral_map_new());
+    const InfoMap before = read_map(extra.get());
+    for (const auto& [key, value] : observation.extra) {
+        const auto found = before.find(key);
+        if (found == before.end() || found->second != value) {
+            write_value(extra.get(), key, value);
+        }
+    }
+    for (const auto& [key, value] : before) {
+        if (observation.extra.count(key) == 0) {
+            check(chiral_map_remove(extra.get(), key.c_str()));
+        }
+    }
+    return extra;
+}
+
 /// An observation of C++ as C has it. Pixels that are views are shared, others copied.
 inline Handle<chiral_observation> write_observation(const Observation& observation) {
     Handle<chiral_observation> written(chiral_observation_new(observation.timestamp));
@@ -919,9 +944,7 @@ inline Handle<chiral_observation> write_observation(const Observation& observati
         check(chiral_observation_add_proprio(written.get(), &proprio));
     }
     if (!observation.extra.empty()) {
-        const Handle<chiral_map> extra(chiral_map_new());
-        write_map(observation.extra, extra.get());
-        check(chiral_observation_set_extra(written.get(), extra.get()));
+        check(chiral_observation_set_extra(written.get(), write_extra(observation).get()));
     }
     return written;
 }

@@ -211,6 +211,27 @@ TEST(actions_are_sent_queued_replaced_and_followed) {
     CHECK_HAS(test::thrown<chiral::Error>([&] { robot.start_action_dispatch(-1); }), "no rate");
 }
 
+TEST(an_action_has_as_many_values_as_its_rows) {
+    Arm arm;
+    arm.start();
+    chiral::PolicyClient robot(arm.uri(), in_time());
+    robot.connect();
+    const auto obs = robot.get_obs();
+    const std::vector<float> six(6);
+    constexpr int large = std::numeric_limits<int>::max();
+    for (const chiral::Action& wrong :
+         {chiral::Action{six, 1, 7}, chiral::Action{six, 1, 5}, chiral::Action{six, 0, 0}, chiral::Action{six, -2, -3},
+          chiral::Action{{}, 0, -1}, chiral::Action{{}, -1, 0}, chiral::Action{six, large, large}}) {
+        const auto text = "values, expected N rows of D: N is " + std::to_string(wrong.N);
+        CHECK_HAS(test::thrown<chiral::Error>([&] { robot.step(wrong); }), text);
+        CHECK_HAS(test::thrown<chiral::Error>([&] { robot.put_chunk(obs, wrong); }), text);
+        CHECK_HAS(test::thrown<chiral::Error>([&] { robot.follow(obs, wrong); }), text);
+    }
+    CHECK(robot.queued_actions() == 0 && arm.actions().empty());
+    robot.put_chunk(obs, chiral::Action{six, 2, 3});
+    CHECK(robot.queued_actions() == 2);
+}
+
 TEST(a_full_queue_is_told) {
     Arm arm;
     arm.start();
@@ -413,6 +434,50 @@ TEST(an_observation_of_the_robots_own_arrives_as_it_was_made) {
     CHECK(obs["a"].image[3] == 9 && obs["a"].image[4] == 0);
     CHECK(obs.proprio("q").data[0] == 1.5F && obs.extra.at("note") == "{\"deep\":[1]}");
     CHECK(server.make_obs(0)["a"].image[3] == 0);
+}
+
+TEST(what_else_a_robot_says_stays_what_it_was) {
+    struct Says : chiral::PolicyServer {
+        Says() : PolicyServer({camera()}, {}, "127.0.0.1", 0) {
+            const std::vector<uint8_t> image(3);
+            publish(0, chiral::CameraFrame().image(image).captured_at(chiral::now() - 10));
+            set_extra({{"force", chiral::json("12.5")}, {"shape", chiral::json("[1, 2]")}, {"serial", "17"}});
+        }
+        ~Says() override { stop(); }
+        std::pair<chiral::Observation, chiral::InfoMap> reset() override {
+            auto obs = make_obs();
+            obs.extra["serial"] = "18";
+            obs.extra["phase"] = "lift";
+            obs.extra.erase("shape");
+            return {obs, {}};
+        }
+        void apply_action(const chiral::Action&) override {}
+
+        static chiral::CameraConfig camera() {
+            chiral::CameraConfig config{"a", 1, 1};
+            config.max_age = 1;
+            return config;
+        }
+    } server;
+    server.start();
+    chiral::PolicyClient robot(server.uri(), in_time());
+    robot.connect();
+    const auto json = [](const chiral::Observation& obs) -> std::string {
+        const chiral::detail::Handle<chiral_map> extra(chiral_observation_extra(obs.handle.get()));
+        return chiral_map_json(extra.get());
+    };
+    for (const auto& obs : {robot.get_obs(), robot.step({1}).obs}) {
+        CHECK_HAS(json(obs), "\"force\":12.5");
+        CHECK_HAS(json(obs), "\"shape\":[1,2]");
+        CHECK_HAS(json(obs), "\"serial\":\"17\"");
+        CHECK_HAS(json(obs), "\"stale_cameras\":{\"a\":1");
+    }
+    const auto changed = json(robot.reset().first);
+    CHECK_HAS(changed, "\"force\":12.5");
+    CHECK_HAS(changed, "\"serial\":\"18\"");
+    CHECK_HAS(changed, "\"phase\":\"lift\"");
+    CHECK_HAS(changed, "\"stale_cameras\":{\"a\":1");
+    CHECK(!test::has(changed, "shape"));
 }
 
 TEST(the_wrong_address_and_the_missing_robot_are_told) {

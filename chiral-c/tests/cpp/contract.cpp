@@ -108,11 +108,13 @@ TEST(the_policy_sees_the_whole_contract) {
     CHECK(!spec.allows_empty() && !spec.allows_non_finite());
     CHECK_HAS(robot.action_spec_text(), "clamped if not so\nexpected at 50 Hz");
 
-    Arm grid(ActionSpec::shape({2, 3}).dtypes(chiral::Dtypes::Any).allow_empty().hold_after(0));
+    Arm grid(ActionSpec::shape({2, 3}).dtypes(chiral::Dtypes::Any).allow_empty().rate(50).hold_after(0));
     auto other = connected(grid);
     other.get_metadata();
     CHECK((other.action_spec().shape() == std::vector<std::size_t>{2, 3}) && other.action_spec().width() == 0);
     CHECK(other.action_spec().allows_empty() && other.action_spec().low().empty());
+    CHECK(other.action_spec().rate() == 50 && other.action_spec().hold_after() == 0);
+    CHECK(other.action_spec().get().hold_after == -1 && ActionSpec().get().hold_after == 0);
 }
 
 TEST(what_the_robot_would_refuse_does_not_leave_the_policy) {

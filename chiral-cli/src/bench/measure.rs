@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use chiral_proto::{Map, Rate};
+use chiral_proto::{Map, Rate, instant_after};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::connection::Connection;
@@ -225,7 +225,7 @@ fn time_actions_beside_stream(
 /// Sends actions, each stamped with the time of the call, and asks the robot what it measured.
 fn time_actions(connection: &dyn Connection, seconds: Duration) -> anyhow::Result<ActionLatency> {
     connection.reset().context("the robot did not forget what it measured before")?;
-    let end = Instant::now() + seconds;
+    let end = instant_after(Instant::now(), seconds);
     connection.send_actions(Rate::hz(ACTION_HZ)?, end, Box::new(stamped_action))?;
     let metadata = connection.metadata()?;
     let number =

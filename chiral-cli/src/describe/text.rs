@@ -7,7 +7,7 @@ use chiral_proto::{ActionSpec, Array, Camera, Map, Proprio};
 
 use super::json::to_json;
 use super::value::FreeForm;
-use crate::text::{Table, name};
+use crate::text::{Table, cut, name};
 
 /// Characters of JSON on one line at the most.
 const MAX_LINE_CHARS: usize = 100;
@@ -104,7 +104,7 @@ pub(crate) fn free_form(heading: &str, map: &Map, extent: Extent) -> String {
     for (key, value) in entries.by_ref().take(max_entries) {
         let key = match key.0.as_str() {
             Some(key) => name(key),
-            None => json(&key, extent),
+            None => cut(to_json(&key, false).unwrap_or_else(|error| error.to_string())),
         };
         table.row([String::new(), key, json(&value, extent)]);
     }

@@ -125,11 +125,12 @@ impl FromStr for Proprio {
 
 impl Spec {
     pub(super) fn views(&self) -> Vec<View> {
-        let (of_an_arm, count) = match self.scene {
-            Scene::Arm => (true, self.cameras.unwrap_or(3)),
-            Scene::Noise | Scene::Gradient => (false, self.cameras.unwrap_or(1)),
-        };
-        (0..count).map(|index| View::nth(index, of_an_arm)).collect()
+        let is_arm = self.scene == Scene::Arm;
+        (0..self.view_count()).map(|index| View::nth(index, is_arm)).collect()
+    }
+
+    fn view_count(&self) -> usize {
+        self.cameras.unwrap_or(if self.scene == Scene::Arm { 3 } else { 1 })
     }
 
     pub(crate) fn camera_configs(&self) -> Vec<CameraConfig> {
@@ -168,7 +169,7 @@ impl Spec {
     /// Refuses what no client would take.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         let limits = Limits::default();
-        let (views, streams) = (self.views().len(), self.proprio_configs());
+        let (views, streams) = (self.view_count(), self.proprio_configs());
         ensure_usage!(
             views <= limits.cameras,
             "found {views} cameras, clients take at most {}",

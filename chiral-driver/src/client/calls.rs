@@ -8,7 +8,7 @@ use chiral_proto::client::{
 use chiral_proto::timeline::{BasisError, FollowOptions, Placement, PlanContext, Starved};
 use chiral_proto::{
     Action, ActionDeclaration, ActionSpec, ConnectionError, ContractStatus, Map, Observation, Rate,
-    ResetResult, StepResult,
+    ResetResult, StepResult, instant_after,
 };
 use event_listener::{EventListener, Listener as _};
 
@@ -115,7 +115,7 @@ impl ClientCalls {
     ) -> Result<Pending<T>, CallError> {
         let (answer, pending) = Pending::new();
         let (requested, _) = self.connection.0.change(|state, now| {
-            let deadline = self.settings.request_timeout.map(|timeout| now + timeout);
+            let deadline = self.settings.request_timeout.map(|timeout| instant_after(now, timeout));
             let id = request(&mut state.machine, now, deadline)?;
             state.register_call(id.key(), call(answer));
             Ok::<_, Misuse>(())
@@ -187,7 +187,9 @@ impl ClientCalls {
     fn poll_plan_low(&self) -> Result<Option<EventListener>, CallError> {
         let state = self.connection.0.lock();
         state.check_awaited()?;
-        Ok((!state.machine.is_plan_low()).then(|| state.listen_plan_low()))
+        // While there is no connection, no plan is asked for.
+        let waits = !state.machine.is_plan_low() || state.machine.is_interrupted();
+        Ok(waits.then(|| state.listen_plan_low()))
     }
 
     /// Waits until no more rows of the plan are left than [`refill_at`](Self::refill_at) says.

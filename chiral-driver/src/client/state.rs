@@ -201,6 +201,7 @@ impl ClientState {
             Event::Reconnected { down_for } => {
                 let event = ConnectionEvent::Reconnected { attempts: self.attempts, down_for };
                 tracing::info!("{event}");
+                self.on_plan_low.notify(usize::MAX);
                 self.tell_connection(event);
             }
             Event::ContractChanged { before, after } => {

@@ -36,6 +36,8 @@ pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 pub const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes that are read of a client that is sent away, at most, before its socket is closed.
 pub const DRAIN_LIMIT: usize = 64 << 10;
+/// Messages that are read and thrown away of a refused policy before other tasks have their turn.
+const REFUSED_ROUNDS: usize = 32;
 
 /// Why a connection over a stream was not served.
 #[derive(Debug, thiserror::Error)]
@@ -145,7 +147,8 @@ pub(super) async fn serve_transport<R: Runtime>(
 /// Moves on the transport of a policy that was refused, until it knows.
 pub async fn finish_refused(transport: &mut impl Transport) {
     poll_fn(|cx| {
-        loop {
+        // A peer that goes on sending must not hold up other tasks, nor the time that it has.
+        for _ in 0..REFUSED_ROUNDS {
             let now = Instant::now();
             let wrote = transport.poll_write(cx, now);
             if transport.is_closed() {
@@ -158,6 +161,8 @@ pub async fn finish_refused(transport: &mut impl Transport) {
                 _ => return Poll::Pending,
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     })
     .await;
     poll_fn(|cx| transport.poll_finish(cx)).await;

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use chiral_proto::instant_after;
 use chiral_proto::server::{Server, Stats};
 use chiral_proto::ws::Request;
 use event_listener::{Event, EventListener, Listener as _};
@@ -319,7 +320,7 @@ impl Admission {
             state.current().cloned()
         });
         if let Some(current) = current {
-            current.call(|state, now| state.machine.shut_down(now + grace));
+            current.call(|state, now| state.machine.shut_down(instant_after(now, grace)));
         }
     }
 

@@ -65,7 +65,8 @@ impl ServerState {
     /// What the robot is to be told next of its motion: nothing before
     /// [it is done](Self::finish_motion) with what it was told last.
     pub(crate) fn poll_motion(&mut self) -> Option<server::Event> {
-        if self.is_moving {
+        // A reset or a step is next, if it is not waiting for a stop to be told.
+        if self.is_moving || self.machine.has_motion_request() {
             return None;
         }
         let event = self.machine.poll_motion(Instant::now());
@@ -141,7 +142,7 @@ impl State for ServerState {
 
     fn dispatch_events(&mut self) {
         // Waking a task for nothing, several times an observation, would cost more than asking.
-        if self.machine.has_motion() && !self.is_moving {
+        if self.machine.has_motion() && !self.is_moving && !self.machine.has_motion_request() {
             self.on_motion.notify(usize::MAX);
         }
         let has_ended = self.machine.error().is_some();

@@ -288,7 +288,12 @@ impl Client {
 
     /// Says what the robot's actions are, for a robot whose metadata does not. A setting that does
     /// not fit is undone, and [told](super::Event::Undone).
+    ///
+    /// # Panics
+    /// When its bounds or largest steps are none: without a number, not finite, a lower bound above the
+    /// upper one, or a negative step.
     pub fn declare_actions(&mut self, now: Instant, declared: ActionDeclaration) {
+        declared.check_limits().unwrap_or_else(|error| panic!("{error}"));
         let mut contract = self.contract().clone();
         *contract.declaration_mut() = declared;
         self.declare(now, contract);

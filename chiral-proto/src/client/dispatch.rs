@@ -22,7 +22,8 @@ pub(super) struct Dispatch {
     grid: Option<Grid>,
     /// The rate of the rows, while there is no connection.
     suspended: Option<Rate>,
-    /// No row has left since the connection was made again: the robot is held by nothing of before.
+    /// No row has left since the connection was made again, or the robot was stopped: it is held by
+    /// nothing of before.
     awaits_row: bool,
     /// What is to leave at the tick that has come, and has not left yet.
     due: Option<Due>,
@@ -134,6 +135,13 @@ impl Dispatch {
         if let Some(rate) = self.suspended.take() {
             self.start(now, rate).expect("the rate was checked when it was set");
         }
+    }
+
+    /// The robot was stopped: what has not left is dropped, and what left moves it no more.
+    pub(super) fn note_stop(&mut self) {
+        self.clear();
+        self.last = None;
+        self.awaits_row = true;
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -342,7 +350,12 @@ impl Dispatch {
             };
         if let Some(put_at) = row_put_at {
             self.awaits_row = false;
-            self.last = is_needed.then(|| (action.clone(), put_at));
+            self.last = is_needed.then(|| {
+                let mut action = action.clone();
+                // Sent again, it is not of an observation that has come since.
+                action.obs_timestamps.get_or_insert_default();
+                (action, put_at)
+            });
         }
     }
 
@@ -363,8 +376,8 @@ impl Dispatch {
         Some(Departing { action, put_at: now, is_row: false })
     }
 
-    /// What is sent at a tick that finds no row. After a reconnection that is nothing until a row has
-    /// left: what held the robot before may move the one that is there now.
+    /// What is sent at a tick that finds no row. After a reconnection or a stop that is nothing until a
+    /// row has left: what held the robot before may move it now.
     fn held(&self, now: Instant) -> Option<Action> {
         if self.awaits_row {
             return None;

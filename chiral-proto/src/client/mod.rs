@@ -80,8 +80,8 @@ use crate::machine::ToldTimeout;
 use crate::timeline::Asked;
 use crate::wire::{self, ClientMessage, Frame, RequestKind, ServerMessage};
 use crate::{
-    Action, ActionSpec, ArmingState, Arrival, ConnectionError, ContractStatus, Map, Observation,
-    Rate, ResetResult, StepResult,
+    Action, ActionSpec, Arrival, ConnectionError, ContractStatus, Dtype, Map, Observation, Rate,
+    ResetResult, StepResult,
 };
 use cameras::Cameras;
 use dispatch::{Departing, Dispatch};
@@ -637,7 +637,7 @@ impl Client {
 
     /// The action as it leaves.
     fn stamped(&self, mut action: Action) -> Action {
-        if self.config.float32_actions {
+        if self.config.float32_actions && self.contract().takes(Dtype::F32) {
             action = outgoing::as_float32(action);
         }
         if action.obs_timestamps.is_none() {
@@ -727,13 +727,14 @@ impl Client {
     }
 
     fn note_status(&mut self, status: ContractStatus) {
-        let before = self.contract_status.replace(status).map(|before| before.state);
-        if before == Some(status.state) {
-            return;
-        }
-        if status.state == ArmingState::Stopped {
-            self.dispatch.clear();
+        let before = self.contract_status.replace(status);
+        // It may have been armed again since.
+        if status.stops > before.map_or(0, |before| before.stops) {
+            self.dispatch.note_stop();
             self.tell_low();
+        }
+        if before.is_some_and(|before| before.state == status.state) {
+            return;
         }
         self.events.retain(|event| !matches!(event, Event::ArmingChanged(_)));
         self.events.push_back(Event::ArmingChanged(status.state));

@@ -142,6 +142,7 @@ impl Client {
         }
         self.stream.resume(now);
         self.dispatch.begin_connection(now);
+        self.clock.begin_connection();
         let down_for = now.saturating_duration_since(since);
         self.events.push_back(Event::Reconnected { down_for });
         self.advance(now);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::config::Lossy;
 use crate::Action;
-use crate::pacer::after;
+use crate::pacer::instant_after;
 use crate::timeline::Asked;
 use crate::wire::{MessageType, RequestKind};
 
@@ -106,7 +106,7 @@ impl Deadline {
         match self {
             Self::Never => None,
             Self::At(instant) => Some(instant),
-            Self::After { timeout, since } => Some(after(since, timeout)),
+            Self::After { timeout, since } => Some(instant_after(since, timeout)),
         }
     }
 
@@ -347,7 +347,7 @@ impl Requests {
         if request.repeated {
             // The other sendings may be answered too. How many answers that makes, nobody can
             // tell: they may be lost and repeated as well.
-            self.lingering[kind as usize] = Some(after(now, lossy.linger));
+            self.lingering[kind as usize] = Some(instant_after(now, lossy.linger));
         }
         let sent_at = (!request.repeated).then_some(request.sent_at);
         Ok(Some(Answered { owner: request.owner, sent_at, asked: request.asked }))
@@ -398,7 +398,7 @@ impl Requests {
             if busy {
                 request.due_since = now;
             }
-            request.again = after(request.due_since, retry_after) <= now;
+            request.again = instant_after(request.due_since, retry_after) <= now;
         }
     }
 
@@ -458,7 +458,7 @@ impl Requests {
         }
         request.owner = Owner::Nobody;
         if let Some(Lossy { linger, .. }) = self.lossy {
-            self.lingering[request.kind as usize] = Some(after(now, linger));
+            self.lingering[request.kind as usize] = Some(instant_after(now, linger));
             self.in_flight.remove(index);
         }
     }
@@ -518,7 +518,7 @@ impl Requests {
         let unsettled = std::mem::take(&mut self.unsettled);
         let Some(Lossy { linger, .. }) = self.lossy else { return };
         for (kind, lingering) in self.lingering.iter_mut().enumerate() {
-            *lingering = unsettled[kind].then(|| after(now, linger));
+            *lingering = unsettled[kind].then(|| instant_after(now, linger));
         }
     }
 
@@ -540,7 +540,7 @@ impl Requests {
             .filter_map(|(deadline, _)| deadline.instant());
         let retries = self.lossy.iter().filter(|_| !self.is_robot_busy()).flat_map(|lossy| {
             let waiting = self.in_flight.iter().filter(|request| !request.again);
-            waiting.map(|request| after(request.due_since, lossy.retry_after))
+            waiting.map(|request| instant_after(request.due_since, lossy.retry_after))
         });
         let waiting = self.queued.front().map(|request| request.kind);
         let settled = waiting

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use crate::pacer::after;
+use crate::pacer::instant_after;
 
 /// A shorter threshold counts as this one: what was asked at this instant is not silent yet.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -64,7 +64,7 @@ impl Silence {
 
     pub(super) fn next_timeout(&self, waiting_since: Option<Instant>) -> Option<Instant> {
         match self.state {
-            State::Hearing => Some(after(self.since(waiting_since)?, self.threshold?)),
+            State::Hearing => Some(instant_after(self.since(waiting_since)?, self.threshold?)),
             State::Silent { .. } => None,
         }
     }

@@ -92,6 +92,12 @@ impl ActionClock {
         self.recent.push_back(SentAction { seq: self.sent, inference, queue });
     }
 
+    /// Another connection has been made: its actions are numbered from 1 again.
+    pub(super) fn begin_connection(&mut self) {
+        (self.sent, self.told) = (0, 0);
+        self.recent.clear();
+    }
+
     /// The robot has told where the time of an action went.
     pub(super) fn note(&mut self, robot: ActionTiming) {
         let is_news = robot.seq > self.told;

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use super::dispatch::Dispatch;
-use crate::pacer::after;
+use crate::pacer::instant_after;
 
 /// Notices, once, that actions wait in the queue and no dispatch sends them.
 #[derive(Debug)]
@@ -36,6 +36,6 @@ impl Undispatched {
         }
         let waiting_since = dispatch.waiting_since()?;
         let since = self.dispatched.map_or(waiting_since, |until| until.max(waiting_since));
-        Some(after(since, self.limit?))
+        Some(instant_after(since, self.limit?))
     }
 }

@@ -89,8 +89,11 @@ impl CameraSlot {
         let stale = self.find_stale(&latest, times);
         latest.stale += u64::from(stale.is_some());
         let number = latest.deliveries.count();
-        let is_repeated = latest.shown.replace(number) == Some(number);
-        latest.repeated += u64::from(is_repeated);
+        let is_omitted = stale.as_ref().is_some_and(|stale| stale.action == WhenStale::Omit);
+        if !is_omitted {
+            let is_repeated = latest.shown.replace(number) == Some(number);
+            latest.repeated += u64::from(is_repeated);
+        }
         (self.read(latest), stale)
     }
 

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use super::periods::Periods;
-use crate::pacer::after;
+use crate::pacer::instant_after;
 use crate::{ActionSpec, Arming, ArmingState, StopReason};
 
 /// Whether a policy's actions move the robot; [`ArmingState`] has the diagram.
@@ -203,7 +203,7 @@ impl Guard {
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        Some(after(self.silent_since?, self.stop_timeout?))
+        Some(instant_after(self.silent_since?, self.stop_timeout?))
     }
 
     pub(super) fn has_untold(&self) -> bool {

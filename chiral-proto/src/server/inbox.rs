@@ -6,7 +6,7 @@ use super::drops::{DropReason, Drops};
 use super::event::Event;
 use super::reply::{MetadataReply, ObserveReply, Place, PlaceNote, ResetReply, StepReply};
 use crate::Action;
-use crate::pacer::after;
+use crate::pacer::instant_after;
 use crate::wire::RequestKind;
 
 /// The part of the budget, one in so many, that fills up before the client is held up. What waits
@@ -161,7 +161,9 @@ impl Inbox {
     /// When the next action will have waited too long.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         match self.queue {
-            ActionQueue::MaxAge(max_age) => Some(after(self.actions.front()?.since, max_age)),
+            ActionQueue::MaxAge(max_age) => {
+                Some(instant_after(self.actions.front()?.since, max_age))
+            }
             ActionQueue::Latest | ActionQueue::InOrder { .. } => None,
         }
     }

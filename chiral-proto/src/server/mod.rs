@@ -380,7 +380,8 @@ impl Server {
         }
         let has_news = self.inbox.drops.is_untold() || self.clamps.is_untold();
         let has_command = self.inbox.may_tell_action() || self.watchdog.has_alarm();
-        has_command || has_news || self.guard.has_untold()
+        let is_abandoned = self.answers.abandoned().is_some();
+        has_command || has_news || self.guard.has_untold() || is_abandoned
     }
 
     /// Whether [`poll_request`](Self::poll_request) has something to tell.

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use crate::pacer::after;
+use crate::pacer::instant_after;
 
 /// Notices when no action has come for too long.
 ///
@@ -83,6 +83,6 @@ impl Watchdog {
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        Some(after(self.since?, self.timeout?))
+        Some(instant_after(self.since?, self.timeout?))
     }
 }

@@ -1,6 +1,8 @@
 use crate::Action;
 
-/// What is sent at a tick that finds no row.
+/// What is sent at a tick that finds no row; between [points](crate::client::Client::interpolate), only
+/// at those ticks that are for a row. After a reconnection or a stop of the robot it is nothing until a
+/// row has left.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub enum Starved {

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::action::Action;
 use super::action_kind::ActionKind;
 use super::action_limits::{self, Bounds, PerDimension};
-use super::action_spec::ActionSpec;
+use super::action_spec::{ActionSpec, BadLimits};
 use super::contract::{Arming, OnViolation};
 use super::map::Map;
 use super::value::Value;
@@ -116,6 +116,19 @@ impl ActionDeclaration {
             watchdog: seconds("watchdog"),
             max_obs_age: seconds("max_obs_age"),
         }
+    }
+
+    /// Checks the limits, which anybody may have written.
+    pub(crate) fn check_limits(&self) -> Result<(), BadLimits> {
+        if let Some(Bounds { low, high, .. }) = &self.bounds {
+            let len = low.as_slice().len().max(high.as_slice().len());
+            Bounds::new(low.clone(), high.clone(), Some(len)).map_err(BadLimits::Bounds)?;
+        }
+        if let Some(step) = &self.max_step {
+            let len = step.as_slice().len();
+            action_limits::max_step(step.clone(), Some(len)).map_err(BadLimits::MaxStep)?;
+        }
+        Ok(())
     }
 
     /// Whether nothing is declared.

@@ -233,6 +233,16 @@ pub(super) fn check_change(
     })
 }
 
+/// Checks that all elements are finite. Robots read `float32`: what is finite must be so for them.
+pub(super) fn check_finite(values: &Array) -> Result<(), ActionError> {
+    try_each(values, |index, value| {
+        if value.is_finite() {
+            return Ok(());
+        }
+        Err(ActionError::NotFinite { index, found: value.to_string() })
+    })
+}
+
 /// Checks that no element is larger than its largest step, of actions that are changes themselves.
 pub(super) fn check_size(values: &Array, max_step: &PerDimension) -> Result<(), ActionError> {
     try_each(values, |index, value| {

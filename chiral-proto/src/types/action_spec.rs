@@ -370,6 +370,11 @@ impl ActionSpec {
         }
     }
 
+    /// Whether actions of this dtype are let through.
+    pub(crate) fn takes(&self, dtype: Dtype) -> bool {
+        self.dtypes.contains(dtype)
+    }
+
     /// What is declared of shape and dtype, for the metadata.
     pub(super) fn form(&self) -> Vec<(Value, Value)> {
         let dims = match &self.shape {
@@ -409,6 +414,12 @@ impl ActionSpec {
         let known = DtypeKind::DECLARED.into_iter().find(|(_, name)| dtype == Some(name));
         spec.dtypes = known.map_or(spec.dtypes, |(kind, _)| kind);
         spec.declared = ActionDeclaration::read(action, spec.row_len());
+        // Its numbers travel without a shape.
+        if let (ShapeSpec::Exactly(shape), Some(hold)) = (&spec.shape, &mut spec.declared.hold)
+            && let Ok(values) = Array::from_slice(shape.clone(), &hold.to_f32())
+        {
+            hold.values = values;
+        }
         spec
     }
 
@@ -525,7 +536,8 @@ impl ActionSpec {
         clamp: impl FnOnce(&Array) -> Option<Array>,
         check: impl FnOnce(&Array) -> Result<(), ActionError>,
     ) -> Result<Option<ActionError>, ActionError> {
-        if self.declared.on_violation != OnViolation::Clamp {
+        let is_finite = || action_limits::check_finite(&action.values).is_ok();
+        if self.declared.on_violation != OnViolation::Clamp || !is_finite() {
             return Err(error);
         }
         // It may be that nothing at all is allowed, far out of bounds.
@@ -569,13 +581,7 @@ impl ActionSpec {
         if self.allows_non_finite || !DtypeKind::Float.contains(values.dtype()) {
             return Ok(());
         }
-        // Robots read `float32`; what is finite must be so for them.
-        action_limits::try_each(values, |index, value| {
-            if value.is_finite() {
-                return Ok(());
-            }
-            Err(ActionError::NotFinite { index, found: value.to_string() })
-        })
+        action_limits::check_finite(values)
     }
 }
 
@@ -878,6 +884,33 @@ mod tests {
         assert_eq!(spec.stop_timeout(), Some(Duration::from_millis(410)));
         assert_eq!(spec.hold_after(0).hold_timeout(), None);
         assert_eq!(ActionSpec::vector(7).hold_after(3).hold_timeout(), None, "there is no rate");
+    }
+
+    #[test]
+    fn what_is_not_finite_is_not_clamped_though_it_is_let_through_otherwise() {
+        let spec = ActionSpec::vector(1)
+            .kind(ActionKind::Velocity)
+            .bounds(-1.0, 1.0)
+            .max_step(0.1)
+            .allow_non_finite()
+            .on_violation(OnViolation::Clamp);
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut action = Action::from(value);
+            assert!(spec.judge(&mut action, false).is_err(), "{value}");
+            assert!(spec.judge_change(&mut action, ChangeFrom::Values(&[0.5])).is_err(), "{value}");
+        }
+        let mut action = Action::from(0.9);
+        assert!(spec.judge_change(&mut action, ChangeFrom::Values(&[0.5])).unwrap().is_some());
+        assert_eq!(action.to_f32()[0].to_bits(), 0.6_f32.to_bits());
+    }
+
+    #[test]
+    fn a_hold_action_arrives_in_the_declared_shape() {
+        let hold = Action::from(Array::from_slice([2, 2], &[0.0_f32, 1.0, 2.0, 3.0]).unwrap());
+        let spec = ActionSpec::shape([2, 2]).hold(hold.clone());
+        let read = ActionSpec::of_metadata(&spec.to_metadata());
+        assert_eq!(read.declaration().hold, Some(hold.clone()));
+        assert_eq!(read.check(&hold), Ok(()));
     }
 
     #[test]

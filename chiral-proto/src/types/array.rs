@@ -216,7 +216,11 @@ impl fmt::Debug for Array {
 
 /// Bytes of an array, or `None` when that overflows `usize`.
 pub(crate) fn byte_len(dtype: Dtype, shape: &Shape) -> Option<usize> {
-    shape.element_count()?.checked_mul(dtype.size())
+    // As NumPy and ndarray do: an empty array's other dimensions must fit the memory, too.
+    let others = shape.iter().filter(|dim| **dim != 0);
+    let len = others.copied().try_fold(dtype.size(), usize::checked_mul)?;
+    let fits = isize::try_from(len).is_ok();
+    fits.then(|| if shape.contains(&0) { 0 } else { len })
 }
 
 fn little_endian<T: Element>(elements: &[T]) -> Bytes {
@@ -338,5 +342,8 @@ mod tests {
         );
         assert!(Array::new(Dtype::F64, [usize::MAX, 3], vec![]).is_err());
         assert!(Array::zeros(Dtype::F64, [usize::MAX / 2]).is_err());
+        // Neither NumPy nor ndarray has an array of such a shape.
+        assert!(Array::new(Dtype::U8, [0, 1 << 40, 1 << 40], vec![]).is_err());
+        assert!(Array::new(Dtype::U8, [0, 480, 640], vec![]).is_ok());
     }
 }

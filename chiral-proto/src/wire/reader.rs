@@ -275,7 +275,7 @@ impl<'a> Reader<'a> {
 
     /// A time in seconds, if a number stands here that can be one.
     pub(super) fn seconds(&mut self) -> Option<Duration> {
-        Duration::try_from_secs_f64(self.float("").ok()?).ok()
+        Duration::try_from_secs_f64(self.number("").ok()?.as_f64()).ok()
     }
 
     /// Steps over one value of any kind, checking its structure against the limits. `budget`

@@ -128,7 +128,8 @@ fn is_bare_address(text: &str) -> bool {
 /// assert_eq!(redacted("zenoh:?robot=arm-3"), "zenoh:?robot=arm-3");
 /// ```
 pub fn redacted(uri: &str) -> String {
-    let start = uri.find("://").map_or(0, |colon| colon + 3);
+    let scheme_end = uri.find("://").filter(|end| !uri[..*end].contains(['/', '?', '#']));
+    let start = scheme_end.map_or(0, |end| end + 3);
     if start == 0 && uri.starts_with("zenoh:") {
         return uri.to_owned();
     }
@@ -224,6 +225,7 @@ mod tests {
         {
             assert_eq!(redacted(plain), plain);
         }
+        assert_eq!(redacted("robot:1/?token=secret&next=http://x"), "robot:1/?***");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Actions as existing robot servers can read them.
 
 use chiral_proto::client::Config;
-use chiral_proto::wire::ClientMessage;
-use chiral_proto::{Action, Array, Dtype};
+use chiral_proto::wire::{ClientMessage, ServerMessage};
+use chiral_proto::{Action, ActionSpec, Array, Dtype, DtypeKind};
 
 use super::support::*;
 use super::{Policy, untimed};
@@ -34,6 +34,20 @@ fn a_step_is_sent_as_rows() {
     assert_eq!(*vector.to_f32(), [1.0, 2.0]);
     let action = sent(untimed(), Action::from([1.0, 2.0]), false);
     assert_eq!(**action.shape(), [2], "an action for which nothing is coupled stays a vector");
+}
+
+#[test]
+fn actions_stay_as_they_are_for_a_robot_that_takes_no_floats() {
+    let mut policy = Policy::default();
+    let spec = ActionSpec::vector(2).dtypes(DtypeKind::Integer);
+    policy.client.request_metadata(policy.now, None).unwrap();
+    assert!(policy.sends().is_some());
+    policy.hears(ServerMessage::Metadata(spec.to_metadata()));
+    let values = Array::from_slice([2], &[1_i32, -2]).unwrap();
+    policy.client.send_action(policy.now, values.clone().into()).unwrap();
+    let Some(ClientMessage::ApplyAction(action)) = policy.sends() else { panic!("an action") };
+    assert_eq!(action.values, values);
+    assert_eq!(spec.check(&action), Ok(()));
 }
 
 #[test]

@@ -267,6 +267,21 @@ fn steps_are_counted_on_and_the_robot_counts_anew() {
 }
 
 #[test]
+fn actions_are_numbered_anew_on_each_connection() {
+    let mut policy = policy(WhenLost::FailCalls);
+    let next_seq = |policy: &mut Policy| {
+        policy.client.send_action(policy.now, [0.0].into()).unwrap();
+        let sent = policy.sends_all();
+        let [ClientMessage::ApplyAction(action)] = &sent[..] else { panic!("{sent:?}") };
+        action.sent.map(|sent| sent.seq)
+    };
+    assert_eq!((next_seq(&mut policy), next_seq(&mut policy)), (Some(1), Some(2)));
+    policy.lose();
+    policy.connect_again();
+    assert_eq!(next_seq(&mut policy), Some(1));
+}
+
+#[test]
 fn a_hold_of_before_does_not_move_the_robot_that_is_there_now() {
     let mut policy = policy(WhenLost::FailCalls);
     policy.client.set_starved(Starved::Hold(action(9))).unwrap();

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chiral_proto::client::{Client, Config, Event, NotQueued, NotQueuedReason};
+use chiral_proto::nalgebra::{Matrix3, Matrix4};
 use chiral_proto::timeline::{
     Anchor, BasisError, Delay, FollowOptions, Merge, Placement, Span, WhenLate,
 };
 use chiral_proto::wire::{ClientMessage, Limits, ServerMessage};
-use chiral_proto::{Action, Observation, Rate, ResetResult};
+use chiral_proto::{Action, Array, Camera, Dtype, Map, Observation, Rate, ResetResult, Value};
 
 use crate::world::{ms, observation, start};
 
@@ -129,6 +130,43 @@ impl Policy {
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    /// The robot answers; what comes of it is not looked at.
+    fn is_answered(&mut self, observation: Observation) {
+        self.asks();
+        let reply = ServerMessage::Observation(observation);
+        self.client.handle_message(self.now, reply.encode().to_bytes());
+        while self.client.poll_event().is_some() {}
+    }
+
+    /// Sees an image of this time.
+    pub(crate) fn sees_camera(&mut self, timestamp: f64) {
+        let camera = Camera {
+            name: "cam".into(),
+            timestamp,
+            intrinsics: Matrix3::identity(),
+            extrinsics: Matrix4::identity(),
+            image: Array::zeros(Dtype::U8, [1, 1, 3]).unwrap(),
+            depth: None,
+        };
+        self.is_answered(Observation { cameras: vec![camera], ..Observation::default() });
+    }
+
+    /// Sees whether the robot is armed, and how often it was stopped.
+    pub(crate) fn sees_state(&mut self, state: &str, stops: u64) {
+        let map = |entries: Vec<(&str, Value)>| {
+            Value::Map(entries.into_iter().map(|(key, value)| (key.into(), value)).collect())
+        };
+        let contract = map(vec![("state", state.into()), ("stops", stops.into())]);
+        let told = map(vec![
+            ("v", 1.into()),
+            ("applied", 0.into()),
+            ("snap", Value::F64(0.5)),
+            ("contract", contract),
+        ]);
+        let extra = Map::new().with("chiral", told);
+        self.is_answered(Observation { extra, ..Observation::default() });
     }
 
     pub(crate) fn sees(&mut self, applied: Option<u64>) -> Arc<Observation> {

@@ -3,7 +3,9 @@
 use chiral_proto::client::{Config, Event, Misuse, Unfit};
 use chiral_proto::timeline::Starved;
 use chiral_proto::wire::ServerMessage;
-use chiral_proto::{Action, ActionDeclaration, ActionKind, Array, Map, Observation, Rate, Value};
+use chiral_proto::{
+    Action, ActionDeclaration, ActionKind, Array, Map, Observation, Rate, Timestamps, Value,
+};
 
 use crate::placing::Policy;
 use crate::world::ms;
@@ -57,11 +59,54 @@ fn a_repeated_row_carries_the_observation_of_the_first_time() {
     policy.client.put_action(policy.now, Action::from(3.0)).unwrap();
     policy.waits(ms(100));
     let first = policy.sends_action().unwrap();
-    policy.sees(None);
+    policy.sees_camera(7.0);
     policy.waits(ms(100));
     let again = policy.sends_action().unwrap();
-    assert_eq!(again.obs_timestamps, first.obs_timestamps);
+    assert_eq!(first.obs_timestamps, Some(Timestamps::default()), "nothing was seen yet");
+    assert_eq!(again.obs_timestamps, first.obs_timestamps, "it is of nothing seen since");
     assert_eq!(again.sent.unwrap().seq, first.sent.unwrap().seq + 1);
+}
+
+/// A policy that has sent a row to a robot which it knows not to be stopped.
+fn moving(starved: Starved) -> Policy {
+    let mut policy = knowing(ActionKind::Absolute);
+    policy.client.set_starved(starved).unwrap();
+    policy.client.interpolate(policy.now, 4).unwrap();
+    policy.sees_state("armed", 0);
+    policy.puts(&[1.0]);
+    policy.client.start_action_dispatch(policy.now, Rate::hz(10).unwrap()).unwrap();
+    assert_eq!(points(&mut policy, 1), [Some(1.0)]);
+    policy
+}
+
+#[test]
+fn what_was_before_a_stop_of_the_robot_moves_it_no_more() {
+    for starved in [Starved::Repeat, Starved::Hold(Action::from(5.0)), Starved::Declared] {
+        // It may have been armed again since, before the policy has seen it.
+        for (state, stops) in [("stopped", 1), ("armed", 1)] {
+            let mut policy = moving(starved.clone());
+            policy.puts(&[2.0]);
+            policy.sees_state(state, stops);
+            assert_eq!(policy.client.queued_actions(), 0, "{starved:?}, {state}");
+            assert_eq!(points(&mut policy, 8), [None; 8], "{starved:?}, {state}");
+            policy.sees_state("armed", stops);
+            assert_eq!(points(&mut policy, 8), [None; 8], "{starved:?}, {state}");
+            policy.puts(&[9.0]);
+            let sent: Vec<f32> = points(&mut policy, 4).into_iter().flatten().collect();
+            assert_eq!(sent, [9.0], "no point on the way from a row of before: {starved:?}");
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "dimension 0 has bounds from 1 to -1")]
+fn limits_that_cannot_be_meant_are_not_declared() {
+    let spec = chiral_proto::ActionSpec::vector(1).bounds(-1.0, 1.0);
+    let mut declared = spec.declaration().clone();
+    declared.bounds.as_mut().unwrap().low = 1.0.into();
+    declared.bounds.as_mut().unwrap().high = (-1.0).into();
+    let mut policy = Policy::default();
+    policy.client.declare_actions(policy.now, declared);
 }
 
 #[test]

@@ -80,6 +80,7 @@ pub enum Mode {
 
 /// How long a peer may be silent, by default.
 const LEASE: Duration = Duration::from_secs(5);
+const LONGEST_LEASE: Duration = Duration::from_secs(24 * 3600);
 /// Bytes of shared memory, by default: room for seven observations of 8 RGB-D cameras of 640×480.
 const SHARED_MEMORY: usize = 128 << 20;
 
@@ -208,12 +209,13 @@ impl Config {
         self
     }
 
-    /// After how long without a sign of life the peer is to take this side for gone. Default: 5 s.
+    /// After how long without a sign of life the peer is to take this side for gone. Default: 5 s; at
+    /// most a day.
     /// It matters when a machine loses its power or its network; a process that dies is noticed at
     /// once.
     #[must_use]
     pub fn with_lease(mut self, lease: Duration) -> Self {
-        self.lease = lease;
+        self.lease = lease.min(LONGEST_LEASE);
         self
     }
 
