@@ -210,8 +210,7 @@ impl PolicyServer {
     /// Serves the robot over any ordered byte stream that is connected already, blocks until the
     /// connection ends, and returns why it did: a TLS connection, a pair of pipes, a socket of your
     /// own. The client's WebSocket handshake is read from it. `peer` is its address, `host:port`: for
-    /// the log, and because each host may only guess so many tokens and have so many connections
-    /// that wait.
+    /// the log, and because wrong tokens, and connections that wait, are counted by host.
     ///
     /// # Errors
     /// When the handshake fails or another policy is connected; the client has been told.

@@ -336,7 +336,7 @@ typedef struct chiral_client_config {
     void *user;
 } chiral_client_config;
 
-// The answer to a step of the coupled kind, given by a client or by a robot.
+// The answer to a legacy step, given by a client or by a robot.
 typedef struct chiral_step {
     // `sizeof(chiral_step)`.
     size_t size;
@@ -696,7 +696,7 @@ typedef struct chiral_action {
     const float *values;
     // How many values there are.
     size_t count;
-    // How many rows they make: 1, but for a step of the coupled kind.
+    // How many rows they make: 1, but for a legacy step.
     size_t rows;
     // How many values a row has.
     size_t width;
@@ -731,7 +731,7 @@ typedef struct chiral_robot {
     int32_t (*observe)(void *user, struct chiral_observation **observation);
     // Applies an action. Null: it is not.
     int32_t (*apply_action)(void *user, const struct chiral_action *action);
-    // The coupled step. `result` has an empty map, and a null observation as in `reset`. Null:
+    // The legacy step. `result` has an empty map, and a null observation as in `reset`. Null:
     // `apply_action`, and a snapshot of the sensors.
     int32_t (*step)(void *user, const struct chiral_action *action, struct chiral_step *result);
     // A policy has connected; nothing else is asked before this has returned.
@@ -1050,7 +1050,7 @@ chiral_status chiral_client_reset(const struct chiral_client *client,
 chiral_status chiral_client_get(const struct chiral_client *client,
                                 struct chiral_observation **observation);
 
-// The coupled step of older policies: sends an action of `count` rows of `width` values each, and
+// The legacy step of older policies: sends an action of `count` rows of `width` values each, and
 // waits for what comes of it. Observation and map of `result` are to be freed.
 //
 // Any thread. Waits for the answer.

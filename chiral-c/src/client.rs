@@ -69,7 +69,7 @@ pub struct chiral_client_config {
     pub user: *mut c_void,
 }
 
-/// The answer to a step of the coupled kind, given by a client or by a robot.
+/// The answer to a legacy step, given by a client or by a robot.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct chiral_step {
@@ -323,7 +323,7 @@ pub unsafe extern "C" fn chiral_client_get(
     unsafe { memory::give_out(observation, "observation", ask) }
 }
 
-/// The coupled step of older policies: sends an action of `count` rows of `width` values each, and
+/// The legacy step of older policies: sends an action of `count` rows of `width` values each, and
 /// waits for what comes of it. Observation and map of `result` are to be freed.
 ///
 /// Any thread. Waits for the answer.

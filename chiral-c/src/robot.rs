@@ -27,7 +27,7 @@ pub struct chiral_action {
     pub values: *const f32,
     /// How many values there are.
     pub count: usize,
-    /// How many rows they make: 1, but for a step of the coupled kind.
+    /// How many rows they make: 1, but for a legacy step.
     pub rows: usize,
     /// How many values a row has.
     pub width: usize,
@@ -73,7 +73,7 @@ pub struct chiral_robot {
     /// Applies an action. Null: it is not.
     pub apply_action:
         Option<unsafe extern "C" fn(user: *mut c_void, action: *const chiral_action) -> i32>,
-    /// The coupled step. `result` has an empty map, and a null observation as in `reset`. Null:
+    /// The legacy step. `result` has an empty map, and a null observation as in `reset`. Null:
     /// `apply_action`, and a snapshot of the sensors.
     pub step: Option<
         unsafe extern "C" fn(

@@ -82,9 +82,13 @@ impl<S: State> Connection<S> {
     /// Changes the state, hands on the events that result, and says whether the driver has
     /// something to do that it did not have before.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut S, Instant) -> T) -> (T, bool) {
+        self.change_with(|state| change(state, Instant::now()))
+    }
+
+    fn change_with<T>(&self, change: impl FnOnce(&mut S) -> T) -> (T, bool) {
         let mut state = self.lock();
         let was_held_up = !state.wants_message();
-        let result = change(&mut state, Instant::now());
+        let result = change(&mut state);
         state.dispatch_events();
         let wake = state.machine().needs_wake() || (was_held_up && state.wants_message());
         if wake {
@@ -189,7 +193,7 @@ impl<S: State> Connection<S> {
     /// another thread must be woken.
     pub fn note_activity(&self, now: Instant) -> bool {
         // Time passes, too.
-        let ((), wake) = self.change(|state, _| state.machine().note_activity(now));
+        let ((), wake) = self.change_with(|state| state.machine().note_activity(now));
         self.received.fetch_add(1, Ordering::Relaxed);
         self.activity.notify(usize::MAX);
         wake
@@ -335,11 +339,11 @@ mod tests {
     use super::*;
     use crate::server::ServerState;
 
-    const PERIOD: Duration = Duration::from_millis(10);
+    const PERIOD: Duration = Duration::from_secs(1);
 
     /// The connection of a robot that is stopped after three missed periods, and has begun to move.
     fn moving(action_queue: ActionQueue) -> Arc<Connection<ServerState>> {
-        let rate = Rate::hz(100).expect("a rate");
+        let rate = Rate::hz(1).expect("a rate");
         let action_spec = ActionSpec::vector(1).rate(rate).stop_after(3);
         let config = Config { action_spec, action_queue, queue_bytes: 1024, ..Config::default() };
         let connection = Connection::new(ServerState::new(Server::new(Instant::now(), config)));

@@ -13,7 +13,7 @@ use chiral_tests::{Entry, Opcode, Raw, RawServer, Recorder, SOON};
 use crate::adapter::{ClientSettings, ServerSettings};
 use crate::network::address_of;
 use crate::pair::{Client, Server, action};
-use crate::supervise::{Aside, aside, eventually, soon};
+use crate::supervise::{A_WHILE, Aside, aside, eventually, soon};
 
 /// Strangers who go on until this is dropped.
 struct Flood {
@@ -110,14 +110,16 @@ pub(crate) fn policies_that_wait_for_the_robot_make_room_for_others(adapter: Ser
     let address = address_of(&served.uri);
     // It does not say whether it is alive, so that others wait for a while.
     let _policy = Raw::complete_handshake(address);
-    let mut waiting: Vec<Raw> = (0..100)
-        .map(|_| {
-            let mut raw = Raw::connect(address);
-            raw.send(Raw::request());
-            raw
-        })
-        .collect();
-    let answer = String::from_utf8(waiting[0].to_end()).expect("it is HTTP");
+    let wait = || {
+        let mut raw = Raw::connect(address);
+        raw.send(Raw::request());
+        raw
+    };
+    let mut first = wait();
+    // Until it waits for the robot: who is not done with its handshake is closed without an answer.
+    std::thread::sleep(A_WHILE);
+    let _others: Vec<Raw> = (0..100).map(|_| wait()).collect();
+    let answer = String::from_utf8(first.to_end()).expect("it is HTTP");
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(answer.ends_with("too many others wait for this robot; try again"), "{answer}");
 }

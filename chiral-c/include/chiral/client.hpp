@@ -371,7 +371,7 @@ public:
         return {std::move(obs), detail::read_map(info)};
     }
 
-    /// The coupled step: sends an action of `N` rows of `D` values and waits for what comes of it.
+    /// The legacy step: sends an action of `N` rows of `D` values and waits for what comes of it.
     StepResult step(const Action& action) {
         check_shape(action);
         return step(action.data.data(), action.N, action.D);

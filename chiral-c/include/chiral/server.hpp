@@ -308,7 +308,7 @@ public:
     /// Resets the robot. Default: nothing moves.
     virtual std::pair<Observation, InfoMap> reset() { return {make_obs(now()), {}}; }
 
-    /// The coupled step. Default: applies each row, and returns an observation.
+    /// The legacy step. Default: applies each row, and returns an observation.
     virtual StepResult step(const Action& action) {
         const Default guard(in_default_);
         for (int row = 0; row < action.N; ++row) {

@@ -807,7 +807,7 @@ struct Action {
     bool clamped{false};
 };
 
-/// What a step of the coupled kind gives back.
+/// What a legacy step gives back.
 struct StepResult {
     Observation obs{};
     float reward{0};

@@ -462,6 +462,10 @@ impl ClientCalls {
 
     /// Says what the robot's actions are, for a robot whose metadata does not. The log has a line if
     /// a setting does not fit, and is undone.
+    ///
+    /// # Panics
+    /// When its bounds or largest steps are none: without a number, not finite, a lower bound above the
+    /// upper one, or a negative step.
     pub fn declare_actions(&self, declared: ActionDeclaration) {
         self.connection.0.call(|state, now| state.machine.declare_actions(now, declared));
     }

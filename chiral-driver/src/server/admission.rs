@@ -101,7 +101,8 @@ impl Refusal {
 /// ```
 ///
 /// With [`ServerConfig::take_over`] the one before is closed, and the request of the newest is
-/// settling at once; that of an older one is refused.
+/// settling at once; that of an older one is refused. A connection that others need the place of is
+/// refused in any phase, unless the robot is free.
 #[derive(Debug)]
 pub struct AdmissionRequest {
     /// Counts the requests; the newest has the highest.

@@ -228,8 +228,8 @@ impl<R: Runtime> PolicyServer<R> {
     /// Serves the robot over any ordered byte stream that is connected already, until the
     /// connection ends, and returns why it did: a TLS connection, an HTTP server's upgrade, a pipe,
     /// a socket of your own. The client's WebSocket handshake is read from it. `peer` is its address,
-    /// `host:port`: for the log, and because each host may only guess so many tokens and have so
-    /// many connections that wait. Dropping the future closes the connection.
+    /// `host:port`: for the log, and because wrong tokens, and connections that wait, are counted by
+    /// host. Dropping the future closes the connection.
     ///
     /// # Errors
     /// When the handshake fails or another policy is connected; the client has been told.

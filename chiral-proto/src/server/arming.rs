@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{DropReason, Server};
-use crate::{ConnectionError, StopReason};
+use crate::StopReason;
 
 impl Server {
     /// Lets the policy's actions move the robot, after a stop too, whatever
@@ -22,8 +22,8 @@ impl Server {
 
     /// Stops the robot, for its own program and its operator: what waits is dropped,
     /// [`Event::Stopped`](super::Event::Stopped) tells to hold still, and no action is told until the robot is armed again.
-    /// A step that waits ends the connection, as one that comes afterwards does. It is no emergency
-    /// stop.
+    /// A step that waits ends the connection in its turn, as one that comes afterwards does. It is no
+    /// emergency stop.
     pub fn stop_motion(&mut self, now: Instant) {
         self.handle_timeout(now);
         if !self.lifecycle.is_ended() {
@@ -46,9 +46,6 @@ impl Server {
         self.watchdog.pause();
         self.changes.forget();
         let state = self.guard.state();
-        self.inbox.drop_actions(&DropReason::NotArmed { state });
-        if self.inbox.has_step() {
-            self.end(ConnectionError::NotArmed { state });
-        }
+        self.inbox.note_stop(&DropReason::NotArmed { state });
     }
 }

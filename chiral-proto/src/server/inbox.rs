@@ -61,6 +61,8 @@ pub(super) struct Inbox {
     /// The request for an observation that is to be told once more: its answer can leave.
     due: Option<Place>,
     arrivals: u64,
+    /// Up to this arrival steps are not told any more: the robot was stopped.
+    revoked: u64,
     /// The reset or step that is being worked on.
     working: Option<(Work, PlaceNote)>,
     pub(super) drops: Drops,
@@ -89,6 +91,7 @@ impl Inbox {
             requests: VecDeque::new(),
             due: None,
             arrivals: 0,
+            revoked: 0,
             working: None,
             drops: Drops::default(),
         }
@@ -143,8 +146,9 @@ impl Inbox {
         }
     }
 
-    /// Drops all actions that wait.
-    pub(super) fn drop_actions(&mut self, reason: &DropReason) {
+    /// The robot is stopped: drops the actions that wait, and revokes the steps.
+    pub(super) fn note_stop(&mut self, reason: &DropReason) {
+        self.revoked = self.arrivals;
         while let Some(oldest) = self.actions.pop_front() {
             self.drop_action(Some(oldest), reason.clone());
         }
@@ -251,9 +255,9 @@ impl Inbox {
         self.working.is_some() || self.requests.iter().any(|(_, request, _)| request.is_barrier())
     }
 
-    /// Whether a step waits.
-    pub(super) fn has_step(&self) -> bool {
-        self.requests.iter().any(|(_, request, _)| matches!(request, Request::Step(_)))
+    /// Whether the request that is told next came before the robot was stopped.
+    pub(super) fn is_next_revoked(&self) -> bool {
+        self.requests.front().is_some_and(|(arrival, ..)| *arrival <= self.revoked)
     }
 
     /// Whether the request that is told next is a reset or a step.

@@ -68,7 +68,9 @@ pub use timing::LatencyStats;
 use crate::machine::ToldTimeout;
 use crate::sensors::Sensors;
 use crate::wire::{self, ClientMessage, Frame, ServerMessage};
-use crate::{Action, ActionError, ConnectionError, ContractStatus, Map, ResetResult, StepResult};
+use crate::{
+    Action, ActionError, ArmingState, ConnectionError, ContractStatus, Map, ResetResult, StepResult,
+};
 use answers::{Answers, Leaving, Reply, State};
 use changes::Changes;
 use clamps::Clamps;
@@ -380,8 +382,7 @@ impl Server {
         }
         let has_news = self.inbox.drops.is_untold() || self.clamps.is_untold();
         let has_command = self.inbox.may_tell_action() || self.watchdog.has_alarm();
-        let is_abandoned = self.answers.abandoned().is_some();
-        has_command || has_news || self.guard.has_untold() || is_abandoned
+        has_command || has_news || self.guard.has_untold() || self.answers.abandoned().is_some()
     }
 
     /// Whether [`poll_request`](Self::poll_request) has something to tell.
@@ -401,8 +402,9 @@ impl Server {
     /// stopped.
     pub fn poll_request(&mut self) -> Option<Event> {
         self.check_abandoned();
+        let is_revoked = self.inbox.is_next_revoked();
         match self.inbox.poll_request(self.guard.has_untold()) {
-            Some(Event::Step(action, reply)) => self.give_step(action, reply),
+            Some(Event::Step(action, reply)) => self.give_step(action, reply, is_revoked),
             Some(Event::Reset(reply)) => {
                 self.guard.begin_reset();
                 Some(Event::Reset(reply))
@@ -692,7 +694,7 @@ impl Server {
     /// ends the connection, as a refusal cannot be told in an answer.
     fn check_arrived_step(&mut self, action: &mut Action) -> Result<(), ConnectionError> {
         if !self.guard.may_admit(self.inbox.is_resetting()) {
-            return Err(self.not_armed());
+            return Err(self.not_armed(self.guard.state()));
         }
         match self.config.action_spec.judge(action, true) {
             Ok(None) => Ok(()),
@@ -704,12 +706,19 @@ impl Server {
         }
     }
 
-    /// Gives the robot a step.
-    fn give_step(&mut self, mut action: Action, reply: StepReply) -> Option<Event> {
-        let checked = if self.guard.is_armed() {
+    /// Gives the robot a step, unless it was stopped since the step came.
+    fn give_step(
+        &mut self,
+        mut action: Action,
+        reply: StepReply,
+        is_revoked: bool,
+    ) -> Option<Event> {
+        let checked = if is_revoked {
+            Err(self.not_armed(ArmingState::Stopped))
+        } else if self.guard.is_armed() {
             self.check_change(&mut action).map_err(|error| self.refused_step(error))
         } else {
-            Err(self.not_armed())
+            Err(self.not_armed(self.guard.state()))
         };
         match checked {
             Ok(()) => {
@@ -729,8 +738,7 @@ impl Server {
         ConnectionError::RefusedStep(error)
     }
 
-    fn not_armed(&mut self) -> ConnectionError {
-        let state = self.guard.state();
+    fn not_armed(&mut self, state: ArmingState) -> ConnectionError {
         self.inbox.drops.record(DropReason::NotArmed { state });
         ConnectionError::NotArmed { state }
     }

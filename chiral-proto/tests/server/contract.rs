@@ -332,27 +332,31 @@ fn a_refused_action_behind_a_reset_is_no_silence() {
 
 #[test]
 fn a_step_of_before_a_stop_is_not_executed_after_it() {
-    let mut armed = robot(spec());
-    armed.hears(ClientMessage::Step([0.0].into()));
-    let mut resetting = robot(spec());
-    resetting.hears(ClientMessage::Reset);
-    let _reply = resetting.is_told_to_reset();
-    resetting.hears(ClientMessage::Step([0.0].into()));
-    for mut robot in [armed, resetting] {
+    for is_resetting in [false, true] {
+        let mut robot = robot(spec());
+        let reply = is_resetting.then(|| {
+            robot.hears(ClientMessage::Reset);
+            robot.is_told_to_reset()
+        });
+        robot.hears(ClientMessage::Step([0.0].into()));
         robot.server.stop_motion(robot.now);
         robot.server.arm(robot.now);
-        let told = robot.is_told();
-        assert!(
-            matches!(
-                told,
-                Some(Event::Disconnected(ConnectionError::NotArmed {
-                    state: ArmingState::Stopped
-                }))
-            ),
-            "{told:?}"
-        );
+        assert!(matches!(robot.is_told(), Some(Event::Stopped(_))), "it comes first");
+        if let Some(reply) = reply {
+            assert!(robot.is_told().is_none());
+            robot.server.reply_reset(reply, reset(0)).unwrap();
+        }
         assert!(robot.is_told().is_none());
+        let told = robot.is_told();
+        let Some(Event::Disconnected(error)) = told else { panic!("{told:?}") };
+        assert_eq!(error, ConnectionError::NotArmed { state: ArmingState::Stopped });
     }
+    let mut robot = robot(spec());
+    robot.server.stop_motion(robot.now);
+    robot.server.arm(robot.now);
+    assert!(matches!(robot.is_told(), Some(Event::Stopped(_))));
+    robot.hears(ClientMessage::Step([0.0].into()));
+    assert!(matches!(robot.is_told(), Some(Event::Step(..))), "one that comes afterwards is");
 }
 
 #[test]

@@ -47,11 +47,11 @@ fn array_of(dtype: Dtype, shape: impl Into<Shape>, seed: u64) -> Array {
     Array::new(dtype, shape, Rng::new(seed).bytes(bytes)).unwrap()
 }
 
-/// Rank 0 to 5, often of size zero, at times with a dimension that only a zero makes harmless.
+/// Rank 0 to 5, often of size zero, at times with large ones that only a zero makes harmless.
 fn array() -> BoxedStrategy<Array> {
     let dims = prop_oneof![
         8 => vec(prop_oneof![1 => Just(0_usize), 9 => 1_usize..5], 0..=5),
-        1 => vec(prop::sample::select(vec![usize::MAX, 1 << 40, 70_000]), 1..5)
+        1 => vec(prop::sample::select(vec![1 << 20, 70_000]), 1..3)
             .prop_map(|dims| [dims, vec![0]].concat()),
     ];
     (dtype(), dims, any::<u64>())
