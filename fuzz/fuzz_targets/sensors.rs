@@ -178,6 +178,7 @@ impl Rig {
         let fits = |dtype: Dtype, shape: &Shape| {
             let others = shape.iter().filter(|dim| **dim != 0);
             let len = others.copied().try_fold(dtype.size(), usize::checked_mul);
+            let len = len.filter(|len| isize::try_from(*len).is_ok());
             len.is_some_and(|len| shape.contains(&0) || len <= LARGEST)
         };
         let all_fit = cameras.iter().all(|camera| {
