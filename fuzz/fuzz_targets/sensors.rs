@@ -352,7 +352,9 @@ impl Data {
                     Way::Array(None) => shape.cloned(),
                     Way::Slice | Way::Vec => None,
                 };
-                let dims = dims.filter(|dims| dims.element_count() == Some(len));
+                let dims = dims.filter(|dims| {
+                    dims.element_count() == Some(len) && Array::zeros(found, dims.clone()).is_ok()
+                });
                 let dims = dims.unwrap_or_else(|| len.into());
                 let fits = fits && shape == Some(&dims);
                 let bytes = vec![self.value; len * found.size()];
