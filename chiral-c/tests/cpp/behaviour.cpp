@@ -370,18 +370,23 @@ TEST(a_robot_pulls_its_commands) {
 TEST(a_control_loop_takes_actions_and_nothing_else) {
     Arm arm(two_joints());
     chiral::Commands commands = arm.pull();
-    std::atomic<bool> done{false};
+    std::atomic<bool> done{false}, has_come{false};
     std::thread policy([&] {
         chiral::PolicyClient robot(arm.uri(), in_time());
         robot.connect().reset();
         robot.send_action({0.5F, 0.75F});
         robot.get_obs();
         done = true;
+        // What the robot has not taken when its policy goes is dropped.
+        while (!has_come) {
+            std::this_thread::sleep_for(1ms);
+        }
     });
     std::array<float, 2> action{};
-    bool has_come = false;
     while (!done || !has_come) {
-        has_come |= commands.try_next_action(action);
+        if (commands.try_next_action(action)) {
+            has_come = true;
+        }
         std::this_thread::sleep_for(1ms);
     }
     policy.join();
