@@ -108,7 +108,7 @@ def test_a_robot_in_a_loop_that_ctrl_c_has_stopped_is_told_of_the_end(method, th
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     source = f"""
-        import asyncio, signal, threading
+        import asyncio, signal, threading, time
         from robots import Arm
         observing = threading.Event()
         class Interrupted(Arm):
@@ -117,6 +117,8 @@ def test_a_robot_in_a_loop_that_ctrl_c_has_stopped_is_told_of_the_end(method, th
                 await asyncio.Event().wait()
             def apply_action(self, action):
                 observing.wait(20)
+                # Until the loop waits: Python notes a signal just before that only behind it.
+                time.sleep(0.2)
                 signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
             {method} on_disconnect(self, reason):
                 print("at rest", flush=True)
