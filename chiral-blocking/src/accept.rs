@@ -25,7 +25,7 @@ use crate::transport::{drive, refuse};
 
 /// How long a call may block during a handshake before a deadline, or that another connection needs
 /// the place, is looked at.
-pub(crate) const HANDSHAKE_STEP: Duration = Duration::from_millis(50);
+const HANDSHAKE_STEP: Duration = Duration::from_millis(50);
 
 /// What a server listens with.
 pub(crate) enum Listening {

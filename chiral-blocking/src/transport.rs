@@ -8,10 +8,9 @@ use std::task::{Context, Waker};
 use std::time::Instant;
 
 use chiral_driver::proto::ws::CloseCode;
-use chiral_driver::server::{Arrival, finish_refused};
+use chiral_driver::server::{Arrival, EVICTION_STEP, finish_refused};
 use chiral_driver::{Connection, Driver, FINISH_TIMEOUT, Progress, Refusal, State, Transport};
 
-use crate::accept::HANDSHAKE_STEP;
 use crate::signal::Signal;
 use crate::threads::Threads;
 
@@ -46,6 +45,6 @@ pub(crate) fn refuse(arrival: &Arrival, mut transport: impl Transport, refusal: 
         && Instant::now() < deadline
         && !arrival.is_evicted()
     {
-        signal.wait(Some(deadline.min(Instant::now() + HANDSHAKE_STEP)));
+        signal.wait(Some(deadline.min(Instant::now() + EVICTION_STEP)));
     }
 }

@@ -1,14 +1,21 @@
 //! Timers. Tokio's own wheel turns once a millisecond, which is half a period at 500 Hz; on Linux
-//! a timer of the kernel's takes its place, good to some ten microseconds.
+//! a timer of the kernel's takes its place, good to some ten microseconds. What is still seconds
+//! away, such as the end of a handshake, needs no descriptor for that.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+#[cfg(target_os = "linux")]
+use std::time::Duration;
 use std::time::Instant;
 
 use chiral_driver::AsyncTimer;
 #[cfg(target_os = "linux")]
 use kernel::KernelTimer;
+
+/// What is further away than this is left to tokio.
+#[cfg(target_os = "linux")]
+const LONG: Duration = Duration::from_secs(5);
 
 /// Waits until an instant, and can be set again.
 #[derive(Debug)]
@@ -24,12 +31,19 @@ enum Kind {
 impl Timer {
     pub(crate) fn new(at: Instant) -> Self {
         #[cfg(target_os = "linux")]
-        if let Ok(timer) = KernelTimer::new(at) {
+        if !is_long(at)
+            && let Ok(timer) = KernelTimer::new(at)
+        {
             return Self(Kind::Kernel(timer));
         }
-        // Elsewhere, and when the process has no descriptor left.
+        // Elsewhere too, and when the process has no descriptor left.
         Self(Kind::Tokio(Box::pin(tokio::time::sleep_until(at.into()))))
     }
+}
+
+#[cfg(target_os = "linux")]
+fn is_long(at: Instant) -> bool {
+    at.saturating_duration_since(Instant::now()) > LONG
 }
 
 impl AsyncTimer for Timer {
@@ -41,6 +55,8 @@ impl AsyncTimer for Timer {
                     *self = Self(Kind::Tokio(Box::pin(tokio::time::sleep_until(at.into()))));
                 }
             }
+            #[cfg(target_os = "linux")]
+            Kind::Tokio(_) if !is_long(at) => *self = Self::new(at),
             Kind::Tokio(sleep) => sleep.as_mut().reset(at.into()),
         }
     }
@@ -127,7 +143,6 @@ mod kernel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[tokio::test]
     async fn timers_never_fire_early_and_past_ones_fire_at_once() {
@@ -153,5 +168,17 @@ mod tests {
         timer.reset(Instant::now() + Duration::from_secs(3600));
         timer.reset(Instant::now());
         tokio::time::timeout(Duration::from_secs(5), timer).await.expect("at once");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn only_what_is_near_takes_a_descriptor() {
+        let mut timer = Timer::new(Instant::now() + 2 * LONG);
+        assert!(matches!(timer.0, Kind::Tokio(_)), "a handshake's end");
+        let at = Instant::now() + Duration::from_millis(2);
+        timer.reset(at);
+        assert!(matches!(timer.0, Kind::Kernel(_)), "a tick");
+        timer.await;
+        assert!(Instant::now() >= at);
     }
 }

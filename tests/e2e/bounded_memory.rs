@@ -256,9 +256,7 @@ fn many_connections(name: &'static str, adapter: &dyn Adapter) {
             }
         }
         opened += count;
-        // 64, and those that are just being closed, or wait to be accepted. Some tens are closed only when
-        // the 10 s of their handshake are over, which is as long as is waited here.
-        std::thread::sleep(Duration::from_secs(2));
+        // 64, and those that are just being closed, or wait to be accepted.
         wait_until("few are kept", || {
             entries("/proc/self/fd") <= files + strangers.len() + 64
                 && entries("/proc/self/task") <= threads + 64

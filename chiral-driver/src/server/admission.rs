@@ -24,8 +24,8 @@ use crate::transport::Extension;
 /// How long a policy waits for the one before it that may just be going: its end and the new
 /// connection reach the server independently.
 const HANDOVER_TIMEOUT: Duration = Duration::from_millis(250);
-/// How long a thread waits for the robot before it looks whether others need its place.
-const EVICTION_STEP: Duration = Duration::from_millis(50);
+/// How long a thread waits before it looks whether others need its connection's place.
+pub const EVICTION_STEP: Duration = Duration::from_millis(50);
 
 /// Sees to it that the robot has one policy at a time.
 pub struct Admission {

@@ -30,7 +30,7 @@ pub use accept::{
     finish_refused, session, warn_if_mute,
 };
 pub use accept_hook::{Accept, Rejection};
-pub use admission::{Admission, AdmissionRequest, Admitting, Lease, Refusal};
+pub use admission::{Admission, AdmissionRequest, Admitting, EVICTION_STEP, Lease, Refusal};
 pub use arrivals::Arrival;
 pub use config::{FailureText, ServerConfig, Watchdog};
 pub use listening::{

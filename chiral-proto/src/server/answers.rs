@@ -129,6 +129,11 @@ impl Answers {
         self.0.iter().find(is_abandoned).map(|pending| pending.request)
     }
 
+    /// Whether the answer of a reset or a step has not left.
+    pub(super) fn has_barrier(&self) -> bool {
+        self.0.iter().any(|pending| pending.request.moves_robot())
+    }
+
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }

@@ -33,7 +33,7 @@ impl Server {
     }
 
     pub(super) fn note_armed(&mut self, now: Instant) {
-        if self.guard.awaits_answer() {
+        if self.answers.has_barrier() {
             self.watchdog.pause();
         } else {
             self.watchdog.arm(now);

@@ -12,8 +12,6 @@ pub(super) struct Guard {
     stop_timeout: Option<Duration>,
     /// The last sign of life, while actions move the robot and nothing else does.
     silent_since: Option<Instant>,
-    /// A reset or a step has come whose answer has not left: until then the policy cannot act.
-    awaits_answer: bool,
     /// The last sign of life, also while the robot has not moved: an action came that was let
     /// through, or the policy could act again.
     last_sign: Option<Instant>,
@@ -42,7 +40,6 @@ impl Guard {
             state,
             stop_timeout: spec.stop_timeout(),
             silent_since: None,
-            awaits_answer: false,
             last_sign: None,
             given: None,
             reset_arms: false,
@@ -130,10 +127,11 @@ impl Guard {
         }
     }
 
-    /// The robot is given an action, which came at this instant.
-    pub(super) fn note_given(&mut self, came: Instant) {
+    /// The robot is given an action, which came at this instant. While the policy `awaits_answer` of a
+    /// reset or a step it cannot act, so silence begins only when that leaves.
+    pub(super) fn note_given(&mut self, came: Instant, awaits_answer: bool) {
         // The first one may have waited, and others may have come since.
-        if self.state == ArmingState::Armed && !self.awaits_answer {
+        if self.state == ArmingState::Armed && !awaits_answer {
             let since = self.last_sign.map_or(came, |sign| sign.max(came));
             self.silent_since = Some(since);
             self.periods.note_action(since);
@@ -164,29 +162,18 @@ impl Guard {
     }
 
     /// A reset or a step has come.
-    pub(super) fn await_answer(&mut self) {
-        self.awaits_answer = true;
-        self.pause();
-    }
-
-    /// Whether the policy waits for the answer of a reset or a step.
-    pub(super) fn awaits_answer(&self) -> bool {
-        self.awaits_answer
+    pub(super) fn pause(&mut self) {
+        self.silent_since = None;
+        self.periods.pause();
     }
 
     /// Its answer leaves: from now on the policy can act.
     pub(super) fn resume(&mut self, now: Instant) {
-        self.awaits_answer = false;
         (self.last_sign, self.given) = (Some(now), Some(now));
         if matches!(self.state, ArmingState::Moving | ArmingState::Holding) {
             self.silent_since = Some(now);
             self.periods.resume(now);
         }
-    }
-
-    fn pause(&mut self) {
-        self.silent_since = None;
-        self.periods.pause();
     }
 
     // ---- time ---------------------------------------------------------------------------------

@@ -593,7 +593,7 @@ impl Server {
         }
         if request.is_barrier() {
             self.watchdog.pause();
-            self.guard.await_answer();
+            self.guard.pause();
         }
         self.requests += 1;
         let (place, kind) = (Place::new(self.requests), request.kind());
@@ -671,7 +671,7 @@ impl Server {
 
     fn note_given(&mut self, came: Instant, action: &Action) {
         self.watchdog.note_given(came);
-        self.guard.note_given(came);
+        self.guard.note_given(came, self.answers.has_barrier());
         self.changes.note_given(&self.config.action_spec, action);
     }
 
@@ -679,7 +679,7 @@ impl Server {
     fn drop_given(&mut self, now: Instant, reason: DropReason) {
         self.inbox.drops.record(reason);
         if !self.inbox.has_actions() && !self.inbox.has_barrier() && self.guard.is_armed() {
-            if self.guard.awaits_answer() {
+            if self.answers.has_barrier() {
                 self.watchdog.pause();
             } else {
                 self.watchdog.take_back();
