@@ -11,7 +11,8 @@ pub(crate) struct Threads {
 }
 
 impl Threads {
-    /// Starts a thread. That the system has none is no timeout, as its own error would be taken for.
+    /// Starts a thread. When the system has none, the error is not its own, which would be taken for a
+    /// timeout.
     pub(crate) fn spawn(
         self: &Arc<Self>,
         name: &'static str,

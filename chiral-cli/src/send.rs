@@ -76,8 +76,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     if shape.is_none() {
         output::note("the robot does not say what shape its actions have: they are not checked");
     }
+    let contract = robot.contract();
     for (index, action) in actions.iter().enumerate() {
-        judge(&robot.contract(), index, action)?;
+        judge(&contract, index, action)?;
     }
     let mut ticks = Ticks::starting(Instant::now(), options.rate);
     let mut wait_for_tick = move || {

@@ -395,8 +395,12 @@ impl Admission {
     /// Logs that no connection could be taken from the system, but not each time.
     pub fn log_accept_error(&self, error: &std::io::Error) {
         let allowed = self.lock().accept_errors.allow(Instant::now());
-        if allowed.is_some() {
-            tracing::warn!("no connection could be accepted: {error}");
+        match allowed {
+            Some(0) => tracing::warn!("no connection could be accepted: {error}"),
+            Some(passed_over) => tracing::warn!(
+                "no connection could be accepted: {error} (and {passed_over} times before)"
+            ),
+            None => {}
         }
     }
 

@@ -65,8 +65,7 @@ impl ServerState {
     /// What the robot is to be told next of its motion: nothing before
     /// [it is done](Self::finish_motion) with what it was told last.
     pub(crate) fn poll_motion(&mut self) -> Option<server::Event> {
-        // A reset or a step is next, if it is not waiting for a stop to be told.
-        if self.is_moving || self.machine.has_motion_request() {
+        if self.is_motion_held_back() {
             return None;
         }
         let event = self.machine.poll_motion(Instant::now());
@@ -84,6 +83,12 @@ impl ServerState {
         self.is_moving |=
             matches!(request, Some(server::Event::Reset(_) | server::Event::Step(..)));
         request
+    }
+
+    /// A reset or a step that may begin goes first: what is told of the motion without end, such as
+    /// dropped actions, must not keep it waiting.
+    fn is_motion_held_back(&self) -> bool {
+        self.is_moving || self.machine.has_motion_request()
     }
 
     fn is_request_held_back(&self) -> bool {
@@ -142,7 +147,7 @@ impl State for ServerState {
 
     fn dispatch_events(&mut self) {
         // Waking a task for nothing, several times an observation, would cost more than asking.
-        if self.machine.has_motion() && !self.is_moving && !self.machine.has_motion_request() {
+        if self.machine.has_motion() && !self.is_motion_held_back() {
             self.on_motion.notify(usize::MAX);
         }
         let has_ended = self.machine.error().is_some();

@@ -57,7 +57,7 @@ impl Interval {
 /// A source's host or, with IPv6, its network: there a host has as many addresses as it likes.
 fn network_of(source: &str) -> String {
     let host = source.trim_matches(['[', ']']);
-    // Behind `%` is the link, of an address that is one of a link.
+    // Behind `%` stands the interface of a link-local address.
     match host.split('%').next().unwrap_or(host).parse::<Ipv6Addr>() {
         Ok(address) if address.to_ipv4_mapped().is_none() && !address.is_loopback() => {
             format!("{:x?}", &address.segments()[..4])
