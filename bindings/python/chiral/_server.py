@@ -484,7 +484,7 @@ class _Serving:
     async def shut_down(self) -> None:
         """Waits for the server's end while the loop goes on: the robot's methods may need it."""
         self._core.shutdown()
-        # Looked up and not told: the interpreter might end under a thread that calls Python.
+        # Polled, since the interpreter might end under a thread that calls Python.
         while not self._core.is_at_rest():
             try:
                 await asyncio.sleep(0.005)

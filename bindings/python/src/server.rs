@@ -36,6 +36,22 @@ pub(crate) struct Server {
     is_ending: Arc<AtomicBool>,
 }
 
+/// A server that is being shut down, until this is dropped: also by a panic, or where no thread starts.
+struct Ending(Arc<AtomicBool>);
+
+impl Ending {
+    fn begin(is_ending: &Arc<AtomicBool>) -> Self {
+        is_ending.store(true, Ordering::Release);
+        Self(Arc::clone(is_ending))
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
 #[pymethods]
 impl Server {
     #[new]
@@ -269,21 +285,18 @@ impl Server {
         }
         let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(server) = serving.take() else { return };
-        self.is_ending.store(true, Ordering::Release);
+        let ending = Ending::begin(&self.is_ending);
         drop(serving);
-        let is_ending = Arc::clone(&self.is_ending);
         let end = move || {
             server.shutdown();
             drop(server);
-            is_ending.store(false, Ordering::Release);
+            drop(ending);
         };
         // None of Python's threads: 3.12 starts no more of those when the interpreter ends.
         let thread = std::thread::Builder::new().name("chiral-end".to_owned());
         // Without a thread the server is dropped here, and waits for threads that may need the
         // interpreter's lock.
-        if py.detach(move || thread.spawn(end)).is_err() {
-            self.is_ending.store(false, Ordering::Release);
-        }
+        let _ = py.detach(move || thread.spawn(end));
     }
 
     /// Whether nothing calls the robot: it is not served, or its end was waited for.
